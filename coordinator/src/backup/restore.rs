@@ -1,0 +1,137 @@
+//! A project's folder from a backup.
+
+use super::{
+    CHANGES, Error, MANIFEST, Manifest, Partial, RECORDS, VERSION, at, frames, verify_files,
+};
+use crate::blobs::{BlobStore, Limits, Putter};
+use crate::project::{file, names};
+use crate::store::sled::SledStore;
+use crate::store::{Changes, Store};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What was restored.
+#[derive(Debug)]
+pub struct Restored {
+    /// Blobs.
+    pub blobs: u64,
+    /// Their bytes.
+    pub blob_bytes: u64,
+    /// Records.
+    pub records: u64,
+}
+
+/// Bytes of records in one commit: large, as each is flushed, and far from the memory of the machine.
+const COMMIT_BYTES: usize = 16 << 20;
+
+/// Makes the project's folder `data` from the backup in `from`. Every byte is verified on the way.
+///
+/// # Errors
+/// [`Error`]; `data` is as before then.
+pub fn restore(from: &Path, data: &Path) -> Result<Restored, Error> {
+    if names::KEYS.iter().chain([&names::STORE, &names::BLOBS]).any(|name| data.join(name).exists())
+    {
+        return Err(Error::Occupied(data.to_owned()));
+    }
+    let manifest = manifest(from)?;
+    verify_files(from, &manifest)?;
+    let name = data.file_name().unwrap_or_default().display();
+    let partial = Partial::new(data.with_file_name(format!(".{name}.restoring")))?;
+    for name in manifest.files.keys().filter(|name| ![RECORDS, CHANGES].contains(&name.as_str())) {
+        if let Some(content) = file::read(&from.join(name))? {
+            file::write(&partial.0.join(name), &content)?;
+        }
+    }
+    let (blobs, blob_bytes) =
+        restore_blobs(&from.join(names::BLOBS), &partial.0.join(names::BLOBS))?;
+    if (blobs, blob_bytes) != (manifest.blobs, manifest.blob_bytes) {
+        return Err(Error::Damaged(from.join(names::BLOBS)));
+    }
+    let records = restore_records(from, &partial.0.join(names::STORE))?;
+    if data.exists() {
+        // What is no project and not empty stays where it is: the name is then not free, and the error says so.
+        let _ = fs::remove_file(data.join(names::LOCK));
+        fs::remove_dir(data).map_err(at(data))?;
+    }
+    fs::rename(&partial.0, data).map_err(at(data))?;
+    let parent = data
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."));
+    file::sync_folder(parent).map_err(at(parent))?;
+    Ok(Restored { blobs, blob_bytes, records })
+}
+
+fn manifest(from: &Path) -> Result<Manifest, Error> {
+    let no_backup = |why: String| Error::NoBackup { path: from.to_owned(), why };
+    let text = file::read(&from.join(MANIFEST))?
+        .ok_or_else(|| no_backup(format!("it has no {MANIFEST}")))?;
+    let manifest: Manifest =
+        serde_json::from_slice(&text).map_err(|error| no_backup(error.to_string()))?;
+    if manifest.version != VERSION {
+        return Err(no_backup(format!("it is of version {}", manifest.version)));
+    }
+    let known = |name: &String| {
+        names::KEYS.contains(&name.as_str()) || [RECORDS, CHANGES].contains(&name.as_str())
+    };
+    match manifest.files.keys().find(|name| !known(name)) {
+        Some(name) => Err(no_backup(format!("its manifest names {name:?}"))),
+        None => Ok(manifest),
+    }
+}
+
+fn restore_blobs(from: &Path, to: &Path) -> Result<(u64, u64), Error> {
+    let limits = Limits { account_bytes: u64::MAX, reserve_bytes: 0 };
+    let source = BlobStore::open(from, limits)?;
+    let target = Arc::new(BlobStore::open(to, limits)?);
+    let (mut blobs, mut bytes) = (0, 0);
+    for digest in source.list()? {
+        let blob = source.open_blob(&digest)?;
+        let mut put = target.put(Putter::Worker { bytes_max: u64::MAX }, digest, blob.len())?;
+        let mut offset = 0;
+        while offset < blob.len() {
+            let content = blob.read(offset, CHUNK_BYTES)?;
+            offset += content.len() as u64;
+            put.write(&content)?;
+        }
+        put.finish()?;
+        (blobs, bytes) = (blobs + 1, bytes + blob.len());
+    }
+    source.copy_owners_to(to)?;
+    Ok((blobs, bytes))
+}
+
+/// Bytes copied at once.
+const CHUNK_BYTES: usize = 1 << 20;
+
+fn restore_records(from: &Path, to: &Path) -> Result<u64, Error> {
+    let store = SledStore::open(to)?;
+    for name in [RECORDS, CHANGES] {
+        let (mut pending, mut bytes) = (Changes::new(), 0);
+        frames::each(&from.join(name), |changes| {
+            bytes += changes
+                .iter()
+                .map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len))
+                .sum::<usize>();
+            pending.extend(changes);
+            if COMMIT_BYTES < bytes {
+                bytes = 0;
+                store.commit(last_of_each(std::mem::take(&mut pending)))?;
+            }
+            Ok(())
+        })?;
+        store.commit(last_of_each(pending))?;
+    }
+    let mut records = 0;
+    crate::store::each(&store, &[], |_, _| {
+        records += 1;
+        Ok::<_, crate::store::Error>(())
+    })?;
+    Ok(records)
+}
+
+/// A commit names each key once: the last change of each counts.
+fn last_of_each(changes: Changes) -> Changes {
+    changes.into_iter().collect::<std::collections::BTreeMap<_, _>>().into_iter().collect()
+}

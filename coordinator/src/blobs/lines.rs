@@ -1,0 +1,189 @@
+//! Lines of a blob by number: a sparse index on disk says where every 1024th line begins, and the block that was read
+//! last stays in memory, because units are handed out in order.
+
+use super::{BlobStore, Error, LINES};
+use crate::project::file;
+use proto::bounds::LINE_BYTES_MAX;
+use proto::cut::parse_line;
+use proto::{Digest, job};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+/// Lines from one mark of the index to the next: a block of short lines is one read, and 10^9 lines need 8 MB of marks.
+const STRIDE: u64 = 1024;
+
+/// Why a blob cannot be the lines of a job.
+#[derive(Debug, thiserror::Error)]
+pub enum LinesInvalid {
+    /// A line is no parameter object.
+    #[error("line {number} of the file of lines is not allowed")]
+    Line {
+        /// Counted from 1.
+        number: u64,
+        /// What is wrong with it.
+        source: job::Invalid,
+    },
+    /// There are more or fewer than the specification says.
+    #[error(
+        "the file of lines has {there} lines, the job says {said}: submit it with the number of lines that it has"
+    )]
+    Count {
+        /// Lines that there are.
+        there: u64,
+        /// Lines that the specification says.
+        said: u64,
+    },
+    /// The blob cannot be read.
+    #[error(transparent)]
+    Blob(#[from] Error),
+}
+
+/// A stretch of lines, read from the disk.
+#[derive(Debug, Default)]
+pub(super) struct Block {
+    of: Option<(Digest, u64)>,
+    content: Vec<u8>,
+    /// End of each line in `content`, its `\n` not counted.
+    ends: Vec<usize>,
+}
+
+impl Block {
+    fn line(&self, index: usize) -> Option<&[u8]> {
+        let end = *self.ends.get(index)?;
+        let start = if index == 0 { 0 } else { self.ends[index - 1] + 1 };
+        let line = &self.content[start..end];
+        Some(line.strip_suffix(b"\r").unwrap_or(line))
+    }
+}
+
+impl BlobStore {
+    /// Checks that the blob holds `count` lines, each a JSON object, and keeps where they begin. Reads all of it.
+    ///
+    /// # Errors
+    /// [`LinesInvalid`], with the number of the first line that is wrong.
+    pub fn check_lines(&self, digest: &Digest, count: u64) -> Result<(), LinesInvalid> {
+        let check = |number, line: &[u8]| {
+            let text = std::str::from_utf8(line).map_err(|_| job::Invalid::Field {
+                field: "line".into(),
+                allowed: "not UTF-8: one JSON object in UTF-8 is allowed".into(),
+            });
+            let parsed = text.and_then(|text| parse_line(text).map(drop));
+            parsed.map_err(|source| LinesInvalid::Line { number, source })
+        };
+        let there = self.index_lines(digest, check)?;
+        if there == count { Ok(()) } else { Err(LinesInvalid::Count { there, said: count }) }
+    }
+
+    fn marks(&self, digest: &Digest) -> PathBuf {
+        self.folder.join(LINES).join(digest.to_string())
+    }
+
+    /// Reads all lines, keeps where they begin, returns their number.
+    fn index_lines<E: From<Error>>(
+        &self,
+        digest: &Digest,
+        mut check: impl FnMut(u64, &[u8]) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let blob = self.open_blob(digest)?;
+        let mut reader = BufReader::with_capacity(1 << 20, &blob.file);
+        let (mut marks, mut line) = (Vec::new(), Vec::new());
+        let (mut number, mut offset) = (0_u64, 0_u64);
+        loop {
+            line.clear();
+            let read = read_line(&mut reader, &mut line).map_err(Error::disk(&blob.path))?;
+            if read == 0 {
+                break;
+            }
+            if number.is_multiple_of(STRIDE) {
+                marks.extend_from_slice(&offset.to_le_bytes());
+            }
+            (number, offset) = (number + 1, offset + read);
+            let text = line.strip_suffix(b"\n").unwrap_or(&line);
+            check(number, text.strip_suffix(b"\r").unwrap_or(text))?;
+        }
+        // The end of the last block, so that a block is what lies between two marks.
+        marks.extend_from_slice(&offset.to_le_bytes());
+        let path = self.marks(digest);
+        file::write(&path, &marks).map_err(|error| match error {
+            crate::project::Error::File { path, source } => Error::disk(&path)(source),
+            other => Error::Disk { path, source: io::Error::other(other) },
+        })?;
+        Ok(number)
+    }
+
+    /// Line `index`, out of `block` when it is there, else out of the file, by way of `block`.
+    pub(super) fn line_in(
+        &self,
+        block: &mut Block,
+        digest: &Digest,
+        index: u64,
+    ) -> io::Result<String> {
+        let wanted = (*digest, index / STRIDE);
+        if block.of != Some(wanted) {
+            *block = Block::default();
+            *block = self.read_block(digest, wanted.1)?;
+        }
+        let line = usize::try_from(index % STRIDE).ok().and_then(|index| block.line(index));
+        let line = line
+            .ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "there is no such line"))?;
+        if LINE_BYTES_MAX < line.len() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the line is too long"));
+        }
+        String::from_utf8(line.to_vec())
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the line is not UTF-8"))
+    }
+
+    fn read_block(&self, digest: &Digest, number: u64) -> io::Result<Block> {
+        let path = self.marks(digest);
+        if !path.exists() {
+            self.index_lines(digest, |_, _| Ok::<_, Error>(())).map_err(io::Error::other)?;
+        }
+        let mut marks = [0; 16];
+        File::open(&path)?
+            .read_exact_at(&mut marks, number.saturating_mul(8))
+            .map_err(|_| io::Error::new(io::ErrorKind::UnexpectedEof, "there is no such line"))?;
+        let mark = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| marks[at + byte]));
+        let (start, end) = (mark(0), mark(8));
+        // Lines beyond the bound were refused at submission; so is a block that could only be made of them.
+        let len =
+            usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX).min(BLOCK_BYTES_MAX);
+        let content = self
+            .open_blob(digest)
+            .and_then(|blob| blob.read(start, len))
+            .map_err(io::Error::other)?;
+        let mut ends: Vec<usize> = content
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'\n')
+            .map(|(at, _)| at)
+            .collect();
+        if content.last().is_some_and(|last| *last != b'\n') {
+            ends.push(content.len());
+        }
+        Ok(Block { of: Some((*digest, number)), content, ends })
+    }
+}
+
+/// Most bytes of a block: every line of it at its bound.
+const BLOCK_BYTES_MAX: usize = 1024 * (LINE_BYTES_MAX + 2);
+
+/// Reads a line with its end into `line`, of which at most a little more than the bound is kept; returns its bytes.
+fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<u64> {
+    let mut read = 0;
+    loop {
+        let buffer = reader.fill_buf()?;
+        let (taken, done) = match buffer.iter().position(|byte| *byte == b'\n') {
+            Some(end) => (end + 1, true),
+            None => (buffer.len(), buffer.is_empty()),
+        };
+        let room = (LINE_BYTES_MAX + 3).saturating_sub(line.len());
+        line.extend_from_slice(&buffer[..taken.min(room)]);
+        reader.consume(taken);
+        read += taken as u64;
+        if done {
+            return Ok(read);
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Who put how many bytes, for quotas: a line of text for each new blob. A line that a crash cut is passed over: a quota
+//! is a bound, not an account.
+
+use super::Error;
+use proto::Digest;
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Bytes put by account.
+#[derive(Debug)]
+pub(super) struct Owners {
+    path: PathBuf,
+    inner: Mutex<(HashMap<String, u64>, File)>,
+}
+
+impl Owners {
+    /// Reads the log at `path`, or begins it.
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let open = || {
+            let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+            let mut text = Vec::new();
+            file.read_to_end(&mut text)?;
+            if text.last().is_some_and(|last| *last != b'\n') {
+                file.write_all(b"\n")?;
+            }
+            Ok((text, file))
+        };
+        let (text, file) = open().map_err(Error::disk(path))?;
+        let mut bytes = HashMap::new();
+        for line in String::from_utf8_lossy(&text).lines() {
+            let mut fields = line.splitn(3, ' ');
+            if let (Some(_digest), Some(Ok(len)), Some(account)) =
+                (fields.next(), fields.next().map(str::parse::<u64>), fields.next())
+            {
+                *bytes.entry(account.to_owned()).or_default() += len;
+            }
+        }
+        Ok(Self { path: path.to_owned(), inner: Mutex::new((bytes, file)) })
+    }
+
+    /// Bytes that `account` has put.
+    pub(super) fn bytes(&self, account: &str) -> u64 {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.0.get(account).copied().unwrap_or(0)
+    }
+
+    /// Counts a new blob to `account`.
+    pub(super) fn add(&self, account: &str, digest: &Digest, len: u64) -> Result<(), Error> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        *inner.0.entry(account.to_owned()).or_default() += len;
+        let line = format!("{digest} {len} {account}\n");
+        inner.1.write_all(line.as_bytes()).map_err(Error::disk(&self.path))
+    }
+}

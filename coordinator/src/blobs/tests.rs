@@ -1,0 +1,136 @@
+//! Content is kept whole or not at all, and lines are found by number.
+
+use super::*;
+use proptest::prelude::*;
+use std::sync::Arc;
+
+const LIMITS: Limits = Limits { account_bytes: 1 << 30, reserve_bytes: 0 };
+
+fn store() -> (tempfile::TempDir, Arc<BlobStore>) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(BlobStore::open(dir.path(), LIMITS).unwrap());
+    (dir, store)
+}
+
+fn ada() -> Putter {
+    Putter::Account("ada of the north".into())
+}
+
+#[test]
+fn content_comes_back_and_survives_a_restart() {
+    let (dir, store) = store();
+    let digest = store.put_all(ada(), b"some content").unwrap();
+    drop(store);
+    let store = BlobStore::open(dir.path(), LIMITS).unwrap();
+    assert_eq!(store.open_blob(&digest).unwrap().read(5, 100).unwrap(), b"content");
+    assert_eq!((store.list().unwrap(), store.bytes().unwrap()), (vec![digest], 12));
+    assert_eq!(store.verify(&digest).unwrap(), 12);
+    assert_eq!(store.owners.bytes("ada of the north"), 12);
+}
+
+#[test]
+fn what_was_half_written_is_gone_after_a_crash() {
+    let (dir, store) = store();
+    let mut put = store.put(ada(), Digest([1; 32]), 100).unwrap();
+    put.write(b"half").unwrap();
+    std::mem::forget(put);
+    assert_eq!(fs::read_dir(dir.path().join(INCOMING)).unwrap().count(), 1);
+    BlobStore::open(dir.path(), LIMITS).unwrap();
+    assert_eq!(fs::read_dir(dir.path().join(INCOMING)).unwrap().count(), 0);
+}
+
+#[test]
+fn a_full_disk_leaves_no_debris() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(
+        BlobStore::open(dir.path(), Limits { reserve_bytes: u64::MAX / 2, ..LIMITS }).unwrap(),
+    );
+    assert!(matches!(store.put_all(ada(), b"x"), Err(Error::Full { .. })));
+    assert_eq!(fs::read_dir(dir.path().join(INCOMING)).unwrap().count(), 0);
+}
+
+#[test]
+fn a_damaged_blob_is_found() {
+    let (_dir, store) = store();
+    let digest = store.put_all(ada(), b"some content").unwrap();
+    fs::write(store.path(&digest), b"some contenT").unwrap();
+    assert!(matches!(store.verify(&digest), Err(Error::Digest { .. })));
+}
+
+#[test]
+fn a_cut_line_in_the_log_of_owners_is_passed_over() {
+    let (dir, store) = store();
+    store.put_all(ada(), b"1234").unwrap();
+    let log = dir.path().join(OWNERS);
+    let mut text = fs::read(&log).unwrap();
+    text.extend_from_slice(b"00ff 99");
+    fs::write(&log, text).unwrap();
+    let again = Arc::new(BlobStore::open(dir.path(), LIMITS).unwrap());
+    again.put_all(ada(), b"123456").unwrap();
+    drop(again);
+    assert_eq!(BlobStore::open(dir.path(), LIMITS).unwrap().owners.bytes("ada of the north"), 10);
+}
+
+fn check_lines(text: &str, expected: &[&str]) {
+    use crate::engine::Blobs;
+    let (_dir, store) = store();
+    let digest = store.put_all(ada(), text.as_bytes()).unwrap();
+    for (index, line) in (0..).zip(expected) {
+        assert_eq!(store.line(&digest, index).unwrap(), *line, "line {index} of {text:?}");
+    }
+    assert!(store.line(&digest, expected.len() as u64).is_err(), "beyond the end of {text:?}");
+    assert!(store.line(&digest, u64::MAX).is_err());
+}
+
+#[test]
+fn lines_end_as_on_any_system() {
+    check_lines("", &[]);
+    check_lines("\n", &[""]);
+    check_lines("a", &["a"]);
+    check_lines("a\n", &["a"]);
+    check_lines("a\r\nb\r\n", &["a", "b"]);
+    check_lines("a\n\nb", &["a", "", "b"]);
+}
+
+#[test]
+fn lines_beyond_a_block_are_found() {
+    let many: Vec<String> = (0..3 * 1024 + 1).map(|line| format!("{{\"line\":{line}}}")).collect();
+    check_lines(&many.join("\n"), &many.iter().map(String::as_str).collect::<Vec<_>>());
+    check_lines(
+        &(many[..1024].join("\n") + "\n"),
+        &many[..1024].iter().map(String::as_str).collect::<Vec<_>>(),
+    );
+}
+
+#[test]
+fn a_wrong_line_is_named_by_its_number() {
+    let (_dir, store) = store();
+    let check = |text: &[u8], count, expected: &str| {
+        let digest = store.put_all(ada(), text).unwrap();
+        let told = store.check_lines(&digest, count).map_err(|error| crate::grpc::told(&error));
+        assert!(told.as_ref().is_err_and(|told| told.contains(expected)), "{told:?}");
+    };
+    check(b"{}\n{}\n[]\n", 3, "line 3 of the file of lines is not allowed");
+    check(b"{}\n\xff\n", 2, "not UTF-8");
+    check(b"{}\n{}\n", 3, "has 2 lines, the job says 3");
+    check(&[b"{}\n{\"a\":\"".as_slice(), &[b'x'; 20_000], b"\"}\n"].concat(), 2, "line 2");
+}
+
+proptest! {
+    #[test]
+    fn any_text_has_the_lines_that_the_standard_library_sees(text in "[a-c\n]{0,300}") {
+        check_lines(&text, &text.lines().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn content_in_any_pieces_is_the_same(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..10)) {
+        let (_dir, store) = store();
+        let content = pieces.concat();
+        let mut put = store.put(ada(), Digest::of(&content), content.len() as u64).unwrap();
+        for piece in &pieces {
+            put.write(piece).unwrap();
+        }
+        put.finish().unwrap();
+        prop_assert_eq!(store.open_blob(&Digest::of(&content)).unwrap().read(0, usize::MAX).unwrap(), content);
+    }
+}

@@ -1,0 +1,45 @@
+//! Every blob: it is what its digest says, and what jobs and verdicts need is there.
+
+use super::{Findings, Tables};
+use crate::blobs::{self, BlobStore};
+use crate::engine;
+use crate::grpc::told;
+
+/// Reads every blob, then looks for those that are named.
+pub(super) fn check(
+    blobs: &BlobStore,
+    tables: &Tables,
+    findings: &mut Findings,
+) -> Result<(), blobs::Error> {
+    for digest in blobs.list()? {
+        findings.blobs += 1;
+        match blobs.verify(&digest) {
+            Ok(len) => findings.blob_bytes += len,
+            Err(error @ (blobs::Error::Digest { .. } | blobs::Error::Disk { .. })) => {
+                findings.wrong(format!("blob {digest} is damaged: {}", told(&error)));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    for (id, (_, spec)) in &tables.specs {
+        for (what, digest, len) in engine::named(spec) {
+            match blobs.len(&digest) {
+                None => findings.wrong(format!("{what} of {id} ({digest}) is not there")),
+                Some(here) if len.is_some_and(|len| len != here) => {
+                    findings.wrong(format!(
+                        "{what} of {id} ({digest}) has {here} bytes, not as the job says"
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    for (digest, len) in &tables.outputs {
+        if blobs.len(digest) != Some(*len) {
+            findings.wrong(format!(
+                "the output {digest} of {len} bytes, on which a verdict rests, is not there"
+            ));
+        }
+    }
+    Ok(())
+}

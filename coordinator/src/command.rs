@@ -1,0 +1,222 @@
+//! `starling-coordinator`: the operator's command.
+
+use crate::grpc::told;
+use clap::{Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+mod client;
+mod offline;
+mod output;
+mod run;
+
+use output::Output;
+
+/// Runs a project: keeps its jobs, lends their units to volunteers' workers, checks what comes back.
+///
+/// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the running coordinator cannot be reached; 4 it refused;
+/// 5 `check` found something wrong.
+#[derive(Debug, Parser)]
+#[command(name = "starling-coordinator", version)]
+pub struct Arguments {
+    /// The project's folder
+    #[arg(
+        long,
+        global = true,
+        env = "STARLING_COORDINATOR_DATA",
+        default_value = "starling-project",
+        value_name = "DIR"
+    )]
+    pub data: PathBuf,
+    /// How to print results
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORM")]
+    pub output: Form,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// What the operator may ask for.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the coordinator until SIGTERM or SIGINT; makes the project first when there is none
+    Run(Run),
+    /// Makes the project's folder, keys and certificates, and prints the join string; does nothing twice
+    Init(Address),
+    /// Issues, lists and revokes tokens of researchers and operators
+    #[command(subcommand)]
+    Token(Token),
+    /// Tells how the running coordinator stands
+    Status {
+        /// List the workers too
+        #[arg(long)]
+        workers: bool,
+    },
+    /// Makes a backup of the running project, in the folder `backups` of its data
+    Backup {
+        /// Its name; the date and time when absent
+        name: Option<String>,
+    },
+    /// Makes the project's folder (--data, not there yet) from a backup
+    Restore {
+        /// The backup's folder
+        backup: PathBuf,
+    },
+    /// Checks every record and blob of a project that is not running
+    Check,
+}
+
+/// Where the coordinator is.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Address {
+    /// Address and port to listen at
+    #[arg(long, env = "STARLING_LISTEN", default_value_t = SocketAddr::from(([0; 4], crate::server::PORT)), value_name = "ADDR:PORT")]
+    pub listen: SocketAddr,
+    /// Where volunteers find it, for the join string; the machine's name and the port when absent
+    #[arg(long, env = "STARLING_ADVERTISE", value_name = "HOST:PORT", value_parser = host_and_port)]
+    pub advertise: Option<String>,
+}
+
+/// How to run.
+#[derive(Debug, clap::Args)]
+pub struct Run {
+    /// Where it is
+    #[command(flatten)]
+    pub address: Address,
+    /// Blobs that one researcher's account may put, in all
+    #[arg(long, default_value = "1 TiB", value_name = "SIZE")]
+    pub account_bytes: bytesize::ByteSize,
+    /// Free disk space to leave alone; below it nothing new is taken in
+    #[arg(long, default_value = "256 MiB", value_name = "SIZE")]
+    pub reserve: bytesize::ByteSize,
+    /// Connections open at once
+    #[arg(long, default_value_t = 20_000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub connections: u32,
+    /// How often to log a line of numbers
+    #[arg(long, default_value = "1m", value_name = "DURATION", value_parser = duration)]
+    pub summary: Duration,
+    /// How long calls may take to end when it stops
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    pub stop_within: Duration,
+}
+
+/// What to do with tokens.
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Issues a token; its text is shown once and kept nowhere
+    Issue {
+        /// Name of the account that it is for
+        account: String,
+        /// What it allows
+        #[arg(long, value_enum, default_value_t)]
+        role: Role,
+    },
+    /// Lists tokens, without their texts
+    List,
+    /// Revokes a token at once
+    Revoke {
+        /// Its id, as `token list` shows it
+        id: String,
+    },
+}
+
+/// What a token allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// To submit jobs, and see and cancel one's own
+    #[default]
+    Researcher,
+    /// Everything
+    Operator,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("at least 1ms is needed".into()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(format!("{error}; write it as in 90s, 10m or 1h 30m")),
+    }
+}
+
+fn host_and_port(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port))
+            if !host.is_empty()
+                && !host.contains(['/', '#', ' '])
+                && port.parse::<u16>().is_ok() =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err("write HOST:PORT, as in grid.example.org:7700".into()),
+    }
+}
+
+/// How a command fails.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Something of this machine.
+    Failed(String),
+    /// The running coordinator does not answer.
+    Unreachable(String),
+    /// It says no.
+    Refused(String),
+    /// `check` found something wrong, and has printed it.
+    Wrong,
+}
+
+impl Failure {
+    fn failed(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::Failed(told(error))
+    }
+
+    fn code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Unreachable(_) => 3,
+            Self::Refused(_) => 4,
+            Self::Wrong => 5,
+        }
+    }
+}
+
+/// The whole program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let output = Output::new(arguments.output);
+    match execute(arguments, &output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn execute(arguments: Arguments, output: &Output) -> Result<(), Failure> {
+    let Arguments { data, command, .. } = arguments;
+    match command {
+        Command::Run(run) => run::run(data, run, output),
+        Command::Init(address) => offline::init(&data, &address, output),
+        Command::Restore { backup } => offline::restore(&backup, &data, output),
+        Command::Check => offline::check(&data, output),
+        Command::Token(token) => client::token(&data, token, output),
+        Command::Status { workers } => client::status(&data, workers, output),
+        Command::Backup { name } => client::backup(&data, name, output),
+    }
+}
+
+#[cfg(test)]
+mod tests;

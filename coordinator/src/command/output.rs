@@ -1,0 +1,40 @@
+//! The one place that prints.
+
+use super::{Failure, Form};
+use serde_json::{Value, json};
+use std::io::Write;
+
+/// Prints results, for people or for programs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output(Form);
+
+impl Output {
+    pub(crate) fn new(form: Form) -> Self {
+        Self(form)
+    }
+
+    /// Prints a result: `text` for people, `value` for programs. A reader that has gone is no failure.
+    pub(crate) fn result(self, text: &str, value: &Value) {
+        let mut out = std::io::stdout().lock();
+        let _ = match self.0 {
+            Form::Text => writeln!(out, "{}", text.trim_end()),
+            Form::Json => writeln!(out, "{value}"),
+        };
+        let _ = out.flush();
+    }
+
+    /// Prints why a command failed.
+    pub(crate) fn failure(self, failure: &Failure) {
+        let (kind, text) = match failure {
+            Failure::Failed(text) => ("failed", text),
+            Failure::Unreachable(text) => ("unreachable", text),
+            Failure::Refused(text) => ("refused", text),
+            Failure::Wrong => return,
+        };
+        let mut err = std::io::stderr().lock();
+        let _ = match self.0 {
+            Form::Text => writeln!(err, "error: {text}"),
+            Form::Json => writeln!(err, "{}", json!({ "error": kind, "message": text })),
+        };
+    }
+}

@@ -1,0 +1,86 @@
+//! `run`: the coordinator itself.
+
+use super::{Failure, Output, Run};
+use crate::project::names;
+use crate::server::{Config, Coordinator};
+use serde_json::json;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+pub(super) fn run(data: PathBuf, run: Run, output: &Output) -> Result<(), Failure> {
+    let filter = EnvFilter::try_from_env("STARLING_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    raise_file_limit();
+    let stop_within = run.stop_within;
+    let config = config(data, run);
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::failed(&error))?;
+    let ended = runtime.block_on(serve(config, stop_within, output));
+    // Calls that were cut off may still read the disk; nothing that they do matters any more.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+fn config(data: PathBuf, run: Run) -> Config {
+    Config {
+        listen: run.address.listen,
+        advertise: run.address.advertise,
+        account_bytes: run.account_bytes.as_u64(),
+        reserve_bytes: run.reserve.as_u64(),
+        connections_max: usize::try_from(run.connections).unwrap_or(usize::MAX),
+        summary_every: run.summary,
+        ..Config::new(data)
+    }
+}
+
+/// Each connection is an open file; the system's usual soft limit of 1024 would be met first.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) =
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
+async fn serve(config: Config, stop_within: Duration, output: &Output) -> Result<(), Failure> {
+    let listening = |error: std::io::Error| Failure::failed(&error);
+    let mut terminate = signal(SignalKind::terminate()).map_err(listening)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(listening)?;
+    let data = config.data.clone();
+    let coordinator = Coordinator::start(config).await.map_err(|error| Failure::failed(&error))?;
+    let (join, address) = (coordinator.join().to_string(), coordinator.local_addr());
+    let token_file = data.join(names::OPERATOR_TOKEN);
+    let text = format!(
+        "Listening at {address}. Volunteers join with:\n\n    starling-worker join '{join}'\n\n\
+         A researcher logs in with:\n\n    starling login '{join}' --token TOKEN\n\n\
+         TOKEN comes from `starling-coordinator --data {} token issue NAME`; yours, the operator's, is in {}.\n",
+        data.display(),
+        token_file.display()
+    );
+    output.result(&text, &json!({ "join": join, "listening": address.to_string(), "operator_token_file": token_file }));
+    let failed = tokio::select! {
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+        () = coordinator.failed() => true,
+    };
+    if failed {
+        let why = match coordinator.engine().totals().await {
+            Err(error) => crate::grpc::told(&error),
+            Ok(_) => "the coordinator has stopped".to_owned(),
+        };
+        coordinator.shutdown(stop_within).await;
+        return Err(Failure::Failed(why));
+    }
+    tracing::info!("stopping");
+    coordinator.shutdown(stop_within).await;
+    tracing::info!("stopped");
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! The coordinator's core: jobs, units, leases, reports, verdicts and credit. Pure: it does no input or output, reads no
+//! clock and draws no random numbers. [`Core::apply`] takes what happened and tells what to say; [`Core::take_changes`]
+//! tells what to save, which must be done before anything is said.
+
+pub mod bounds;
+mod cancel;
+mod changes;
+mod check;
+mod connect;
+pub mod event;
+mod expire;
+mod grant;
+mod job;
+mod lease;
+mod load;
+pub mod look;
+mod queue;
+pub mod record;
+mod report;
+mod retry;
+mod serve;
+mod settle;
+mod share;
+pub mod status;
+mod submit;
+pub mod time;
+pub mod token;
+mod unit;
+pub mod verdict;
+mod why;
+mod worker;
+
+use crate::core::changes::Dirty;
+use crate::core::event::{Effects, Event, Reply, Session};
+use crate::core::job::Job;
+use crate::core::lease::Lease;
+use crate::core::record::{AccountRecord, Meta, OpenRecord, Table};
+use crate::core::share::Shares;
+use crate::core::time::Now;
+use crate::core::token::{Token, TokenId};
+use crate::core::worker::Worker;
+use proto::{AccountKey, JobId, LeaseId, ProjectKey, WorkerKey};
+use roaring::RoaringTreemap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+pub use check::Contradiction;
+pub use load::{Saved, SavedBatch, SavedJob};
+
+/// All that the coordinator knows and that is active; what is settled is in the store.
+#[derive(Debug)]
+pub struct Core {
+    meta: Meta,
+    /// Running jobs.
+    jobs: BTreeMap<JobId, Job>,
+    /// Jobs that ended since the last commit.
+    ended: Vec<Job>,
+    cancelled: RoaringTreemap,
+    /// Of ended jobs.
+    ended_credit: u128,
+    submissions: HashMap<submit::SubmissionKey, JobId>,
+    /// By number.
+    workers: Vec<Worker>,
+    worker_numbers: HashMap<WorkerKey, u32>,
+    /// By number.
+    accounts: Vec<AccountRecord>,
+    account_numbers: HashMap<AccountKey, u32>,
+    sessions: BTreeSet<Session>,
+    next_stream: u64,
+    leases: HashMap<LeaseId, Lease>,
+    /// Of active leases.
+    deadlines: BTreeSet<(u64, LeaseId)>,
+    /// When units of which job may be lent again.
+    retries: BTreeSet<(u64, JobId)>,
+    /// Overdue leases, oldest first; some may have gone.
+    overdue: VecDeque<LeaseId>,
+    /// Batches with reports without a verdict.
+    open: HashMap<(u32, u64), Open>,
+    tokens: BTreeMap<TokenId, Token>,
+    shares: Shares,
+    /// Workers that stand in line for work, by number.
+    line: VecDeque<u32>,
+    /// Workers of the line that have not been served since work last appeared.
+    to_serve: usize,
+    /// Whether work has appeared that the line has not been told of.
+    work_appeared: bool,
+    dirty: Dirty,
+}
+
+/// A batch with reports without a verdict.
+#[derive(Debug, Default)]
+struct Open {
+    record: OpenRecord,
+    /// Reports still without a verdict.
+    reports: u32,
+}
+
+impl Core {
+    /// A core that knows nothing yet.
+    #[must_use]
+    pub fn new(project: ProjectKey) -> Self {
+        Self {
+            meta: Meta { project, next_job: 1, next_lease: 1, settled: 0, credit: 0 },
+            jobs: BTreeMap::new(),
+            ended: Vec::new(),
+            cancelled: RoaringTreemap::new(),
+            ended_credit: 0,
+            submissions: HashMap::new(),
+            workers: Vec::new(),
+            worker_numbers: HashMap::new(),
+            accounts: Vec::new(),
+            account_numbers: HashMap::new(),
+            sessions: BTreeSet::new(),
+            next_stream: 1,
+            leases: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            retries: BTreeSet::new(),
+            overdue: VecDeque::new(),
+            open: HashMap::new(),
+            tokens: BTreeMap::new(),
+            shares: Shares::default(),
+            line: VecDeque::new(),
+            to_serve: 0,
+            work_appeared: false,
+            dirty: Dirty { meta: true, ..Dirty::default() },
+        }
+    }
+
+    /// Applies what happened. The answer and the effects may be spoken once the changes are saved.
+    pub fn apply(&mut self, now: Now, event: Event, effects: &mut Effects) -> Reply {
+        let reply = match event {
+            Event::Connected(hello) => Reply::Connected(self.connect(now, hello, effects)),
+            Event::Gone(session) => self.disconnect(now, session),
+            Event::Want(session, want) => self.want(now, session, want, effects),
+            Event::Reported(session, batch) => {
+                Reply::Acks(self.report(now, session, &batch, effects))
+            }
+            Event::Heartbeat(session, heartbeat) => {
+                self.heartbeat(now, session, &heartbeat, effects)
+            }
+            Event::Returned(session, returns) => self.give_back(now, session, returns),
+            Event::Goodbye { session, leaving } => self.goodbye(now, session, leaving),
+            Event::Unreadable { lease, reason } => self.unreadable(now, lease, &reason),
+            Event::Submit(submission) => Reply::Submitted(self.submit(now, submission)),
+            Event::Cancel(job) => Reply::Cancelled(self.cancel(now, job, effects)),
+            Event::IssueToken(token) => self.issue_token(token),
+            Event::RevokeToken(id) => self.revoke_token(&id),
+            Event::Tick => Reply::Done,
+        };
+        self.expire(now);
+        self.end_finished_jobs(now, effects);
+        self.serve_line(now, effects);
+        reply
+    }
+
+    /// When to apply [`Event::Tick`] should nothing else happen before, on the monotonic clock.
+    #[must_use]
+    pub fn next_deadline_ms(&self, now: Now) -> Option<u64> {
+        let lease = self.deadlines.first().map(|(at_ms, _)| *at_ms);
+        let retry = self.retries.first().map(|(at_ms, _)| *at_ms);
+        let serve = (0 < self.to_serve || self.work_appeared)
+            .then_some(now.monotonic_ms + bounds::SERVE_PAUSE_MS);
+        [lease, retry, serve].into_iter().flatten().min()
+    }
+
+    fn issue_token(&mut self, token: Token) -> Reply {
+        self.dirty.put(Table::token(&token.id.0), &token);
+        self.tokens.insert(token.id.clone(), token);
+        Reply::Done
+    }
+
+    fn revoke_token(&mut self, id: &TokenId) -> Reply {
+        self.dirty.delete(Table::token(&id.0));
+        Reply::Revoked(self.tokens.remove(id).is_some())
+    }
+
+    /// The worker at the other end of a stream that is still open.
+    fn worker_of(&self, session: Session) -> Option<u32> {
+        self.sessions.contains(&session).then_some(session.worker)
+    }
+
+    fn worker(&self, number: u32) -> &Worker {
+        &self.workers[number as usize]
+    }
+
+    fn worker_mut(&mut self, number: u32) -> &mut Worker {
+        self.dirty.workers.insert(number);
+        &mut self.workers[number as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests;

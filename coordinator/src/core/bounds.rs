@@ -1,0 +1,64 @@
+//! Bounds of the coordinator's core, each with its reason.
+
+/// Most jobs that run at once: each keeps its specification (up to 1 MiB) and a bitmap in memory.
+pub const JOBS_RUNNING_MAX: usize = 10_000;
+/// Most workers connected at once: streams, sinks and one entry each; far above one machine's sockets.
+pub const WORKERS_CONNECTED_MAX: usize = 100_000;
+/// Most units that one worker holds: what is redone when it vanishes; two full leases being computed, two on their way.
+pub const WORKER_UNITS_MAX: u32 = 4 * proto::bounds::LEASE_UNITS_MAX;
+/// Most leases granted in answer to one request: they must fit into the worker's sink.
+pub const LEASES_PER_WANT_MAX: usize = 16;
+/// Longest time worth of computing that one request may ask for, seconds: beyond a day machines change their minds.
+pub const WANT_SECONDS_MAX: u64 = 86_400;
+/// Speed assumed of a slot that does not know its own, fuel per second: a slow machine by measurement.
+pub const FUEL_PER_SECOND_GUESS: u64 = 5_000_000_000;
+/// Units per slot lent of a job of whose units no cost is known yet: enough to learn it, little to hold up.
+pub const UNMEASURED_UNITS_PER_SLOT: u32 = 4;
+/// Most cores believed: bounds what an exaggerating worker gets of a job whose cost is not known.
+pub const CORES_MAX: u32 = 1024;
+/// Most units of one lease that bring lines: at 16 KiB a line, half of a message.
+pub const LINE_UNITS_MAX: u32 = 128;
+/// Most outputs named in one lease of merge units: with 256 bytes inline each, a third of a message.
+pub const MERGE_INPUTS_MAX: u32 = 4096;
+/// Most units of a job that are known one by one (waiting for another account, or tried before); beyond it no new
+/// units are begun: about 200 MB.
+pub const KNOWN_UNITS_MAX: usize = 1 << 20;
+/// Runs of the queue looked at for one lease: a worker that may take none of the first so many is told to wait.
+pub const RUNS_SCANNED_MAX: usize = 64;
+/// Most leases kept after their deadline, so that what comes late is not lost while the unit has no verdict.
+pub const OVERDUE_LEASES_MAX: usize = 1 << 16;
+/// A lease is renewed for at most so many times its first duration: a unit that loops for ever on one machine goes to
+/// another.
+pub const RENEWALS_MAX: u64 = 16;
+/// Wait before a unit is lent again after its first failed attempt, milliseconds; doubles with each.
+pub const RETRY_MS: u64 = 1_000;
+/// Longest such wait, milliseconds.
+pub const RETRY_MS_MAX: u64 = 3_600_000;
+/// Failures in a row after which a worker has to wait; one or two happen to everybody.
+pub const STRIKES_FREE: u32 = 3;
+/// Wait of a worker after the first failure that is not free, milliseconds; doubles with each.
+pub const STRIKE_MS: u64 = 2_000;
+/// Longest such wait, milliseconds.
+pub const STRIKE_MS_MAX: u64 = 3_600_000;
+/// A worker that got nothing is told to ask again after this, milliseconds; its request stands meanwhile.
+pub const IDLE_MS: u64 = 30_000;
+/// The same at the tail of a job, milliseconds: a second lease may soon make sense.
+pub const IDLE_TAIL_MS: u64 = 3_000;
+/// Shortest age of a lease at which its units may be lent a second time at the tail of a job, milliseconds.
+pub const SECOND_LEASE_MS: u64 = 5_000;
+/// Oldest leases of a job looked at for a second lease.
+pub const SECOND_LEASES_SCANNED: usize = 16;
+/// Most units lent a second time at once.
+pub const SECOND_LEASE_UNITS_MAX: u32 = 256;
+/// Waiting workers served after one event; the others follow after [`SERVE_PAUSE_MS`].
+pub const SERVED_PER_EVENT_MAX: usize = 32;
+/// Pause between two rounds of serving waiting workers, milliseconds.
+pub const SERVE_PAUSE_MS: u64 = 5;
+/// Units in one record of the log after which another is begun: a page of results must fit into a message.
+pub const LOG_UNITS: u64 = 4096;
+/// Spans in one record of the log after which another is begun, for the same reason.
+pub const LOG_SPANS: usize = 4096;
+/// Window over which a job's recent rate is taken, milliseconds.
+pub const RATE_MS: u64 = 5_000;
+/// Longest name of a submitting account or token id, bytes.
+pub const ACCOUNT_NAME_BYTES_MAX: usize = proto::bounds::NAME_BYTES_MAX;

@@ -1,0 +1,144 @@
+//! What changed since the last commit, and the records that say so.
+
+use crate::core::Core;
+use crate::core::bounds::{LOG_SPANS, LOG_UNITS};
+use crate::core::job::Job;
+use crate::core::record::{End, IndexRecord, LogRecord, Span, Table, batch_key, encode, lease_key};
+use crate::core::time::Now;
+use proto::{JobId, LeaseId};
+use serde::Serialize;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// Records to be put (`Some`) or deleted (`None`).
+pub(super) type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// What changed since the last commit.
+#[derive(Debug, Default)]
+pub(super) struct Dirty {
+    pub(super) meta: bool,
+    pub(super) jobs: BTreeSet<JobId>,
+    pub(super) workers: BTreeSet<u32>,
+    pub(super) accounts: BTreeSet<u32>,
+    pub(super) leases: BTreeSet<LeaseId>,
+    pub(super) open: BTreeSet<(u32, u64)>,
+    /// Batches that are not in the store yet.
+    pub(super) batches: HashMap<(u32, u64), Arc<[u8]>>,
+    /// Jobs that may have got their last verdict; dealt with at the end of each event.
+    pub(super) finished: Vec<JobId>,
+    pub(super) records: Changes,
+}
+
+impl Dirty {
+    pub(super) fn put<T: Serialize>(&mut self, key: Vec<u8>, record: &T) {
+        self.records.push((key, Some(encode(record))));
+    }
+
+    pub(super) fn put_bytes(&mut self, key: Vec<u8>, bytes: Vec<u8>) {
+        self.records.push((key, Some(bytes)));
+    }
+
+    pub(super) fn delete(&mut self, key: Vec<u8>) {
+        self.records.push((key, None));
+    }
+}
+
+impl Core {
+    /// The records to be put and deleted since the last call, to be committed together. Nothing that was answered or
+    /// said since then may leave before they are.
+    pub fn take_changes(&mut self, now: Now) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        let dirty = std::mem::take(&mut self.dirty);
+        let mut changes = dirty.records;
+        for id in dirty.jobs {
+            if let Some(job) = self.jobs.get_mut(&id) {
+                save_job(job, now, &mut changes);
+                job.rate.update(now.monotonic_ms, job.record.settled);
+            }
+        }
+        for mut job in std::mem::take(&mut self.ended) {
+            save_job(&mut job, now, &mut changes);
+        }
+        for number in dirty.workers {
+            changes.push((
+                Table::Worker.key(number.into()),
+                Some(encode(&self.worker(number).record)),
+            ));
+        }
+        for number in dirty.accounts {
+            changes.push((
+                Table::Account.key(number.into()),
+                Some(encode(&self.accounts[number as usize])),
+            ));
+        }
+        for id in dirty.leases {
+            changes
+                .push((lease_key(id), self.leases.get(&id).map(|lease| encode(&lease.record()))));
+        }
+        for (worker, sequence) in dirty.open {
+            let open = self.open.get(&(worker, sequence)).map(|open| encode(&open.record));
+            changes.push((batch_key(Table::Open, worker, sequence), open));
+        }
+        if dirty.meta || !changes.is_empty() {
+            changes.push((Table::Meta.prefix(), Some(encode(&self.meta))));
+        }
+        changes
+    }
+
+    /// Whether [`Core::take_changes`] would give any.
+    #[must_use]
+    pub fn has_changes(&self) -> bool {
+        let Dirty { meta, jobs, workers, accounts, leases, open, records, batches: _, finished: _ } =
+            &self.dirty;
+        *meta
+            || !self.ended.is_empty()
+            || !jobs.is_empty()
+            || !workers.is_empty()
+            || !accounts.is_empty()
+            || !leases.is_empty()
+            || !open.is_empty()
+            || !records.is_empty()
+    }
+}
+
+/// The job's record, and its verdicts since the last commit.
+fn save_job(job: &mut Job, now: Now, changes: &mut Changes) {
+    let mut spans = std::mem::take(&mut job.spans).into_iter().peekable();
+    while spans.peek().is_some() {
+        let (mut record, mut units) =
+            (LogRecord { settled_at_ms: now.wall_ms, spans: Vec::new() }, 0);
+        while units < LOG_UNITS
+            && record.spans.len() < LOG_SPANS
+            && let Some(span) = spans.next()
+        {
+            units += u64::from(span.count);
+            record.spans.push(span);
+        }
+        let log = job.record.next_log;
+        job.record.next_log += 1;
+        changes.push((Table::Log.key2(job.id.0, log), Some(encode(&record))));
+        for (first, index) in index(record.spans, log) {
+            changes.push((Table::Index.key2(job.id.0, first), Some(encode(&index))));
+        }
+    }
+    changes.push((Table::Job.key(job.id.0), Some(encode(&job.record))));
+}
+
+/// Where the verdicts of one record of the log are found: a record per stretch of consecutive units.
+fn index(mut spans: Vec<Span>, log: u64) -> Vec<(u64, IndexRecord)> {
+    spans.sort_unstable_by_key(|span| span.first);
+    let mut stretches: Vec<(u64, IndexRecord)> = Vec::new();
+    for span in spans {
+        let count = u64::from(span.count);
+        let follows =
+            stretches.last().is_some_and(|(first, stretch)| first + stretch.count == span.first);
+        if !follows {
+            stretches.push((span.first, IndexRecord { count: 0, log, failed: Vec::new() }));
+        }
+        let Some((_, stretch)) = stretches.last_mut() else { continue };
+        if !matches!(span.end, End::Done(_)) {
+            stretch.failed.push((stretch.count, count));
+        }
+        stretch.count += count;
+    }
+    stretches
+}

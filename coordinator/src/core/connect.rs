@@ -1,0 +1,185 @@
+//! Workers come and go.
+
+use crate::core::Core;
+use crate::core::bounds::RENEWALS_MAX;
+use crate::core::bounds::{CORES_MAX, WORKERS_CONNECTED_MAX};
+use crate::core::event::Want;
+use crate::core::event::{Effects, Heartbeat, Hello, Refused, Reply, Session, ToWorker, Welcome};
+use crate::core::lease::LeaseState;
+use crate::core::record::{AccountRecord, WorkerRecord};
+use crate::core::time::Now;
+use crate::core::worker::{Live, Worker};
+use proto::LeaseId;
+use proto::bounds::NAME_BYTES_MAX;
+use std::collections::BTreeSet;
+
+/// Says why a heartbeat names a lease in vain.
+const LEASE_OVER: &str =
+    "the lease is over: its units were reported, given back, or belong to a job that has ended";
+
+impl Core {
+    pub(super) fn connect(
+        &mut self,
+        now: Now,
+        hello: Hello,
+        effects: &mut Effects,
+    ) -> Result<Welcome, Refused> {
+        let known = self.worker_numbers.get(&hello.worker).copied();
+        if known.is_none_or(|number| self.worker(number).live.is_none())
+            && WORKERS_CONNECTED_MAX <= self.sessions.len()
+        {
+            return Err(Refused::TooMany(self.sessions.len()));
+        }
+        if let Some(number) = known {
+            let account = self.worker(number).record.account;
+            if self.accounts[account as usize].key != hello.account {
+                return Err(Refused::OtherAccount);
+            }
+        }
+        let account = self.account(&hello);
+        let number = known.unwrap_or_else(|| self.new_worker(&hello, account));
+        let session = Session { stream: self.next_stream, worker: number };
+        self.next_stream += 1;
+        let live = Live {
+            session,
+            cores: hello.cores.clamp(1, CORES_MAX),
+            want: Want::default(),
+            told: BTreeSet::new(),
+        };
+        let worker = self.worker_mut(number);
+        worker.record.seen_at_ms = now.wall_ms;
+        worker.record.name = bounded(&hello.name);
+        let sequence = worker.record.sequence;
+        if let Some(replaced) = worker.live.replace(live) {
+            self.sessions.remove(&replaced.session);
+            effects.messages.push((replaced.session, ToWorker::Replaced));
+        }
+        self.sessions.insert(session);
+        Ok(Welcome { session, credit: self.accounts[account as usize].credit, sequence })
+    }
+
+    fn new_worker(&mut self, hello: &Hello, account: u32) -> u32 {
+        let number =
+            u32::try_from(self.workers.len()).expect("fewer than 2^32 workers fit into memory");
+        self.workers.push(Worker::new(WorkerRecord {
+            key: hello.worker,
+            account,
+            name: String::new(),
+            sequence: 0,
+            reported: 0,
+            disagreed: 0,
+            failures: 0,
+            credit: 0,
+            seen_at_ms: 0,
+        }));
+        self.worker_numbers.insert(hello.worker, number);
+        number
+    }
+
+    /// The number of the worker's account; a new one when it is not known.
+    fn account(&mut self, hello: &Hello) -> u32 {
+        let next =
+            u32::try_from(self.accounts.len()).expect("fewer than 2^32 accounts fit into memory");
+        let number = *self.account_numbers.entry(hello.account).or_insert(next);
+        if number == next {
+            self.accounts.push(AccountRecord {
+                key: hello.account,
+                name: String::new(),
+                credit: 0,
+            });
+            self.dirty.accounts.insert(number);
+        }
+        let account = &mut self.accounts[number as usize];
+        let name = bounded(&hello.account_name);
+        if !name.is_empty() && account.name != name {
+            account.name = name;
+            self.dirty.accounts.insert(number);
+        }
+        number
+    }
+
+    pub(super) fn disconnect(&mut self, now: Now, session: Session) -> Reply {
+        if self.sessions.remove(&session) {
+            let worker = self.worker_mut(session.worker);
+            worker.record.seen_at_ms = now.wall_ms;
+            worker.live = None;
+        }
+        Reply::Done
+    }
+
+    /// A worker ends its stream. Leaving the project, it keeps nothing; else it goes on computing what it holds.
+    pub(super) fn goodbye(&mut self, now: Now, session: Session, leaving: bool) -> Reply {
+        let Some(number) = self.worker_of(session) else { return Reply::Done };
+        if leaving {
+            for lease in self.leases_of(number) {
+                self.return_lease(lease);
+            }
+        }
+        self.disconnect(now, session)
+    }
+
+    /// Active leases of a worker, oldest first.
+    pub(super) fn leases_of(&self, number: u32) -> Vec<LeaseId> {
+        if self.worker(number).leased == 0 {
+            return Vec::new();
+        }
+        let its = self.leases.iter().filter(|(_, lease)| lease.worker == number && lease.active());
+        let mut leases: Vec<_> = its.map(|(id, _)| *id).collect();
+        leases.sort_unstable();
+        leases
+    }
+
+    /// Renews leases; tells the worker of those that are over.
+    pub(super) fn heartbeat(
+        &mut self,
+        now: Now,
+        session: Session,
+        heartbeat: &Heartbeat,
+        effects: &mut Effects,
+    ) -> Reply {
+        let Some(number) = self.worker_of(session) else { return Reply::Done };
+        let over: Vec<LeaseId> = heartbeat
+            .leases
+            .iter()
+            .filter(|lease| !self.renew(now, number, **lease))
+            .copied()
+            .collect();
+        if !over.is_empty() {
+            effects
+                .messages
+                .push((session, ToWorker::Cancel { leases: over, reason: LEASE_OVER.into() }));
+        }
+        Reply::Done
+    }
+
+    /// Renews a lease; whether it is one of the worker's. A report under an overdue lease is still of use.
+    fn renew(&mut self, now: Now, number: u32, id: LeaseId) -> bool {
+        let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == number) else {
+            return false;
+        };
+        if let LeaseState::Active { deadline_ms, since_ms, .. } = &mut lease.state
+            && let Some(job) = self.jobs.get(&lease.job)
+        {
+            let lease_ms = job.spec.lease_s * 1000;
+            let renewed_ms = (now.monotonic_ms + lease_ms).min(*since_ms + lease_ms * RENEWALS_MAX);
+            if *deadline_ms < renewed_ms {
+                self.deadlines.remove(&(*deadline_ms, id));
+                self.deadlines.insert((renewed_ms, id));
+                *deadline_ms = renewed_ms;
+            }
+        }
+        true
+    }
+}
+
+/// The start of a name that a stranger gave, without what could upset a terminal.
+fn bounded(name: &str) -> String {
+    let mut bounded = String::new();
+    for character in name.chars().filter(|character| !character.is_control()) {
+        if NAME_BYTES_MAX < bounded.len() + character.len_utf8() {
+            break;
+        }
+        bounded.push(character);
+    }
+    bounded
+}

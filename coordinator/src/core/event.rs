@@ -1,0 +1,295 @@
+//! Everything that can happen to the core, and everything that it answers or says.
+
+use crate::core::token::{Token, TokenId};
+use proto::job::{Extra, JobSpec};
+use proto::key::Signature;
+use proto::report::{Ack, Batch};
+use proto::{AccountKey, Digest, JobId, LeaseId, UnitIndex, WorkerKey};
+use std::sync::Arc;
+
+/// One stream of one worker; a worker that connects anew gets another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Session {
+    /// Counted from 1 since the start.
+    pub stream: u64,
+    /// Number of the worker.
+    pub worker: u32,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A worker has proved who it is. Answer: [`Reply::Connected`].
+    Connected(Hello),
+    /// A stream has ended. Answer: [`Reply::Done`], as for all events that name none.
+    Gone(Session),
+    /// A worker asks for work.
+    Want(Session, Want),
+    /// A worker reports. Answer: [`Reply::Acks`].
+    Reported(Session, SignedBatch),
+    /// A worker is still computing.
+    Heartbeat(Session, Heartbeat),
+    /// A worker gives units back.
+    Returned(Session, Vec<Return>),
+    /// A worker ends its stream; when it leaves the project its leases return at once.
+    Goodbye {
+        /// Its stream.
+        session: Session,
+        /// Whether it leaves the project.
+        leaving: bool,
+    },
+    /// What a lease should have brought cannot be read (a line, an output to merge).
+    Unreadable {
+        /// The lease that was not sent.
+        lease: LeaseId,
+        /// What could not be read and why.
+        reason: String,
+    },
+    /// A researcher submits a job whose blobs are here. Answer: [`Reply::Submitted`].
+    Submit(Submission),
+    /// A researcher cancels a job. Answer: [`Reply::Cancelled`].
+    Cancel(JobId),
+    /// An operator issues a token.
+    IssueToken(Token),
+    /// An operator revokes a token. Answer: [`Reply::Revoked`].
+    RevokeToken(TokenId),
+    /// Time has passed.
+    Tick,
+}
+
+/// The answer to an [`Event`], given after its commit.
+#[derive(Debug)]
+pub enum Reply {
+    /// To [`Event::Connected`].
+    Connected(Result<Welcome, Refused>),
+    /// To [`Event::Reported`].
+    Acks(Acks),
+    /// To [`Event::Submit`].
+    Submitted(Result<JobId, SubmitRefused>),
+    /// To [`Event::Cancel`]: whether there is such a job.
+    Cancelled(bool),
+    /// To [`Event::RevokeToken`]: whether there was such a token.
+    Revoked(bool),
+    /// Nothing to say.
+    Done,
+}
+
+/// What a worker says of itself, after its signatures were verified.
+#[derive(Clone, Debug)]
+pub struct Hello {
+    /// The machine.
+    pub worker: WorkerKey,
+    /// Its owner.
+    pub account: AccountKey,
+    /// Slots that it computes with.
+    pub cores: u32,
+    /// Memory that its owner lends, bytes.
+    pub memory_bytes: u64,
+    /// The machine's name; at most `NAME_BYTES_MAX` bytes are kept.
+    pub name: String,
+    /// The account's name; empty keeps the one known.
+    pub account_name: String,
+}
+
+/// A worker is welcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// The stream, for all further events.
+    pub session: Session,
+    /// The account's credit, fuel.
+    pub credit: u128,
+    /// The highest sequence of this worker's batches that is stored.
+    pub sequence: u64,
+}
+
+/// A worker is not welcome.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Too many workers are connected.
+    #[error("{0} workers are connected, as many as this coordinator serves: try again later")]
+    TooMany(usize),
+    /// The worker belongs to another account.
+    #[error("this worker belongs to another account: make a new worker key for a new owner")]
+    OtherAccount,
+    /// The disk is full.
+    #[error("{0}")]
+    DiskFull(String),
+}
+
+/// How much work a worker will take. The newest replaces the one before and stands until it is filled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Want {
+    /// Most units.
+    pub units: u32,
+    /// Worth of computing, seconds, summed over the slots.
+    pub seconds: u64,
+    /// Measured speed of one slot; 0 when unknown.
+    pub fuel_per_second: u64,
+    /// Most memory that one unit may use, bytes.
+    pub memory_bytes: u64,
+}
+
+/// A batch whose signature was verified.
+#[derive(Clone, Debug)]
+pub struct SignedBatch {
+    /// What it says.
+    pub batch: Batch,
+    /// Its canonical bytes, as they came.
+    pub payload: Arc<[u8]>,
+    /// Over [`Batch::signed_bytes`].
+    pub signature: Signature,
+    /// Reports whose output is a blob that is not as the report says, in order. The engine's handle fills it in.
+    pub missing: Vec<Missing>,
+    /// What is stored under the batch's sequence. The engine fills it in.
+    pub earlier: Earlier,
+}
+
+/// What is stored under the sequence of a batch that comes in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Earlier {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The same batch: it comes again.
+    Same,
+    /// Another batch: the worker has lost count.
+    Other,
+}
+
+/// A report whose output is not here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Position of the report in the batch.
+    pub position: u32,
+    /// [`Ack::OutputMissing`], or [`Ack::Invalid`] when the blob is here with another length.
+    pub ack: Ack,
+}
+
+/// What became of the reports of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acks {
+    /// Of the batch.
+    pub sequence: u64,
+    /// One per report, in order.
+    pub acks: Vec<Ack>,
+    /// The account's credit now, fuel.
+    pub credit: u128,
+}
+
+/// Renews leases.
+#[derive(Clone, Debug, Default)]
+pub struct Heartbeat {
+    /// Leases whose units go on.
+    pub leases: Vec<LeaseId>,
+    /// The owner has paused the worker.
+    pub paused: bool,
+}
+
+/// A unit given back.
+#[derive(Clone, Debug)]
+pub struct Return {
+    /// The lease that it was lent under.
+    pub lease: LeaseId,
+    /// Which unit.
+    pub unit: UnitIndex,
+    /// For people; at most `REASON_BYTES_MAX` bytes are kept.
+    pub reason: String,
+    /// Whether it counts as an attempt.
+    pub failure: bool,
+}
+
+/// A job to be computed.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The specification, parsed from `bytes`.
+    pub spec: Arc<JobSpec>,
+    /// The bytes as they were submitted.
+    pub bytes: Arc<[u8]>,
+    /// Submitting again with the same id by the same account gives the same job.
+    pub submission: [u8; 16],
+    /// Who submits.
+    pub account: String,
+}
+
+/// Why a job is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitRefused {
+    /// The bytes are no good specification.
+    #[error("{0}")]
+    Invalid(String),
+    /// A blob that the specification names is not here.
+    #[error("{what} ({digest}) is not here: put it, then submit again")]
+    Missing {
+        /// What the blob is to the job.
+        what: String,
+        /// Of the blob.
+        digest: Digest,
+    },
+    /// Too many jobs run at once.
+    #[error("{0} jobs are running, as many as are allowed: wait until one ends, or cancel one")]
+    TooMany(usize),
+    /// The submission id was used for another specification.
+    #[error("this submission id was used for {0}, which has another specification: draw a new id")]
+    OtherSpec(JobId),
+    /// The disk is full.
+    #[error("{0}")]
+    DiskFull(String),
+}
+
+/// What the core says to a worker, after the commit.
+#[derive(Clone, Debug)]
+pub enum ToWorker {
+    /// Sent once per stream before the first lease of a job.
+    Job {
+        /// Within the project.
+        job: JobId,
+        /// The specification as it was submitted.
+        spec: Arc<[u8]>,
+        /// The same, parsed.
+        parsed: Arc<JobSpec>,
+    },
+    /// Units are lent.
+    Lease(Lease),
+    /// Leases are over, whatever became of their units.
+    Cancel {
+        /// Which.
+        leases: Vec<LeaseId>,
+        /// For people.
+        reason: String,
+    },
+    /// There is nothing (more) to lease.
+    Idle {
+        /// For people.
+        reason: String,
+        /// Ask again no sooner, milliseconds.
+        retry_after_ms: u64,
+    },
+    /// Another stream of the same worker has taken over; nothing follows.
+    Replaced,
+}
+
+/// A run of consecutive units of one job, lent until a deadline.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    /// Within the project.
+    pub lease: LeaseId,
+    /// The job.
+    pub job: JobId,
+    /// Of the units.
+    pub first: UnitIndex,
+    /// How many.
+    pub count: u32,
+    /// From receipt of the message, milliseconds.
+    pub expires_in_ms: u64,
+    /// Empty, or one per unit.
+    pub extras: Vec<Extra>,
+    /// The job's specification.
+    pub spec: Arc<JobSpec>,
+}
+
+/// What has to be said because of an event.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// In order, each to the worker at the other end of the stream.
+    pub messages: Vec<(Session, ToWorker)>,
+}

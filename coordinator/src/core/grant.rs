@@ -1,0 +1,222 @@
+//! A lease is granted: of units that were lent before and need somebody (again), of fresh ones, or, at the tail of a
+//! job, of units that somebody else has been holding for long.
+
+use crate::core::Core;
+use crate::core::bounds::{
+    KNOWN_UNITS_MAX, RUNS_SCANNED_MAX, SECOND_LEASE_MS, SECOND_LEASE_UNITS_MAX,
+    SECOND_LEASES_SCANNED,
+};
+use crate::core::event::{self, Effects, ToWorker};
+use crate::core::job::Job;
+use crate::core::lease::{Lease, LeaseState};
+use crate::core::queue::Run;
+use crate::core::serve::units_per_message;
+use crate::core::time::Now;
+use proto::{JobId, LeaseId, UnitIndex};
+
+/// Units chosen for a lease.
+struct Choice {
+    first: u64,
+    count: u32,
+    /// The lease that lends them already.
+    twin: Option<LeaseId>,
+}
+
+impl Core {
+    /// Leases units of a job to a worker; whether there were any for it.
+    pub(super) fn grant(
+        &mut self,
+        now: Now,
+        number: u32,
+        id: JobId,
+        effects: &mut Effects,
+    ) -> bool {
+        let Some(job) = self.jobs.get(&id) else { return false };
+        let most = self.most(number, job);
+        if most == 0 {
+            return false;
+        }
+        let choice = self.choose_queued(id, number, most).or_else(|| self.choose_fresh(id, most));
+        let Some(choice) = choice.or_else(|| self.choose_second(now, id, number, most)) else {
+            return false;
+        };
+        self.lend(now, id, number, &choice, effects);
+        true
+    }
+
+    /// Units that were lent before and need somebody again.
+    fn choose_queued(&mut self, id: JobId, number: u32, most: u32) -> Option<Choice> {
+        let Self { jobs, leases, workers, .. } = self;
+        let job = jobs.get_mut(&id)?;
+        if job.queue.is_empty() {
+            return None;
+        }
+        let account_of = |lease: LeaseId| {
+            leases
+                .get(&lease)
+                .map_or(u32::MAX, |lease| workers[lease.worker as usize].record.account)
+        };
+        let account = workers[number as usize].record.account;
+        let mut scanned = 0;
+        for group in job.queue.groups_for(account) {
+            for _ in 0..job.queue.len_of(group) {
+                scanned += 1;
+                if RUNS_SCANNED_MAX < scanned {
+                    return None;
+                }
+                let Some(run) = job.queue.pop(group) else { break };
+                let most = most.min(units_per_message(job, run.first));
+                if let Some((first, count)) = job.take_from(group, run, account, most, account_of) {
+                    return Some(Choice { first, count, twin: None });
+                }
+            }
+        }
+        None
+    }
+
+    /// Units of the cut that were never lent.
+    fn choose_fresh(&mut self, id: JobId, most: u32) -> Option<Choice> {
+        let job = self.jobs.get_mut(&id)?;
+        let first = job.record.next_unit;
+        let count = most
+            .min(units_per_message(job, first))
+            .min(u32::try_from(job.fresh()).unwrap_or(u32::MAX));
+        if count == 0 || KNOWN_UNITS_MAX <= job.known.len() {
+            return None;
+        }
+        job.record.next_unit += u64::from(count);
+        Some(Choice { first, count, twin: None })
+    }
+
+    /// Units that another worker has been holding for long, when there is nothing else.
+    fn choose_second(&self, now: Now, id: JobId, number: u32, most: u32) -> Option<Choice> {
+        let job = self.jobs.get(&id)?;
+        let patience_ms = (job.spec.lease_s * 1000 / 4).max(SECOND_LEASE_MS);
+        job.leases.iter().take(SECOND_LEASES_SCANNED).find_map(|&twin| {
+            let lease = self.leases.get(&twin)?;
+            let LeaseState::Active { since_ms, twin: None, .. } = lease.state else { return None };
+            if lease.worker == number || now.monotonic_ms < since_ms + patience_ms {
+                return None;
+            }
+            let mut units =
+                lease.open_units().skip_while(|&unit| !self.may_double(job, unit, number, twin));
+            let first = units.next()?;
+            let most = most.min(SECOND_LEASE_UNITS_MAX).min(units_per_message(job, first));
+            let following = (first + 1..).zip(units).take(most as usize - 1);
+            let following = following.take_while(|&(expected, unit)| {
+                expected == unit && self.may_double(job, unit, number, twin)
+            });
+            let count = 1 + u32::try_from(following.count()).ok()?;
+            Some(Choice { first, count, twin: Some(twin) })
+        })
+    }
+
+    /// Whether a unit held under `twin` may be lent to the worker too.
+    fn may_double(&self, job: &Job, unit: u64, number: u32, twin: LeaseId) -> bool {
+        if job.settled.contains(unit) {
+            return false;
+        }
+        let Some(known) = job.known.get(&unit) else { return true };
+        let account = self.worker(number).record.account;
+        let held = |lease: &LeaseId| {
+            self.leases.get(lease).is_some_and(|lease| {
+                lease.worker == number
+                    || !job.single() && self.worker(lease.worker).record.account == account
+            })
+        };
+        let alone = known.holders.iter().all(|holder| *holder == twin) || !job.single();
+        alone
+            && !known.said.iter().any(|said| said.account == account)
+            && !known.holders.iter().any(held)
+    }
+
+    /// Lends the chosen units.
+    fn lend(&mut self, now: Now, id: JobId, number: u32, choice: &Choice, effects: &mut Effects) {
+        let &Choice { first, count, twin } = choice;
+        let lease_id = LeaseId(self.meta.next_lease);
+        self.meta.next_lease += 1;
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let lease_ms = job.spec.lease_s * 1000;
+        let state = LeaseState::Active {
+            deadline_ms: now.monotonic_ms + lease_ms,
+            since_ms: now.monotonic_ms,
+            twin,
+        };
+        let account = self.workers[number as usize].record.account;
+        if hold(job, lease_id, Run::new(first, count.into()), twin) {
+            job.queue.push(Some(account), Run::new(first, count.into()));
+            self.work_appeared = true;
+        }
+        let spent = u128::from(job.fuel_per_unit().unwrap_or(1)) * u128::from(count);
+        self.shares.spend(&job.record.account, spent);
+        let worker = &mut self.workers[number as usize];
+        if let Some(live) = &mut worker.live {
+            if live.told.insert(id) {
+                let (spec, parsed) = (job.bytes.clone(), job.spec.clone());
+                effects.messages.push((live.session, ToWorker::Job { job: id, spec, parsed }));
+            }
+            let lease = event::Lease {
+                lease: lease_id,
+                job: id,
+                first: UnitIndex(first),
+                count,
+                expires_in_ms: lease_ms,
+                extras: Vec::new(),
+                spec: job.spec.clone(),
+            };
+            effects.messages.push((live.session, ToWorker::Lease(lease)));
+        }
+        self.add_lease(lease_id, Lease::new(number, id, first, count, state));
+        self.dirty.leases.insert(lease_id);
+        self.dirty.jobs.insert(id);
+        if let Some(twin) = twin.and_then(|twin| self.leases.get_mut(&twin)) {
+            twin.set_twin(Some(lease_id));
+        }
+        self.fill(number, id, count);
+    }
+
+    /// Takes a lease into the books.
+    pub(super) fn add_lease(&mut self, id: LeaseId, lease: Lease) {
+        if let Some(job) = self.jobs.get_mut(&lease.job) {
+            job.leases.insert(id);
+            if lease.active() {
+                job.leased += u64::from(lease.open);
+                *job.holders.entry(lease.worker).or_default() += 1;
+            }
+        }
+        match lease.deadline_ms() {
+            Some(deadline_ms) => {
+                self.deadlines.insert((deadline_ms, id));
+                self.workers[lease.worker as usize].leased += lease.open;
+            }
+            None => self.overdue.push_back(id),
+        }
+        self.leases.insert(id, lease);
+    }
+}
+
+/// Notes who holds the units, where more than a first lease is known of them; whether any of them needs others too.
+pub(super) fn hold(job: &mut Job, lease: LeaseId, run: Run, twin: Option<LeaseId>) -> bool {
+    let policy = job.policy();
+    let mut more = false;
+    for unit in run.units() {
+        let known = if job.single() && twin.is_none() {
+            if job.known.is_empty() {
+                break;
+            }
+            let Some(known) = job.known.get_mut(&unit) else { continue };
+            known
+        } else {
+            let known = job.known.entry(unit).or_default();
+            if let Some(twin) = twin
+                && !known.holders.contains(&twin)
+            {
+                known.holders.push(twin);
+            }
+            known
+        };
+        known.holders.push(lease);
+        more |= 0 < known.missing(policy);
+    }
+    more
+}

@@ -1,0 +1,127 @@
+//! What people are told of running jobs, workers and the whole.
+
+use crate::core::Core;
+use crate::core::job::Job;
+use crate::core::record::JobRecord;
+use crate::core::status::{JobState, JobStatus, Totals, WorkerStatus};
+use crate::core::token::Token;
+use proto::{JobId, WorkerKey};
+use std::ops::Bound;
+
+impl Core {
+    /// A running job in numbers; `None` when it has ended or never was.
+    #[must_use]
+    pub fn job_status(&self, id: JobId) -> Option<JobStatus> {
+        let job = self.jobs.get(&id)?;
+        let status = job_status(id, &job.record);
+        Some(JobStatus {
+            leased: job.leased,
+            workers: job.holders.len() as u64,
+            units_per_second_milli: job.rate.milli,
+            reason: self.why_running(job).into_iter().next().unwrap_or_default(),
+            ..status
+        })
+    }
+
+    /// At most `max` workers with keys above `after`, in order.
+    #[must_use]
+    pub fn workers(&self, after: Option<WorkerKey>, max: usize) -> Vec<WorkerStatus> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        // Asked for rarely and by people: an index by key in every coordinator's memory would cost more.
+        let mut keys: Vec<(WorkerKey, u32)> =
+            self.worker_numbers.iter().map(|(key, number)| (*key, *number)).collect();
+        keys.retain(|(key, _)| std::ops::RangeBounds::contains(&(from, Bound::Unbounded), key));
+        keys.sort_unstable_by_key(|(key, _)| *key);
+        keys.into_iter().take(max).map(|(_, number)| self.worker_status(number)).collect()
+    }
+
+    fn worker_status(&self, number: u32) -> WorkerStatus {
+        let worker = self.worker(number);
+        let (record, account) = (&worker.record, &self.accounts[worker.record.account as usize]);
+        WorkerStatus {
+            worker: record.key,
+            account: account.key,
+            name: record.name.clone(),
+            account_name: account.name.clone(),
+            connected: worker.live.is_some(),
+            leased: worker.leased.into(),
+            reported: record.reported,
+            disagreed: record.disagreed,
+            failures: record.failures,
+            credit: record.credit,
+            seen_at_ms: record.seen_at_ms,
+        }
+    }
+
+    /// The whole in numbers.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals {
+            workers_connected: self.sessions.len() as u64,
+            workers_known: self.workers.len() as u64,
+            jobs_running: self.jobs.len() as u64,
+            jobs_known: self.meta.next_job - 1,
+            units_settled: self.meta.settled,
+            units_leased: self.jobs.values().map(|job| job.leased).sum(),
+            credit: self.meta.credit,
+            store_bytes: 0,
+            trouble: String::new(),
+        }
+    }
+
+    /// All tokens, by id.
+    pub fn tokens(&self) -> impl Iterator<Item = &Token> {
+        self.tokens.values()
+    }
+
+    /// What is being committed under a batch's sequence: its bytes, as long as they are not in the store.
+    #[must_use]
+    pub fn batch_in_commit(&self, worker: u32, sequence: u64) -> Option<&[u8]> {
+        self.dirty.batches.get(&(worker, sequence)).map(AsRef::as_ref)
+    }
+
+    /// The highest sequence of a worker's batches that was accepted.
+    #[must_use]
+    pub fn sequence(&self, worker: u32) -> u64 {
+        self.workers.get(worker as usize).map_or(0, |worker| worker.record.sequence)
+    }
+
+    /// Running jobs.
+    pub(super) fn running(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.values()
+    }
+}
+
+/// A job in numbers, as far as its record tells.
+#[must_use]
+pub fn job_status(id: JobId, record: &JobRecord) -> JobStatus {
+    let reason = match record.state {
+        JobState::Running => String::new(),
+        JobState::Done if record.failed == 0 => "every unit has its result".into(),
+        JobState::Done => {
+            format!("every unit has a verdict; {} failed or were given up", record.failed)
+        }
+        JobState::Cancelled => {
+            format!("cancelled with {} of {} units settled", record.settled, record.units)
+        }
+    };
+    JobStatus {
+        id,
+        name: record.name.clone(),
+        state: record.state,
+        units: record.units,
+        settled: record.settled,
+        failed: record.failed,
+        leased: 0,
+        workers: 0,
+        fuel: record.fuel,
+        credit: record.credit,
+        copies: record.copies,
+        submitted_at_ms: record.submitted_at_ms,
+        ended_at_ms: record.ended_at_ms,
+        reason,
+        account: record.account.clone(),
+        spec_digest: record.spec_digest,
+        units_per_second_milli: 0,
+    }
+}

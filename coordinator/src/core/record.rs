@@ -1,0 +1,321 @@
+//! What the coordinator keeps on disk: keys and versioned records. A report batch is kept once, as it came; verdicts
+//! point into batches, so that a run of a thousand units settled alike costs one small record.
+
+use crate::core::status::JobState;
+use proto::key::Signature;
+use proto::{AccountKey, Digest, JobId, LeaseId, ProjectKey, WorkerKey};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Version of every record's form; its first byte. Raise it with any change, and read the older ones.
+pub const VERSION: u8 = 1;
+
+/// First byte of a key: the table that the record is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Table {
+    /// [`Meta`], one record.
+    Meta = b'm',
+    /// [`JobRecord`] by job.
+    Job = b'j',
+    /// Bytes of a specification as they were submitted, by job.
+    Spec = b's',
+    /// [`WorkerRecord`] by number.
+    Worker = b'w',
+    /// [`AccountRecord`] by number.
+    Account = b'a',
+    /// [`LeaseRecord`] by lease, while it may be reported under.
+    Lease = b'l',
+    /// A report batch by worker and sequence: signature, then canonical bytes.
+    Batch = b'b',
+    /// [`OpenRecord`] by worker and sequence, while the batch holds reports without a verdict.
+    Open = b'o',
+    /// [`LogRecord`] by job and position: the verdicts of one commit.
+    Log = b'r',
+    /// [`IndexRecord`] by job and first unit: which verdicts are where.
+    Index = b'u',
+    /// [`AttemptRecord`] by job and position, while the job runs.
+    Attempt = b't',
+    /// [`crate::core::token::Token`] by its id.
+    Token = b'k',
+}
+
+impl Table {
+    /// All tables.
+    pub const ALL: [Self; 12] = [
+        Self::Meta,
+        Self::Job,
+        Self::Spec,
+        Self::Worker,
+        Self::Account,
+        Self::Lease,
+        Self::Batch,
+        Self::Open,
+        Self::Log,
+        Self::Index,
+        Self::Attempt,
+        Self::Token,
+    ];
+
+    /// What the keys of the table start with.
+    #[must_use]
+    pub fn prefix(self) -> Vec<u8> {
+        vec![self as u8]
+    }
+
+    /// A key of one number.
+    #[must_use]
+    pub fn key(self, number: u64) -> Vec<u8> {
+        let mut key = Vec::with_capacity(9);
+        key.push(self as u8);
+        key.extend_from_slice(&number.to_be_bytes());
+        key
+    }
+
+    /// A key of two numbers.
+    #[must_use]
+    pub fn key2(self, first: u64, second: u64) -> Vec<u8> {
+        let mut key = Vec::with_capacity(17);
+        key.push(self as u8);
+        key.extend_from_slice(&first.to_be_bytes());
+        key.extend_from_slice(&second.to_be_bytes());
+        key
+    }
+
+    /// The key of a token.
+    #[must_use]
+    pub fn token(id: &str) -> Vec<u8> {
+        [&[Self::Token as u8], id.as_bytes()].concat()
+    }
+}
+
+/// The number in a key of one number, or the last of two.
+#[must_use]
+pub fn last_number(key: &[u8]) -> Option<u64> {
+    key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+/// The first number in a key.
+#[must_use]
+pub fn first_number(key: &[u8]) -> Option<u64> {
+    key.get(1..)?.first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+/// The bytes of a record.
+#[must_use]
+pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
+    postcard::to_extend(record, vec![VERSION]).expect("plain data always encodes")
+}
+
+/// Reads the bytes of a record; `None` when they are damaged or of another version.
+#[must_use]
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let (&VERSION, bytes) = bytes.split_first()? else { return None };
+    let (record, rest) = postcard::take_from_bytes(bytes).ok()?;
+    rest.is_empty().then_some(record)
+}
+
+/// The bytes of a batch's record.
+#[must_use]
+pub fn encode_batch(payload: &[u8], signature: &Signature) -> Vec<u8> {
+    [&[VERSION], signature.as_slice(), payload].concat()
+}
+
+/// Splits a batch's record; `None` when it is damaged or of another version.
+#[must_use]
+pub fn decode_batch(bytes: &[u8]) -> Option<(&Signature, &[u8])> {
+    let (&VERSION, bytes) = bytes.split_first()? else { return None };
+    bytes.split_first_chunk::<64>()
+}
+
+/// Counters of the whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// Whose records these are.
+    pub project: ProjectKey,
+    /// The next job's id.
+    pub next_job: u64,
+    /// The next lease's id.
+    pub next_lease: u64,
+    /// Units with a verdict, over all jobs.
+    pub settled: u64,
+    /// Granted, over all jobs.
+    pub credit: u128,
+}
+
+/// A job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// For people.
+    pub name: String,
+    /// Who submitted it.
+    pub account: String,
+    /// Drawn by who submitted it.
+    pub submission: [u8; 16],
+    /// Of the specification's bytes.
+    pub spec_digest: Digest,
+    /// Where it stands.
+    pub state: JobState,
+    /// Milliseconds since 1970.
+    pub submitted_at_ms: u64,
+    /// Milliseconds since 1970; `None` while it runs.
+    pub ended_at_ms: Option<u64>,
+    /// Units in all, merges included.
+    pub units: u64,
+    /// With a verdict.
+    pub settled: u64,
+    /// Of these, failed or given up.
+    pub failed: u64,
+    /// Of these, given up.
+    pub given_up: u64,
+    /// Fuel of canonical reports.
+    pub fuel: u128,
+    /// Granted.
+    pub credit: u128,
+    /// Reports accepted.
+    pub copies: u64,
+    /// Units of the cut below this have been lent at least once.
+    pub next_unit: u64,
+    /// The next position in the log of verdicts.
+    pub next_log: u64,
+    /// The next position among the attempts.
+    pub next_attempt: u64,
+}
+
+/// A worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerRecord {
+    /// The machine.
+    pub key: WorkerKey,
+    /// Number of its owner.
+    pub account: u32,
+    /// The machine's name.
+    pub name: String,
+    /// The highest sequence of its batches that is stored.
+    pub sequence: u64,
+    /// Reports accepted.
+    pub reported: u64,
+    /// Reports that lost against the canonical one.
+    pub disagreed: u64,
+    /// Units given back as failures or let expire.
+    pub failures: u64,
+    /// Granted for its reports.
+    pub credit: u128,
+    /// Milliseconds since 1970.
+    pub seen_at_ms: u64,
+}
+
+/// An account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountRecord {
+    /// The owner of workers.
+    pub key: AccountKey,
+    /// As its owner calls it.
+    pub name: String,
+    /// Granted.
+    pub credit: u128,
+}
+
+/// A lease under which reports are taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseRecord {
+    /// Number of the worker.
+    pub worker: u32,
+    /// The job.
+    pub job: JobId,
+    /// Of the units.
+    pub first: u64,
+    /// How many.
+    pub count: u32,
+    /// Units given back, as offsets from `first` and counts.
+    pub given_back: Vec<(u32, u32)>,
+    /// Whether its deadline has passed.
+    pub overdue: bool,
+}
+
+/// Reports of a batch that were accepted while their units had no verdict: positions and counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenRecord {
+    /// First position and how many, in order.
+    pub positions: Vec<(u32, u32)>,
+}
+
+/// A report, by where it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Place {
+    /// Number of the worker.
+    pub worker: u32,
+    /// Sequence of the batch.
+    pub sequence: u64,
+    /// Position in the batch.
+    pub position: u32,
+}
+
+/// How units ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    /// With an output. The agreeing reports of the first unit, the canonical one first; those of each following unit are
+    /// one position further.
+    Done(Vec<Place>),
+    /// As they would everywhere. Places as for `Done`.
+    Failed(Vec<Place>),
+    /// Without an answer, for this reason.
+    GivenUp(String),
+}
+
+/// Consecutive units that ended alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// The first unit.
+    pub first: u64,
+    /// How many.
+    pub count: u32,
+    /// How they ended.
+    pub end: End,
+}
+
+/// The verdicts of one commit on one job, in the order in which they were reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogRecord {
+    /// Milliseconds since 1970.
+    pub settled_at_ms: u64,
+    /// The verdicts.
+    pub spans: Vec<Span>,
+}
+
+/// Consecutive units whose verdicts are in one record of the log; the key has the first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexRecord {
+    /// How many.
+    pub count: u64,
+    /// Position in the log.
+    pub log: u64,
+    /// Of these, failed or given up: offsets from the first and counts.
+    pub failed: Vec<(u64, u64)>,
+}
+
+/// An attempt at consecutive units that came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptRecord {
+    /// The first unit.
+    pub first: u64,
+    /// How many.
+    pub count: u32,
+    /// For people.
+    pub reason: String,
+}
+
+/// The key of a lease's record.
+#[must_use]
+pub fn lease_key(lease: LeaseId) -> Vec<u8> {
+    Table::Lease.key(lease.0)
+}
+
+/// The key of a record about a batch.
+#[must_use]
+pub fn batch_key(table: Table, worker: u32, sequence: u64) -> Vec<u8> {
+    table.key2(worker.into(), sequence)
+}
+
+#[cfg(test)]
+mod tests;

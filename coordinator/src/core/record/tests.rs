@@ -1,0 +1,53 @@
+use super::*;
+
+fn check(record: &impl Serialize, expected: &str) {
+    assert_eq!(data_encoding::HEXLOWER.encode(&encode(record)), expected);
+}
+
+#[test]
+fn records_are_pinned() {
+    let place = Place { worker: 3, sequence: 300, position: 7 };
+    let spans = vec![
+        Span { first: 1000, count: 256, end: End::Done(vec![place]) },
+        Span { first: 5, count: 1, end: End::GivenUp("no".into()) },
+    ];
+    check(
+        &LogRecord { settled_at_ms: 1_700_000_000_000, spans },
+        "0180d095ffbc3102e8078002000103ac0207050102026e6f",
+    );
+    check(&IndexRecord { count: 256, log: 9, failed: vec![(3, 1)] }, "01800209010301");
+    check(&OpenRecord { positions: vec![(0, 128)] }, "0101008001");
+    check(&AttemptRecord { first: 1, count: 2, reason: "x".into() }, "0101020178");
+    let lease = LeaseRecord {
+        worker: 1,
+        job: JobId(2),
+        first: 3,
+        count: 4,
+        given_back: vec![(0, 1)],
+        overdue: true,
+    };
+    check(&lease, "010102030401000101");
+    check(
+        &Meta { project: ProjectKey([0; 32]), next_job: 1, next_lease: 2, settled: 3, credit: 4 },
+        &format!("01{}01020304", "00".repeat(32)),
+    );
+}
+
+#[test]
+fn keys_are_ordered_as_their_numbers() {
+    let keys: Vec<_> = [0, 1, 255, 256, u64::MAX].map(|number| Table::Log.key2(7, number)).into();
+    assert!(keys.is_sorted());
+    assert_eq!(last_number(&keys[3]), Some(256));
+    assert_eq!(first_number(&keys[3]), Some(7));
+}
+
+#[test]
+fn damaged_records_and_other_versions_are_not_read() {
+    let bytes = encode(&OpenRecord { positions: vec![(0, 128)] });
+    assert!(decode::<OpenRecord>(&bytes).is_some());
+    assert!(decode::<OpenRecord>(&bytes[..bytes.len() - 1]).is_none());
+    assert!(decode::<OpenRecord>(&[&bytes[..], &[0]].concat()).is_none());
+    assert!(decode::<OpenRecord>(&[&[2], &bytes[1..]].concat()).is_none());
+    assert!(decode_batch(&encode_batch(b"payload", &[7; 64])).is_some());
+    assert!(decode_batch(&[VERSION; 64]).is_none());
+}

@@ -1,0 +1,231 @@
+//! Reports come in.
+
+use crate::core::Core;
+use crate::core::event::{Acks, Earlier, Effects, Missing, Session, SignedBatch};
+use crate::core::job::Job;
+use crate::core::queue::Run;
+use crate::core::record::{Place, Table, batch_key, encode_batch};
+use crate::core::time::Now;
+use crate::core::verdict::Said;
+use proto::report::{Ack, Outcome, Report, Statement};
+use proto::{Digest, JobId, LeaseId};
+
+/// A batch being taken in.
+struct Incoming<'a> {
+    worker: u32,
+    account: u32,
+    signed: &'a SignedBatch,
+    /// Positions accepted whose units have no verdict yet.
+    waiting: Vec<u32>,
+    accepted: u64,
+    /// Leases of which all units are reported or given back.
+    finished: Vec<LeaseId>,
+}
+
+impl Core {
+    /// Takes a batch in. It is stored whole when anything in it is accepted; a report that is not is never looked at
+    /// again.
+    pub(super) fn report(
+        &mut self,
+        now: Now,
+        session: Session,
+        signed: &SignedBatch,
+        effects: &mut Effects,
+    ) -> Acks {
+        let batch = &signed.batch;
+        let all = |ack| Acks {
+            sequence: batch.sequence,
+            acks: vec![ack; batch.reports.len()],
+            credit: 0,
+        };
+        let Some(worker) = self.worker_of(session) else { return all(Ack::NotLeased) };
+        if self.worker(worker).record.key != batch.worker || self.meta.project != batch.project {
+            return all(Ack::NotLeased);
+        }
+        if signed.earlier == Earlier::Other {
+            return all(Ack::Busy);
+        }
+        let account = self.worker(worker).record.account;
+        let mut incoming = Incoming {
+            worker,
+            account,
+            signed,
+            waiting: Vec::new(),
+            accepted: 0,
+            finished: Vec::new(),
+        };
+        let mut missing = signed.missing.iter().peekable();
+        let mut acks = Vec::with_capacity(batch.reports.len());
+        for (position, report) in (0..).zip(&batch.reports) {
+            let missing = missing.next_if(|missing| missing.position == position);
+            acks.push(self.take_report(now, &mut incoming, position, report, missing));
+        }
+        for lease in std::mem::take(&mut incoming.finished) {
+            self.finish_lease(lease, effects);
+        }
+        if 0 < incoming.accepted {
+            self.store_batch(now, &incoming);
+        }
+        Acks { sequence: batch.sequence, acks, credit: self.accounts[account as usize].credit }
+    }
+
+    fn take_report(
+        &mut self,
+        now: Now,
+        incoming: &mut Incoming<'_>,
+        position: u32,
+        report: &Report,
+        missing: Option<&Missing>,
+    ) -> Ack {
+        let signed = incoming.signed;
+        let again = signed.earlier == Earlier::Same;
+        let Some(named) = signed.batch.jobs.get(usize::from(report.job)) else {
+            return Ack::Invalid;
+        };
+        let Some(job) = self.jobs.get(&named.id) else {
+            return self.ack_without_job(named.id, again);
+        };
+        if job.record.spec_digest != named.spec {
+            return Ack::NoJob;
+        }
+        let unit = report.unit.0;
+        let lease = self.leases.get_mut(&report.lease);
+        let Some(lease) =
+            lease.filter(|lease| lease.worker == incoming.worker && lease.job == named.id)
+        else {
+            return ack_without_lease(job, unit, incoming.worker, again);
+        };
+        let Some(offset) = lease.offset(unit) else { return Ack::NotLeased };
+        if !lease.is_open(offset) {
+            return if lease.was_given_back(offset) { Ack::NotLeased } else { Ack::Duplicate };
+        }
+        if job.settled.contains(unit) {
+            self.close_unit(report.lease, unit, &mut incoming.finished);
+            return Ack::Late;
+        }
+        let ack = missing.map_or_else(|| plausible(job, report), |missing| missing.ack);
+        match ack {
+            Ack::Accepted => self.accept(incoming, position, named.id, report),
+            Ack::Invalid => {
+                let reason = "a worker reported an output or fuel beyond the job's limits, or an output of another length";
+                self.close_unit_as_failed(now, report.lease, unit, reason, &mut incoming.finished);
+                Ack::Invalid
+            }
+            other => other,
+        }
+    }
+
+    /// Accepts a report of a unit that has no verdict.
+    fn accept(
+        &mut self,
+        incoming: &mut Incoming<'_>,
+        position: u32,
+        id: JobId,
+        report: &Report,
+    ) -> Ack {
+        let Incoming { worker, account, signed, .. } = *incoming;
+        let Some(job) = self.jobs.get_mut(&id) else { return Ack::NoJob };
+        let unit = report.unit.0;
+        let place = Place { worker, sequence: signed.batch.sequence, position };
+        let failed = matches!(report.outcome, Outcome::Failed(_));
+        if job.single() {
+            let said =
+                Said { account, place, fuel: report.fuel, failed, statement: Digest([0; 32]) };
+            job.record.copies += 1;
+            self.settle(id, unit, &[said], &[0]);
+        } else {
+            let policy = job.policy();
+            let known = job.known.entry(unit).or_default();
+            if known.said.iter().any(|said| said.account == account) {
+                self.close_unit(report.lease, unit, &mut incoming.finished);
+                return Ack::Late;
+            }
+            job.record.copies += 1;
+            let statement = Statement::new(job.record.spec_digest, report).leaf();
+            let before = known.missing(policy);
+            known.said.push(Said { account, place, fuel: report.fuel, failed, statement });
+            // Whatever else the account holds of the unit can add nothing: it came by a lease that was overdue.
+            let (leases, workers) = (&self.leases, &self.workers);
+            let holds = |lease: &LeaseId| {
+                let holder = leases.get(lease).map(|lease| &workers[lease.worker as usize]);
+                holder.is_some_and(|holder| holder.record.account == account)
+            };
+            let superfluous: Vec<LeaseId> =
+                known.holders.extract_if(.., |lease| holds(lease)).collect();
+            let after = known.missing(policy);
+            for lease in superfluous.into_iter().filter(|lease| *lease != report.lease) {
+                self.close_unit(lease, unit, &mut incoming.finished);
+            }
+            self.open.entry((worker, place.sequence)).or_default().reports += 1;
+            incoming.waiting.push(position);
+            self.judge(id, unit);
+            if before < after {
+                self.put_back(id, Some(account), Run::new(unit, 1));
+            }
+        }
+        incoming.accepted += 1;
+        self.close_unit(report.lease, unit, &mut incoming.finished);
+        Ack::Accepted
+    }
+
+    /// Stores a batch, and which of its reports have no verdict yet.
+    fn store_batch(&mut self, now: Now, incoming: &Incoming<'_>) {
+        let &Incoming { worker, signed, accepted, .. } = incoming;
+        let sequence = signed.batch.sequence;
+        if signed.earlier == Earlier::Nothing {
+            let record = encode_batch(&signed.payload, &signed.signature);
+            self.dirty.put_bytes(batch_key(Table::Batch, worker, sequence), record);
+            self.dirty.batches.insert((worker, sequence), signed.payload.clone());
+        }
+        if let Some(open) = self.open.get_mut(&(worker, sequence)) {
+            for &position in &incoming.waiting {
+                match open.record.positions.last_mut() {
+                    Some((first, count)) if *first + *count == position => *count += 1,
+                    _ => open.record.positions.push((position, 1)),
+                }
+            }
+            self.dirty.open.insert((worker, sequence));
+        }
+        let worker = self.worker_mut(worker);
+        worker.record.sequence = worker.record.sequence.max(sequence);
+        worker.record.reported += accepted;
+        worker.record.seen_at_ms = now.wall_ms;
+        worker.succeed();
+    }
+
+    fn ack_without_job(&self, job: JobId, again: bool) -> Ack {
+        let ended = 0 < job.0 && job.0 < self.meta.next_job && !self.cancelled.contains(job.0);
+        match (ended, again) {
+            (true, true) => Ack::Duplicate,
+            (true, false) => Ack::Late,
+            (false, _) => Ack::NoJob,
+        }
+    }
+}
+
+/// The answer to a report under a lease that is not (or no longer) the worker's.
+fn ack_without_lease(job: &Job, unit: u64, worker: u32, again: bool) -> Ack {
+    let said = || {
+        job.known
+            .get(&unit)
+            .is_some_and(|known| known.said.iter().any(|said| said.place.worker == worker))
+    };
+    if again || said() {
+        return Ack::Duplicate;
+    }
+    if job.settled.contains(unit) { Ack::Late } else { Ack::NotLeased }
+}
+
+/// Whether a report can be right.
+fn plausible(job: &Job, report: &Report) -> Ack {
+    let output = match &report.outcome {
+        Outcome::Done(output) => output.len(),
+        Outcome::Failed(_) => 0,
+    };
+    let limits = &job.spec.limits;
+    if limits.fuel < report.fuel || limits.output_bytes < output {
+        Ack::Invalid
+    } else {
+        Ack::Accepted
+    }
+}

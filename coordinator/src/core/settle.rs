@@ -1,0 +1,133 @@
+//! Verdicts are reached: credit is granted, and merge units become available.
+
+use crate::core::Core;
+use crate::core::job::Job;
+use crate::core::queue::Run;
+use crate::core::record::{End, Place};
+use crate::core::verdict::{self, Said, Verdict};
+use proto::job::Stage;
+use proto::{JobId, UnitIndex};
+
+impl Core {
+    /// Judges a unit after something about it has changed.
+    pub(super) fn judge(&mut self, id: JobId, unit: u64) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let policy = job.policy();
+        let Some(known) = job.known.get_mut(&unit) else { return };
+        match verdict::judge(policy, &known.said) {
+            Verdict::Settle(agreeing) => {
+                let said = std::mem::take(&mut known.said);
+                for said in &said {
+                    self.close_report(said.place.worker, said.place.sequence);
+                }
+                self.settle(id, unit, &said, &agreeing);
+            }
+            Verdict::GiveUp(reason) => self.give_up(id, unit, reason),
+            Verdict::Need(_) => {}
+        }
+    }
+
+    /// Settles a unit by the `agreeing` ones of its reports, the canonical one first. Each of them is granted the
+    /// canonical fuel, which is its own.
+    pub(super) fn settle(&mut self, id: JobId, unit: u64, said: &[Said], agreeing: &[usize]) {
+        let Some(&canonical) = agreeing.first() else { return };
+        let (fuel, failed) = (said[canonical].fuel, said[canonical].failed);
+        let places: Vec<Place> = agreeing.iter().map(|&index| said[index].place).collect();
+        for place in &places {
+            self.credit(place.worker, fuel);
+        }
+        for (_, other) in said.iter().enumerate().filter(|(index, _)| !agreeing.contains(index)) {
+            self.worker_mut(other.place.worker).record.disagreed += 1;
+        }
+        let granted = u128::from(fuel) * places.len() as u128;
+        self.meta.credit += granted;
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.record.fuel += u128::from(fuel);
+        job.record.credit += granted;
+        self.close_verdict(id, unit, if failed { End::Failed(places) } else { End::Done(places) });
+    }
+
+    /// Settles a unit without an answer.
+    pub(super) fn give_up(&mut self, id: JobId, unit: u64, reason: String) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| !job.settled.contains(unit)) else {
+            return;
+        };
+        job.record.given_up += 1;
+        self.close_verdict(id, unit, End::GivenUp(reason));
+    }
+
+    fn credit(&mut self, worker: u32, fuel: u64) {
+        let worker = self.worker_mut(worker);
+        worker.record.credit += u128::from(fuel);
+        let account = worker.record.account;
+        self.accounts[account as usize].credit += u128::from(fuel);
+        self.dirty.accounts.insert(account);
+    }
+
+    /// What all verdicts have in common.
+    fn close_verdict(&mut self, id: JobId, unit: u64, end: End) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let failed = !matches!(end, End::Done(_));
+        job.settled.insert(unit);
+        job.record.settled += 1;
+        self.meta.settled += 1;
+        if failed {
+            job.failed.insert(unit);
+            job.record.failed += 1;
+        }
+        job.note(unit, end);
+        let known = if job.known.is_empty() { None } else { job.known.remove(&unit) };
+        let finished = job.record.settled == job.record.units;
+        let merges = job.spec.merge.is_some();
+        self.dirty.jobs.insert(id);
+        for said in known.unwrap_or_default().said {
+            self.close_report(said.place.worker, said.place.sequence);
+        }
+        if finished {
+            self.dirty.finished.push(id);
+        }
+        if merges {
+            self.offer_to_merge(id, unit, failed);
+        }
+    }
+
+    /// Tells the merge unit above that one of its inputs is settled. One that will never have them all is given up.
+    fn offer_to_merge(&mut self, id: JobId, unit: u64, failed: bool) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(above) = job.spec.merged_by(UnitIndex(unit)) else { return };
+        if job.settled.contains(above.0) {
+            return;
+        }
+        if failed {
+            job.merged.remove(&above.0);
+            let reason = format!(
+                "{} has no output for it to merge: it failed or was given up",
+                UnitIndex(unit)
+            );
+            return self.give_up(id, above.0, reason);
+        }
+        if count_input(job, above.0, 1) {
+            self.put_back(id, None, Run::new(above.0, 1));
+        }
+    }
+
+    /// Puts units back that somebody (other than `account`) may take.
+    pub(super) fn put_back(&mut self, id: JobId, account: Option<u32>, run: Run) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.queue.push(account, run);
+            self.work_appeared = true;
+        }
+    }
+}
+
+/// Counts settled inputs of a merge unit; whether it now has them all.
+pub(super) fn count_input(job: &mut Job, above: u64, inputs: u32) -> bool {
+    let Some(Stage::Merge { count, .. }) = job.stage(above) else { return false };
+    let have = job.merged.entry(above).or_default();
+    *have += inputs;
+    let all = *have == count;
+    if all {
+        job.merged.remove(&above);
+    }
+    all
+}

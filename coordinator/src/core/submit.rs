@@ -1,0 +1,75 @@
+//! A job is submitted.
+
+use crate::core::Core;
+use crate::core::bounds::{ACCOUNT_NAME_BYTES_MAX, JOBS_RUNNING_MAX};
+use crate::core::event::{Submission, SubmitRefused};
+use crate::core::job::Job;
+use crate::core::record::{JobRecord, Table, encode};
+use crate::core::status::JobState;
+use crate::core::time::Now;
+use proto::{Digest, JobId};
+
+/// What a submission is known by: the start of the digest of its account and id.
+pub(super) type SubmissionKey = [u8; 16];
+
+/// The key of submission `id` by `account`.
+pub(super) fn submission_key(account: &str, id: [u8; 16]) -> SubmissionKey {
+    let digest = Digest::of(&[id.as_slice(), account.as_bytes()].concat());
+    std::array::from_fn(|index| digest.0[index])
+}
+
+impl Core {
+    pub(super) fn submit(
+        &mut self,
+        now: Now,
+        submission: Submission,
+    ) -> Result<JobId, SubmitRefused> {
+        let Submission { spec, bytes, submission, account } = submission;
+        let key = submission_key(&account, submission);
+        let spec_digest = Digest::of(&bytes);
+        if let Some(&job) = self.submissions.get(&key) {
+            let running = self.jobs.get(&job).map(|job| job.record.spec_digest);
+            return if running.is_none_or(|digest| digest == spec_digest) {
+                Ok(job)
+            } else {
+                Err(SubmitRefused::OtherSpec(job))
+            };
+        }
+        if JOBS_RUNNING_MAX <= self.jobs.len() {
+            return Err(SubmitRefused::TooMany(self.jobs.len()));
+        }
+        if account.is_empty() || ACCOUNT_NAME_BYTES_MAX < account.len() {
+            return Err(SubmitRefused::Invalid(format!(
+                "the account's name must have 1 to {ACCOUNT_NAME_BYTES_MAX} bytes"
+            )));
+        }
+        let id = JobId(self.meta.next_job);
+        self.meta.next_job += 1;
+        let record = JobRecord {
+            name: spec.name.clone(),
+            account,
+            submission,
+            spec_digest,
+            state: JobState::Running,
+            submitted_at_ms: now.wall_ms,
+            ended_at_ms: None,
+            units: spec.units(),
+            settled: 0,
+            failed: 0,
+            given_up: 0,
+            fuel: 0,
+            credit: 0,
+            copies: 0,
+            next_unit: 0,
+            next_log: 0,
+            next_attempt: 0,
+        };
+        self.dirty.put_bytes(Table::Spec.key(id.0), bytes.to_vec());
+        self.dirty.put_bytes(Table::Job.key(id.0), encode(&record));
+        self.submissions.insert(key, id);
+        self.shares.add(&record.account, spec.priority, id);
+        self.jobs.insert(id, Job::new(id, spec, bytes, record, now.monotonic_ms));
+        self.work_appeared = true;
+        Ok(id)
+    }
+}

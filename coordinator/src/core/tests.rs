@@ -1,0 +1,7 @@
+//! Tests of the core, transition by transition, and of whole runs with everything that can go wrong.
+
+mod chaos;
+mod env;
+mod leases;
+mod merges;
+mod reports;

@@ -1,0 +1,219 @@
+//! Leases, deadlines, retries, fair share, quotas, what idle workers are told.
+
+use super::env::*;
+use crate::core::event::{Event, Want};
+use proto::UnitIndex;
+
+#[test]
+fn a_late_unit_is_handed_out_again() {
+    let mut env = Env::new();
+    env.submit(spec(10, 1));
+    let (slow, other) = (env.worker(1), env.worker(2));
+    assert_eq!(env.lease(slow, 4), ["j1 0..4"]);
+    env.pass(59_000);
+    assert_eq!(env.lease(other, 2), ["j1 4..6"]);
+    env.pass(2_000);
+    env.pass(2_000);
+    assert_eq!(env.lease(other, 4), ["j1 0..4"]);
+}
+
+#[test]
+fn heartbeats_keep_a_lease_but_not_for_ever() {
+    let mut env = Env::new();
+    env.submit(spec(1, 1));
+    let worker = env.worker(1);
+    env.lease(worker, 1);
+    let lease = env.lease_of(worker, 0);
+    for _ in 0..31 {
+        env.pass(30_000);
+        env.heartbeat(worker, vec![lease]);
+        assert_eq!(env.status(proto::JobId(1)).leased, 1);
+    }
+    env.pass(60_000);
+    assert_eq!(env.status(proto::JobId(1)).leased, 0);
+    env.heartbeat(worker, vec![proto::LeaseId(77)]);
+    assert!(env.workers[worker].heard.last().unwrap().starts_with("cancel 1: the lease is over"));
+}
+
+#[test]
+fn a_unit_is_given_up_after_its_attempts_with_the_reason() {
+    let mut env = Env::new();
+    let job = env.submit(spec(1, 1));
+    for account in 0..5 {
+        let worker = env.worker(account);
+        assert_eq!(env.lease(worker, 1), ["j1 0..1"], "attempt {account}");
+        env.give_back(worker, 0, true);
+        let why = env.core.why(job, Some(UnitIndex(0)));
+        assert!(why.is_none_or(|why| why[0].contains(&format!("{} of 5 attempts", account + 1))));
+        if account % 2 == 0 {
+            env.crash();
+        }
+        env.pass(100_000);
+    }
+    assert!(env.is_done(job));
+    assert_eq!(env.results(job)[&0], "given up after 5 failed attempts; the last: out of memory");
+}
+
+#[test]
+fn what_is_given_back_unharmed_is_lent_again_at_once() {
+    let mut env = Env::new();
+    env.submit(spec(4, 1));
+    let (ada, bob) = (env.worker(1), env.worker(2));
+    env.lease(ada, 4);
+    env.give_back(ada, 2, false);
+    assert_eq!(env.lease(bob, 4), ["j1 2..3"]);
+    let session = env.workers[ada].session.unwrap();
+    env.apply(Event::Goodbye { session, leaving: true });
+    // The request of bob stands: he gets what ada leaves behind.
+    assert_eq!(env.workers[bob].leases.len(), 3);
+}
+
+#[test]
+fn a_worker_that_fails_gets_less_and_then_nothing_for_a_while() {
+    let mut env = Env::new();
+    let job = env.submit(spec(MANY, 1));
+    let worker = env.worker(1);
+    for unit in 0..3 {
+        env.lease(worker, 1);
+        env.give_back(worker, unit, true);
+    }
+    assert!(env.lease(worker, 1).is_empty());
+    assert_eq!(
+        env.workers[worker].heard.last().unwrap(),
+        "idle: units failed on this worker: it gets none for 2 s"
+    );
+    env.pass(2_000);
+    env.want(worker, 1);
+    assert_eq!(env.report_all(worker, job).len(), 1);
+}
+
+#[test]
+fn memory_must_suffice() {
+    let mut env = Env::new();
+    env.submit(spec(1, 1));
+    let worker = env.worker(1);
+    let want = Want { units: 1, seconds: 60, fuel_per_second: 0, memory_bytes: 1 << 19 };
+    env.want_as(worker, want);
+    let heard = env.workers[worker].heard.last().unwrap();
+    assert_eq!(
+        heard,
+        "idle: every job needs more memory per unit (1048576 bytes or more) than this worker lends (524288 bytes)"
+    );
+    let why = env.core.why(proto::JobId(1), None).unwrap();
+    assert!(why[0].contains("none of the 1 connected workers"), "{why:?}");
+}
+
+#[test]
+fn time_asked_for_bounds_the_units() {
+    let mut env = Env::new();
+    let job = env.submit(spec(MANY, 1));
+    let worker = env.worker(1);
+    env.lease(worker, 10);
+    env.report_all(worker, job);
+    // About 103 fuel per unit: 10 s at 1030 fuel per second are 100 units.
+    let want = Want { units: 4096, seconds: 10, fuel_per_second: 1030, memory_bytes: 1 << 30 };
+    env.want_as(worker, want);
+    let count: u32 = env.workers[worker].leases.values().map(|lease| lease.count).sum();
+    assert!((90..=110).contains(&count), "{count}");
+}
+
+#[test]
+fn accounts_share_fairly_and_priorities_count_within_one() {
+    let mut env = Env::new();
+    let high = proto::job::JobSpec { priority: 3, ..spec(1000, 1) };
+    let low = env.submit_as("ada", spec(1000, 1), 1);
+    let first = env.submit_as("ada", high, 2);
+    let other = env.submit_as("bob", spec(1000, 1), 3);
+    let worker = env.worker(1);
+    for _ in 0..20 {
+        env.lease(worker, 10);
+        for job in [low, first, other] {
+            env.report_all(worker, job);
+        }
+    }
+    let [low, first, other] = [low, first, other].map(|job| env.status(job).settled);
+    assert_eq!((low, first, other), (0, 100, 100));
+}
+
+#[test]
+fn the_tail_is_lent_twice_and_the_slower_is_told() {
+    let mut env = Env::new();
+    let job = env.submit(spec(6, 1));
+    let (slow, fast) = (env.worker(1), env.worker(2));
+    env.lease(slow, 6);
+    env.report_honestly(slow, job, 0);
+    assert!(env.lease(fast, 9).is_empty());
+    env.pass(16_000);
+    assert_eq!(env.lease(fast, 9), ["j1 1..6"]);
+    env.report_honestly(slow, job, 1);
+    let leases = env.workers[fast].leases.clone();
+    env.report_all(fast, job);
+    assert_eq!(leases.len(), 1);
+    assert!(env.is_done(job));
+    assert!(env.workers[slow].heard.last().unwrap().contains("cancel"));
+}
+
+#[test]
+fn submitting_again_gives_the_same_job() {
+    let mut env = Env::new();
+    let job = env.submit_as("ada", spec(5, 1), 1);
+    assert_eq!(env.submit_as("ada", spec(5, 1), 1), job);
+    env.crash();
+    assert_eq!(env.submit_as("ada", spec(5, 1), 1), job);
+    assert_ne!(env.submit_as("bob", spec(5, 1), 1), job);
+}
+
+#[test]
+fn a_second_stream_replaces_the_first_and_leases_stay() {
+    let mut env = Env::new();
+    let job = env.submit(spec(5, 1));
+    let worker = env.worker(1);
+    env.lease(worker, 5);
+    let first = env.workers[worker].session.unwrap();
+    env.connect(worker);
+    env.apply(Event::Gone(first));
+    assert_eq!(env.report_all(worker, job).len(), 5);
+    assert!(env.is_done(job));
+}
+
+#[test]
+fn a_clock_that_jumps_by_a_day_changes_nothing() {
+    let mut env = Env::new();
+    let job = env.submit(spec(5, 1));
+    let worker = env.worker(1);
+    env.lease(worker, 5);
+    env.now.wall_ms += 86_400_000;
+    env.apply(Event::Tick);
+    env.now.wall_ms -= 2 * 86_400_000;
+    env.apply(Event::Tick);
+    assert_eq!(env.status(job).leased, 5);
+    env.report_all(worker, job);
+    assert!(env.is_done(job));
+}
+
+#[test]
+fn leases_have_their_full_time_after_a_crash() {
+    let mut env = Env::new();
+    let job = env.submit(spec(5, 1));
+    let worker = env.worker(1);
+    env.lease(worker, 5);
+    env.pass(59_000);
+    env.crash();
+    env.connect(worker);
+    env.pass(59_000);
+    assert_eq!(env.report_all(worker, job).len(), 5);
+    assert!(env.is_done(job));
+}
+
+#[test]
+fn a_huge_job_costs_no_more_than_a_small_one() {
+    let mut env = Env::new();
+    let job = env.submit(spec(1 << 40, 1));
+    let worker = env.worker(1);
+    assert_eq!(env.lease(worker, 4096), ["j1 0..4000"]);
+    env.report_all(worker, job);
+    assert_eq!(env.status(job).settled, 4000);
+    env.crash();
+    env.connect(worker);
+    assert_eq!(env.lease(worker, 5000), ["j1 4000..8096", "j1 8096..9000"]);
+}

@@ -1,0 +1,26 @@
+//! A unit of which more is known than that it was lent once.
+
+use crate::core::verdict::{self, Policy, Said};
+use proto::LeaseId;
+use std::sync::Arc;
+
+/// What is known of a unit without a verdict. A unit of a job of one copy has an entry only after an attempt failed or
+/// when it is lent twice; a unit of any other job from its first lease on. It goes when the unit is settled.
+#[derive(Debug, Default)]
+pub(super) struct Unit {
+    /// Reports accepted, each of another account.
+    pub(super) said: Vec<Said>,
+    /// Leases in time under which it is being computed.
+    pub(super) holders: Vec<LeaseId>,
+    /// Attempts that came to nothing.
+    pub(super) attempts: u32,
+    /// Of the last of them.
+    pub(super) reason: Option<Arc<str>>,
+}
+
+impl Unit {
+    /// Leases that it lacks.
+    pub(super) fn missing(&self, policy: Policy) -> usize {
+        verdict::lacking(policy, &self.said).saturating_sub(self.holders.len())
+    }
+}

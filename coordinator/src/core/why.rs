@@ -1,0 +1,154 @@
+//! Why a job or a unit is not done, told from the state that decides it.
+
+use crate::core::Core;
+use crate::core::job::Job;
+use crate::core::verdict::{self, Verdict};
+use proto::job::Stage;
+use proto::{JobId, UnitIndex};
+use std::collections::BTreeSet;
+
+impl Core {
+    /// Why a running job, or a unit of it, is not done; most important first. `None` when the job has ended or never
+    /// was.
+    #[must_use]
+    pub fn why(&self, id: JobId, unit: Option<UnitIndex>) -> Option<Vec<String>> {
+        let job = self.jobs.get(&id)?;
+        Some(match unit {
+            None => self.why_running(job),
+            Some(unit) => self.why_unit(job, unit),
+        })
+    }
+
+    pub(super) fn why_running(&self, job: &Job) -> Vec<String> {
+        let mut reasons = self.why_nobody(job);
+        if 0 < job.leased {
+            reasons.push(format!(
+                "{} units are being computed by {} workers",
+                job.leased,
+                job.holders.len()
+            ));
+        }
+        let others: u64 = job.queue.ready().map(|run| run.count).sum();
+        if 0 < others {
+            reasons.push(format!("about {others} units wait to be lent (again)"));
+        }
+        if let Some((at_ms, run)) = job.queue.delayed().next() {
+            let last = job.known.get(&run.first).and_then(|known| known.reason.clone());
+            let last = last.map(|reason| format!(": {reason}")).unwrap_or_default();
+            reasons.push(format!(
+                "units from {} wait after a failed attempt (until {at_ms} ms){last}",
+                UnitIndex(run.first)
+            ));
+        }
+        if 0 < job.fresh() {
+            reasons.push(format!("{} units were not lent yet", job.fresh()));
+        }
+        if !job.merged.is_empty() {
+            reasons.push(format!("{} merge units wait for some of their inputs", job.merged.len()));
+        }
+        reasons
+    }
+
+    /// Why nobody, or too few, can compute units of the job.
+    fn why_nobody(&self, job: &Job) -> Vec<String> {
+        let (mut accounts, mut fitting) = (BTreeSet::new(), 0);
+        let mut most = 0;
+        for session in &self.sessions {
+            let worker = self.worker(session.worker);
+            let Some(live) = &worker.live else { continue };
+            most = most.max(live.want.memory_bytes);
+            if job.spec.limits.memory_bytes <= live.want.memory_bytes {
+                fitting += 1;
+                accounts.insert(worker.record.account);
+            }
+        }
+        let mut reasons = Vec::new();
+        if self.sessions.is_empty() {
+            reasons.push("no worker is connected".to_owned());
+        } else if fitting == 0 && job.leased == 0 {
+            let needs = job.spec.limits.memory_bytes;
+            reasons.push(format!(
+                "none of the {} connected workers asks for work with enough memory: a unit needs {needs} bytes, the most \
+                 that is lent is {most}",
+                self.sessions.len()
+            ));
+        } else if accounts.len() < job.spec.copies as usize {
+            reasons.push(format!(
+                "each unit needs reports of {} accounts, workers of {} are connected",
+                job.spec.copies,
+                accounts.len()
+            ));
+        }
+        reasons
+    }
+
+    fn why_unit(&self, job: &Job, unit: UnitIndex) -> Vec<String> {
+        let Some(stage) = job.spec.stage(unit) else {
+            return vec![format!(
+                "there is no such unit: the last is {}",
+                UnitIndex(job.record.units - 1)
+            )];
+        };
+        if job.settled.contains(unit.0) {
+            let verdict = if job.failed.contains(unit.0) {
+                "it failed or was given up: fetch tells why"
+            } else {
+                "it is done"
+            };
+            return vec![verdict.to_owned()];
+        }
+        if let Stage::Merge { first, count, .. } = stage {
+            let inputs = first.0..first.0 + u64::from(count);
+            let have = job.settled.range_cardinality(inputs);
+            if have < count.into() {
+                return vec![format!(
+                    "it merges {count} units from {first} on, of which {have} are settled"
+                )];
+            }
+        } else if job.record.next_unit <= unit.0 {
+            let mut reasons = vec![format!(
+                "{} units of its job are lent before it",
+                unit.0 - job.record.next_unit
+            )];
+            reasons.extend(self.why_nobody(job));
+            return reasons;
+        }
+        let mut reasons = self.why_known(job, unit.0);
+        let holders = job.leases.iter().filter_map(|lease| self.leases.get(lease));
+        let holding = holders.filter(|lease| {
+            lease.active() && lease.offset(unit.0).is_some_and(|at| lease.is_open(at))
+        });
+        match holding.count() {
+            0 => reasons.push("nobody is computing it now".into()),
+            1 => reasons.push("a worker is computing it".into()),
+            workers => reasons.push(format!("{workers} workers are computing it")),
+        }
+        reasons.extend(self.why_nobody(job));
+        reasons
+    }
+
+    /// What is known of a unit beyond that it was lent.
+    fn why_known(&self, job: &Job, unit: u64) -> Vec<String> {
+        let Some(known) = job.known.get(&unit) else { return Vec::new() };
+        let mut reasons = Vec::new();
+        if !known.said.is_empty()
+            && let Verdict::Need(need) = verdict::judge(job.policy(), &known.said)
+        {
+            reasons.push(format!(
+                "{} accounts have reported it, {need} more must agree",
+                known.said.len()
+            ));
+        }
+        if let Some(reason) = &known.reason {
+            let allowed = job.spec.attempts_max;
+            reasons.push(format!(
+                "{} of {allowed} attempts have failed; the last: {reason}",
+                known.attempts
+            ));
+        }
+        if job.queue.delayed().any(|(_, run)| run.units().contains(&unit)) {
+            reasons.push("it is lent again after a pause".into());
+        }
+        reasons
+    }
+}

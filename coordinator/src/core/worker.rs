@@ -1,0 +1,71 @@
+//! A worker as the core knows it: little while it is idle or away.
+
+use crate::core::bounds::{STRIKE_MS, STRIKE_MS_MAX, STRIKES_FREE, WORKER_UNITS_MAX};
+use crate::core::event::{Session, Want};
+use crate::core::record::WorkerRecord;
+use proto::JobId;
+use std::collections::BTreeSet;
+
+/// A machine.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) record: WorkerRecord,
+    /// Units of its active leases neither reported nor given back.
+    pub(super) leased: u32,
+    /// Most units that it may hold; halves with each failure and doubles with each batch of reports.
+    pub(super) quota: u32,
+    /// Failures since the last accepted report.
+    strikes: u32,
+    /// It gets nothing before this moment.
+    pub(super) barred_until_ms: u64,
+    /// Whether it stands in line for work.
+    pub(super) in_line: bool,
+    /// Its stream, while it has one.
+    pub(super) live: Option<Live>,
+}
+
+/// A worker's open stream.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) session: Session,
+    pub(super) cores: u32,
+    /// What it still asks for.
+    pub(super) want: Want,
+    /// Jobs whose specification it was sent.
+    pub(super) told: BTreeSet<JobId>,
+}
+
+impl Worker {
+    pub(super) fn new(record: WorkerRecord) -> Self {
+        Self {
+            record,
+            leased: 0,
+            quota: WORKER_UNITS_MAX,
+            strikes: 0,
+            barred_until_ms: 0,
+            in_line: false,
+            live: None,
+        }
+    }
+
+    /// A failure: the worker gets less, and after some in a row nothing for a while.
+    pub(super) fn strike(&mut self, now_ms: u64, units: u32) {
+        self.record.failures += u64::from(units);
+        self.strikes = self.strikes.saturating_add(1);
+        self.quota = (self.quota / 2).max(1);
+        if let Some(doublings) = self.strikes.checked_sub(STRIKES_FREE) {
+            let wait_ms = STRIKE_MS
+                .checked_shl(doublings.min(32))
+                .unwrap_or(STRIKE_MS_MAX)
+                .min(STRIKE_MS_MAX);
+            self.barred_until_ms = now_ms + wait_ms;
+        }
+    }
+
+    /// A success: the worker is trusted with more again.
+    pub(super) fn succeed(&mut self) {
+        self.strikes = 0;
+        self.barred_until_ms = 0;
+        self.quota = self.quota.saturating_mul(2).min(WORKER_UNITS_MAX);
+    }
+}

@@ -1,0 +1,78 @@
+//! The one owner of the core: gathers events, applies them, commits once, then answers. Nothing is said before it is on
+//! disk. Everybody else holds a cheap [`Handle`].
+
+mod blobs;
+mod driver;
+mod handle;
+pub(crate) mod load;
+pub(crate) mod read;
+
+use crate::core::time::Clock;
+use crate::store::{self, Store};
+use proto::ProjectKey;
+use std::sync::Arc;
+
+pub use blobs::{Blobs, MemoryBlobs};
+pub use driver::Engine;
+#[cfg(test)]
+pub(crate) use driver::earlier;
+pub use handle::{Handle, named};
+pub use read::Material;
+
+/// Free disk space below which nothing more is taken in, bytes: room for a few full commits and for the store's own
+/// housekeeping, so that a full disk is met by us, with a message, and never by the store in the middle of a write.
+pub const RESERVE_BYTES: u64 = 256 << 20;
+
+/// What an engine works with.
+#[derive(Clone)]
+pub struct Config {
+    /// The project that reports must be for.
+    pub project: ProjectKey,
+    /// Where records are kept.
+    pub store: Arc<dyn Store>,
+    /// Where content is kept.
+    pub blobs: Arc<dyn Blobs>,
+    /// Gives the time.
+    pub clock: Arc<dyn Clock>,
+    /// Free disk space to leave alone, bytes; see [`RESERVE_BYTES`].
+    pub reserve_bytes: u64,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("project", &self.project)
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the engine does not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It has stopped: on request, or because a commit failed.
+    #[error("the coordinator has stopped{}", .0.as_deref().map(|why| format!(": {why}")).unwrap_or_default())]
+    Stopped(Option<String>),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A record does not decode: it was damaged, or written by a newer release.
+    #[error(
+        "the record {key} cannot be read: it is damaged or of a newer release; run `starling-coordinator check`"
+    )]
+    Record {
+        /// Its key, for people.
+        key: String,
+    },
+    /// The system has no thread for it.
+    #[error("the engine's thread cannot be started")]
+    Thread(#[from] std::io::Error),
+    /// The records contradict each other.
+    #[error(
+        "the records contradict each other: {0}; run `starling-coordinator check`, or restore a backup"
+    )]
+    Contradiction(String),
+    /// The records are of another project.
+    #[error("the store belongs to project {0}: each project needs a folder of its own")]
+    OtherProject(ProjectKey),
+}

@@ -1,0 +1,376 @@
+//! The engine's thread: gathers what came in, applies it, commits once, then answers.
+
+use crate::core::Core;
+use crate::core::event::Lease;
+use crate::core::event::{
+    Acks, Earlier, Effects, Event, Refused, Reply, Session, SignedBatch, SubmitRefused, ToWorker,
+};
+use crate::core::record::{Table, batch_key, decode_batch};
+use crate::core::time::Now;
+use crate::engine::handle::{Command, Handle};
+use crate::engine::load::load;
+use crate::engine::{Config, Error, read};
+use crate::store::Store;
+use proto::UnitIndex;
+use proto::job::{Extra, Stage};
+use proto::report::Ack;
+use std::collections::HashMap;
+use std::error::Error as _;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Commands that wait for the engine: about one full group; beyond it those who send wait.
+const COMMANDS: usize = 1024;
+/// Most commands applied before one commit: bounds the time until the first of them is answered.
+const GROUP: usize = 512;
+/// Pause between two looks at a disk that is full, milliseconds.
+const FULL_DISK_MS: u64 = 1_000;
+/// What a worker is told to wait when the disk is full, milliseconds.
+const FULL_DISK_RETRY_MS: u64 = 10_000;
+
+/// The thread that owns the core. Dropping it without [`Handle::stop`] leaves the thread until all handles are gone.
+#[derive(Debug)]
+pub struct Engine {
+    thread: JoinHandle<Result<(), Error>>,
+}
+
+/// An answer that waits for the commit.
+type Answer = (oneshot::Sender<Reply>, Reply);
+
+struct Driver {
+    config: Config,
+    core: Core,
+    sinks: HashMap<Session, mpsc::Sender<ToWorker>>,
+    changes: watch::Sender<u64>,
+    trouble: Arc<RwLock<String>>,
+    /// What the operator must mend: the disk is full.
+    full: Option<String>,
+    /// Found out while answering; applied before anything else.
+    pending: Vec<Event>,
+}
+
+impl Engine {
+    /// Loads the core from the store and starts the thread.
+    ///
+    /// # Errors
+    /// [`Error`] when the store cannot be read, contradicts itself, or there is no thread to be had.
+    pub fn start(config: Config) -> Result<(Self, Handle), Error> {
+        let core = load(config.store.as_ref(), config.project, config.clock.now())?;
+        let (commands, received) = mpsc::channel(COMMANDS);
+        let (changes, changed) = watch::channel(0);
+        let stopped = Arc::new(RwLock::new(None));
+        let trouble = Arc::new(RwLock::new(String::new()));
+        let handle = Handle {
+            commands,
+            store: config.store.clone(),
+            blobs: config.blobs.clone(),
+            project: config.project,
+            changes: changed,
+            stopped: stopped.clone(),
+            trouble: trouble.clone(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let driver = Driver {
+            config,
+            core,
+            sinks: HashMap::new(),
+            changes,
+            trouble,
+            full: None,
+            pending: Vec::new(),
+        };
+        let body = move || {
+            let ended = runtime.block_on(driver.run(received));
+            if let Err(error) = &ended {
+                let why = describe(error);
+                tracing::error!(%why, "the engine has stopped");
+                *stopped.write().unwrap_or_else(PoisonError::into_inner) = Some(why);
+            }
+            ended
+        };
+        let thread = std::thread::Builder::new().name("engine".into()).spawn(body)?;
+        Ok((Self { thread }, handle))
+    }
+
+    /// Waits until the thread has ended.
+    ///
+    /// # Errors
+    /// What made it end, unless it was asked to.
+    pub fn join(self) -> Result<(), Error> {
+        self.thread
+            .join()
+            .unwrap_or_else(|_| Err(Error::Stopped(Some("the engine panicked".into()))))
+    }
+
+    /// Whether the thread has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+/// An error with its causes, in one line.
+fn describe(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+impl Driver {
+    async fn run(mut self, mut received: mpsc::Receiver<Command>) -> Result<(), Error> {
+        let mut group = Vec::with_capacity(GROUP);
+        loop {
+            let wait = self.wait();
+            let count = match wait {
+                None => received.recv_many(&mut group, GROUP).await,
+                Some(wait) => {
+                    match tokio::time::timeout(wait, received.recv_many(&mut group, GROUP)).await {
+                        Ok(count) => count,
+                        Err(_) => {
+                            self.turn(&mut group)?;
+                            continue;
+                        }
+                    }
+                }
+            };
+            if count == 0 {
+                return Ok(());
+            }
+            if let Some(stopped) = self.turn(&mut group)? {
+                // Who asked may be gone.
+                let _ = stopped.send(());
+                return Ok(());
+            }
+        }
+    }
+
+    /// How long nothing needs to be done, should nothing come in.
+    fn wait(&self) -> Option<Duration> {
+        if !self.pending.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        if self.full.is_some() {
+            return Some(Duration::from_millis(FULL_DISK_MS));
+        }
+        let now = self.now();
+        let deadline_ms = self.core.next_deadline_ms(now)?;
+        Some(Duration::from_millis(deadline_ms.saturating_sub(now.monotonic_ms)))
+    }
+
+    fn now(&self) -> Now {
+        self.config.clock.now()
+    }
+
+    /// Applies a group of commands, commits once, then answers. Gives back who asked to stop.
+    fn turn(&mut self, group: &mut Vec<Command>) -> Result<Option<oneshot::Sender<()>>, Error> {
+        let now = self.now();
+        self.look_at_disk();
+        let (mut answers, mut effects, mut looks, mut stop) =
+            (Vec::new(), Effects::default(), Vec::new(), None);
+        for event in std::mem::take(&mut self.pending) {
+            self.core.apply(now, event, &mut effects);
+        }
+        for command in group.drain(..) {
+            match command {
+                Command::Apply(event, answer) => {
+                    let reply = self.apply(now, event, &mut effects)?;
+                    answers.push((answer, reply));
+                }
+                Command::Connect(hello, sink, answer) => {
+                    let reply = self.apply(now, Event::Connected(hello), &mut effects)?;
+                    if let Reply::Connected(Ok(welcome)) = &reply {
+                        self.sinks.insert(welcome.session, sink);
+                    }
+                    answers.push((answer, reply));
+                }
+                Command::Look(look) => looks.push(look),
+                Command::Stop(answer) => stop = Some(answer),
+            }
+        }
+        if self.full.is_none() {
+            self.core.apply(now, Event::Tick, &mut effects);
+        }
+        let fresh = self.commit(now)?;
+        self.answer(answers, effects);
+        for look in looks {
+            look(&self.core);
+        }
+        if fresh {
+            self.changes.send_modify(|count| *count += 1);
+        }
+        Ok(stop)
+    }
+
+    /// Applies an event, or refuses it while the disk is full.
+    fn apply(&mut self, now: Now, mut event: Event, effects: &mut Effects) -> Result<Reply, Error> {
+        if let Some(full) = &self.full
+            && let Some(reply) = refuse(full, &event, effects)
+        {
+            return Ok(reply);
+        }
+        if let Event::Reported(session, signed) = &mut event {
+            signed.earlier = earlier(&self.core, self.config.store.as_ref(), *session, signed)?;
+        }
+        if let Event::Gone(session) | Event::Goodbye { session, .. } = &event {
+            self.sinks.remove(session);
+        }
+        Ok(self.core.apply(now, event, effects))
+    }
+
+    /// Makes everything durable that was applied; whether there was anything.
+    fn commit(&mut self, now: Now) -> Result<bool, Error> {
+        if !self.core.has_changes() {
+            return Ok(false);
+        }
+        let changes = self.core.take_changes(now);
+        self.config.store.commit(changes)?;
+        Ok(true)
+    }
+
+    fn answer(&mut self, answers: Vec<Answer>, effects: Effects) {
+        for (answer, reply) in answers {
+            // Who asked may be gone.
+            let _ = answer.send(reply);
+        }
+        for (session, message) in effects.messages {
+            match self.complete(message) {
+                Ok(message) => self.say(session, message),
+                Err(event) => self.pending.push(event),
+            }
+        }
+    }
+
+    /// Says something to a worker. One that reads too slowly is cut off: its sink is dropped.
+    fn say(&mut self, session: Session, message: ToWorker) {
+        let last = matches!(message, ToWorker::Replaced);
+        let Some(sink) = self.sinks.get(&session) else { return };
+        if sink.try_send(message).is_err() || last {
+            self.sinks.remove(&session);
+        }
+    }
+
+    /// Adds to a lease what cannot be derived from the job and the index alone.
+    #[expect(clippy::result_large_err, reason = "the event goes straight to the core, and is rare")]
+    fn complete(&self, message: ToWorker) -> Result<ToWorker, Event> {
+        let ToWorker::Lease(mut lease) = message else { return Ok(message) };
+        match self.extras(&lease) {
+            Ok(extras) => {
+                lease.extras = extras;
+                Ok(ToWorker::Lease(lease))
+            }
+            Err(reason) => {
+                tracing::warn!(lease = lease.lease.0, job = lease.job.0, %reason, "a lease cannot be sent");
+                Err(Event::Unreadable { lease: lease.lease, reason })
+            }
+        }
+    }
+
+    fn extras(&self, lease: &Lease) -> Result<Vec<Extra>, String> {
+        let lines = lease.spec.cut.iter().find_map(|axis| match axis {
+            proto::cut::Axis::Lines { digest, .. } => Some(*digest),
+            _ => None,
+        });
+        if lines.is_none() && lease.first.0 + u64::from(lease.count) <= lease.spec.cut_units() {
+            return Ok(Vec::new());
+        }
+        (lease.first.0..)
+            .take(lease.count as usize)
+            .map(|unit| self.extra(lease, UnitIndex(unit), lines))
+            .collect()
+    }
+
+    fn extra(
+        &self,
+        lease: &Lease,
+        unit: UnitIndex,
+        lines: Option<proto::Digest>,
+    ) -> Result<Extra, String> {
+        if let Some(Stage::Merge { first, count, .. }) = lease.spec.stage(unit) {
+            let inputs = read::outputs(self.config.store.as_ref(), lease.job, first, count);
+            return Ok(Extra { line: None, inputs: inputs.map_err(|error| describe(&error))? });
+        }
+        let (Some(digest), Some(line)) = (lines, proto::cut::line(&lease.spec, unit)) else {
+            return Ok(Extra::default());
+        };
+        let text = self.config.blobs.line(&digest, line);
+        Ok(Extra {
+            line: Some(
+                text.map_err(|error| format!("line {line} of the job cannot be read: {error}"))?,
+            ),
+            inputs: Vec::new(),
+        })
+    }
+
+    /// Finds out whether the disk is full, and says so once.
+    fn look_at_disk(&mut self) {
+        let reserve = self.config.reserve_bytes;
+        let free = self.config.store.free_bytes().unwrap_or(u64::MAX);
+        let full = (free < reserve).then(|| {
+            format!("the coordinator's disk is full: {free} bytes are free, {reserve} are kept in reserve; make room, it goes on by itself")
+        });
+        match (&self.full, &full) {
+            (None, Some(why)) => tracing::error!(%why, "nothing more is taken in"),
+            (Some(_), None) => tracing::info!("there is room on the disk again"),
+            _ => {}
+        }
+        if self.full != full {
+            *self.trouble.write().unwrap_or_else(PoisonError::into_inner) =
+                full.clone().unwrap_or_default();
+            self.full = full;
+        }
+    }
+}
+
+/// The answer to an event that takes room on the disk, while there is none.
+fn refuse(full: &str, event: &Event, effects: &mut Effects) -> Option<Reply> {
+    match event {
+        Event::Connected(_) => Some(Reply::Connected(Err(Refused::DiskFull(full.to_owned())))),
+        Event::Reported(_, signed) => {
+            let SignedBatch { batch, .. } = signed;
+            let acks = vec![Ack::Busy; batch.reports.len()];
+            Some(Reply::Acks(Acks { sequence: batch.sequence, acks, credit: 0 }))
+        }
+        Event::Want(session, _) => {
+            let (reason, retry_after_ms) = (full.to_owned(), FULL_DISK_RETRY_MS);
+            effects.messages.push((*session, ToWorker::Idle { reason, retry_after_ms }));
+            Some(Reply::Done)
+        }
+        Event::Submit(_) => Some(Reply::Submitted(Err(SubmitRefused::DiskFull(full.to_owned())))),
+        _ => None,
+    }
+}
+
+/// What is known under the sequence of a batch that comes in.
+///
+/// # Errors
+/// [`Error`] when the store cannot be read.
+pub(crate) fn earlier(
+    core: &Core,
+    store: &dyn Store,
+    session: Session,
+    signed: &SignedBatch,
+) -> Result<Earlier, Error> {
+    let (worker, sequence) = (session.worker, signed.batch.sequence);
+    if core.sequence(worker) < sequence {
+        return Ok(Earlier::Nothing);
+    }
+    let same =
+        |payload: &[u8]| if payload == &*signed.payload { Earlier::Same } else { Earlier::Other };
+    if let Some(payload) = core.batch_in_commit(worker, sequence) {
+        return Ok(same(payload));
+    }
+    let stored = store.get(&batch_key(Table::Batch, worker, sequence))?;
+    Ok(stored
+        .as_deref()
+        .and_then(decode_batch)
+        .map_or(Earlier::Nothing, |(_, payload)| same(payload)))
+}
+
+#[cfg(test)]
+mod tests;

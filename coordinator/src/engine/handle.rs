@@ -1,0 +1,408 @@
+//! The handle by which everybody speaks to the engine.
+
+use crate::core::Core;
+use crate::core::event::{
+    Acks, Earlier, Event, Heartbeat, Hello, Missing, Refused, Reply, Return, Session, SignedBatch,
+    Submission, SubmitRefused, ToWorker, Want, Welcome,
+};
+use crate::core::status::{JobStatus, Page, Totals, WorkerStatus};
+use crate::core::token::{Token, TokenId};
+use crate::engine::blobs::Blobs;
+use crate::engine::{Error, read};
+use crate::store::Store;
+use proto::cut::Axis;
+use proto::job::JobSpec;
+use proto::key::Signature;
+use proto::receipt::Receipt;
+use proto::report::{Ack, Batch, Outcome, Output};
+use proto::{Digest, JobId, ProjectKey, UnitIndex, WorkerKey};
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// What the engine's thread is asked to do.
+pub(super) enum Command {
+    /// Apply an event; answer after the commit.
+    Apply(Event, oneshot::Sender<Reply>),
+    /// As `Apply`, for a worker's stream, whose messages go to the sink.
+    Connect(Hello, mpsc::Sender<ToWorker>, oneshot::Sender<Reply>),
+    /// Look at the core after the commit.
+    Look(Box<dyn FnOnce(&Core) + Send>),
+    /// Commit what is pending, then end.
+    Stop(oneshot::Sender<()>),
+}
+
+/// Speaks to the engine; cheap to clone. Methods answer after what they did is durable.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) blobs: Arc<dyn Blobs>,
+    pub(super) project: ProjectKey,
+    pub(super) changes: watch::Receiver<u64>,
+    pub(super) stopped: Arc<RwLock<Option<String>>>,
+    /// What the operator must mend; empty when nothing.
+    pub(super) trouble: Arc<RwLock<String>>,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").field("project", &self.project).finish_non_exhaustive()
+    }
+}
+
+impl Handle {
+    /// A worker has proved who it is. What is said to it goes to `sink`; when `sink` is full the worker reads too slowly
+    /// and the sink is dropped, which must end its stream.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn connected(
+        &self,
+        hello: Hello,
+        sink: mpsc::Sender<ToWorker>,
+    ) -> Result<Result<Welcome, Refused>, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::Connect(hello, sink, answer)).await?;
+        match answered.await {
+            Ok(Reply::Connected(welcome)) => Ok(welcome),
+            _ => Err(self.stopped()),
+        }
+    }
+
+    /// A stream has ended.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn gone(&self, session: Session) -> Result<(), Error> {
+        self.apply(Event::Gone(session)).await.map(drop)
+    }
+
+    /// A worker asks for work; leases arrive at its sink.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn want(&self, session: Session, want: Want) -> Result<(), Error> {
+        self.apply(Event::Want(session, want)).await.map(drop)
+    }
+
+    /// A worker reports; the caller has verified `signature` over `batch` and that `payload` is its canonical bytes.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn reported(
+        &self,
+        session: Session,
+        batch: Batch,
+        payload: Arc<[u8]>,
+        signature: Signature,
+    ) -> Result<Acks, Error> {
+        let missing = self.missing(&batch);
+        match self
+            .apply(Event::Reported(
+                session,
+                SignedBatch { batch, payload, signature, missing, earlier: Earlier::Nothing },
+            ))
+            .await?
+        {
+            Reply::Acks(acks) => Ok(acks),
+            _ => Err(self.stopped()),
+        }
+    }
+
+    /// A worker is still computing.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn heartbeat(&self, session: Session, heartbeat: Heartbeat) -> Result<(), Error> {
+        self.apply(Event::Heartbeat(session, heartbeat)).await.map(drop)
+    }
+
+    /// A worker gives units back.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn returned(&self, session: Session, returns: Vec<Return>) -> Result<(), Error> {
+        self.apply(Event::Returned(session, returns)).await.map(drop)
+    }
+
+    /// A worker ends its stream.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn goodbye(&self, session: Session, leaving: bool) -> Result<(), Error> {
+        self.apply(Event::Goodbye { session, leaving }).await.map(drop)
+    }
+
+    /// Submits a job. The same submission id by the same account gives the same job again.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`]; a job that is not taken is the inner error.
+    pub async fn submit(
+        &self,
+        bytes: Arc<[u8]>,
+        submission: [u8; 16],
+        account: String,
+    ) -> Result<Result<JobStatus, SubmitRefused>, Error> {
+        let spec = match self.admissible(&bytes) {
+            Ok(spec) => Arc::new(spec),
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let submission = Submission { spec, bytes, submission, account };
+        let job = match self.apply(Event::Submit(submission)).await? {
+            Reply::Submitted(Ok(job)) => job,
+            Reply::Submitted(Err(refused)) => return Ok(Err(refused)),
+            _ => return Err(self.stopped()),
+        };
+        self.job(job).await?.map(Ok).ok_or_else(|| self.stopped())
+    }
+
+    /// A job in numbers.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn job(&self, job: JobId) -> Result<Option<JobStatus>, Error> {
+        match self.look(move |core| core.job_status(job)).await? {
+            Some(status) => Ok(Some(status)),
+            None => read::ended_job(self.store.as_ref(), job),
+        }
+    }
+
+    /// At most `max` jobs with ids above `after`, in order.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn jobs(&self, after: JobId, max: usize) -> Result<Vec<JobStatus>, Error> {
+        let mut jobs = read::jobs(self.store.as_ref(), after, max)?;
+        let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
+        let running = self
+            .look(move |core| ids.into_iter().map(|id| core.job_status(id)).collect::<Vec<_>>())
+            .await?;
+        for (job, running) in jobs.iter_mut().zip(running) {
+            if let Some(running) = running {
+                *job = running;
+            }
+        }
+        Ok(jobs)
+    }
+
+    /// Cancels a job; `None` when there is none. A job that has ended stays as it is.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn cancel(&self, job: JobId) -> Result<Option<JobStatus>, Error> {
+        match self.apply(Event::Cancel(job)).await? {
+            Reply::Cancelled(true) => self.job(job).await,
+            Reply::Cancelled(false) => Ok(None),
+            _ => Err(self.stopped()),
+        }
+    }
+
+    /// Changes after each commit, to know when to ask for a job's status or results again.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
+    }
+
+    /// The bytes of a job's specification as they were submitted.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn spec(&self, job: JobId) -> Result<Option<Vec<u8>>, Error> {
+        read::spec(self.store.as_ref(), job)
+    }
+
+    /// About `max` results after cursor `after` (0: from the start), in the order in which they were settled; `None` when
+    /// there is no such job. Reads the disk.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn results(&self, job: JobId, after: u64, max: usize) -> Result<Option<Page>, Error> {
+        read::results(self.store.as_ref(), job, after, max)
+    }
+
+    /// The receipt of a settled unit, to be signed with the project's key; `None` when it has no verdict or was given up.
+    /// Reads the disk.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn receipt(&self, job: JobId, unit: UnitIndex) -> Result<Option<Receipt>, Error> {
+        read::receipt(self.store.as_ref(), &self.project, job, unit)
+    }
+
+    /// Why a job or unit is not done, most important first; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn why(
+        &self,
+        job: JobId,
+        unit: Option<UnitIndex>,
+    ) -> Result<Option<Vec<String>>, Error> {
+        match self.look(move |core| core.why(job, unit)).await? {
+            Some(reasons) => Ok(Some(reasons)),
+            None => read::why_ended(self.store.as_ref(), job, unit),
+        }
+    }
+
+    /// At most `max` workers with keys above `after`, in order.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn workers(
+        &self,
+        after: Option<WorkerKey>,
+        max: usize,
+    ) -> Result<Vec<WorkerStatus>, Error> {
+        self.look(move |core| core.workers(after, max)).await
+    }
+
+    /// The whole in numbers.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn totals(&self) -> Result<Totals, Error> {
+        let mut totals = self.look(Core::totals).await?;
+        totals.store_bytes = self.store.bytes()?;
+        totals.trouble = self.trouble.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(totals)
+    }
+
+    /// Keeps a token.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn issue_token(&self, token: Token) -> Result<(), Error> {
+        self.apply(Event::IssueToken(token)).await.map(drop)
+    }
+
+    /// Forgets a token; whether there was one.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn revoke_token(&self, token: TokenId) -> Result<bool, Error> {
+        Ok(matches!(self.apply(Event::RevokeToken(token)).await?, Reply::Revoked(true)))
+    }
+
+    /// All tokens, by id.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn tokens(&self) -> Result<Vec<Token>, Error> {
+        self.look(|core| core.tokens().cloned().collect()).await
+    }
+
+    /// The token whose text has this digest.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn token(&self, digest: Digest) -> Result<Option<Token>, Error> {
+        self.look(move |core| core.tokens().find(|token| token.digest == digest).cloned()).await
+    }
+
+    /// Looks at the core between two commits.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn look<R: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Core) -> R + Send + 'static,
+    ) -> Result<R, Error> {
+        let (answer, answered) = oneshot::channel();
+        let look = Box::new(move |core: &Core| {
+            // Nobody waits any more when the asker was cancelled.
+            let _ = answer.send(look(core));
+        });
+        self.send(Command::Look(look)).await?;
+        answered.await.map_err(|_| self.stopped())
+    }
+
+    /// The store, for backups and checks.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Commits what is pending and ends the engine.
+    pub async fn stop(&self) {
+        let (answer, answered) = oneshot::channel();
+        if self.commands.send(Command::Stop(answer)).await.is_ok() {
+            // An engine that has ended otherwise needs no stopping.
+            let _ = answered.await;
+        }
+    }
+
+    async fn apply(&self, event: Event) -> Result<Reply, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::Apply(event, answer)).await?;
+        answered.await.map_err(|_| self.stopped())
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Error> {
+        self.commands.send(command).await.map_err(|_| self.stopped())
+    }
+
+    fn stopped(&self) -> Error {
+        Error::Stopped(self.stopped.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// The reports whose output is a blob that is not here, or here with another length.
+    fn missing(&self, batch: &Batch) -> Vec<Missing> {
+        let missing = |(position, report): (u32, &proto::report::Report)| {
+            let Outcome::Done(Output::Blob { digest, len }) = &report.outcome else { return None };
+            let ack = match self.blobs.len(digest) {
+                Some(here) if here == *len => return None,
+                Some(_) => Ack::Invalid,
+                None => Ack::OutputMissing,
+            };
+            Some(Missing { position, ack })
+        };
+        (0..).zip(&batch.reports).filter_map(missing).collect()
+    }
+
+    /// Reads a specification and looks for the blobs that it names.
+    fn admissible(&self, bytes: &[u8]) -> Result<JobSpec, SubmitRefused> {
+        let spec =
+            JobSpec::parse(bytes).map_err(|invalid| SubmitRefused::Invalid(invalid.to_string()))?;
+        for (what, digest, len) in named(&spec) {
+            let here = self
+                .blobs
+                .len(&digest)
+                .ok_or_else(|| SubmitRefused::Missing { what: what.clone(), digest })?;
+            if len.is_some_and(|len| len != here) {
+                return Err(SubmitRefused::Invalid(format!(
+                    "{what} ({digest}) is {here} bytes long, not as the job says"
+                )));
+            }
+        }
+        for axis in &spec.cut {
+            let Axis::Lines { digest, count, .. } = axis else { continue };
+            self.blobs.line(digest, count - 1).map_err(|error| {
+                SubmitRefused::Invalid(format!(
+                    "line {count} of the job's lines ({digest}) cannot be read: {error}"
+                ))
+            })?;
+        }
+        Ok(spec)
+    }
+}
+
+/// The blobs that a specification names: what each is, its digest, and its length where the specification says it.
+#[must_use]
+pub fn named(spec: &JobSpec) -> Vec<(String, Digest, Option<u64>)> {
+    let mut named = vec![("the kernel".to_owned(), spec.kernel, None)];
+    if let Some(kernel) = spec.merge.and_then(|merge| merge.kernel) {
+        named.push(("the merge kernel".to_owned(), kernel, None));
+    }
+    named.extend(
+        spec.inputs
+            .iter()
+            .map(|input| (format!("input \"{}\"", input.name), input.digest, Some(input.len))),
+    );
+    named.extend(spec.cut.iter().filter_map(|axis| match axis {
+        Axis::Lines { digest, len, .. } => {
+            Some(("the file of lines".to_owned(), *digest, Some(*len)))
+        }
+        _ => None,
+    }));
+    named
+}

@@ -1,0 +1,128 @@
+//! Reads what was saved, for the core to be as it was.
+
+use crate::core::record::{AttemptRecord, IndexRecord, JobRecord, LeaseRecord, Meta, OpenRecord};
+use crate::core::record::{Table, batch_key, decode, decode_batch, first_number, last_number};
+use crate::core::status::JobState;
+use crate::core::time::Now;
+use crate::core::{Contradiction, Core, Saved, SavedBatch, SavedJob};
+use crate::engine::Error;
+use crate::store::{self, Store};
+use proto::job::JobSpec;
+use proto::report::Batch;
+use proto::{JobId, LeaseId, ProjectKey};
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+
+/// The core as the store has it; a new one when the store is empty.
+///
+/// # Errors
+/// [`Error`] when the store cannot be read, belongs to another project, or contradicts itself.
+pub(crate) fn load(store: &dyn Store, project: ProjectKey, now: Now) -> Result<Core, Error> {
+    let Some(meta) = store.get(&Table::Meta.prefix())? else { return Ok(Core::new(project)) };
+    let meta: Meta = decoded(&Table::Meta.prefix(), &meta)?;
+    if meta.project != project {
+        return Err(Error::OtherProject(meta.project));
+    }
+    let (mut ended, mut running) = (Vec::new(), Vec::new());
+    store::each(store, &Table::Job.prefix(), |key, value| {
+        let record: JobRecord = decoded(key, value)?;
+        let id = JobId(last_number(key).ok_or_else(|| unreadable(key))?);
+        match record.state {
+            JobState::Running => running.push(running_job(store, id, record)?),
+            JobState::Done | JobState::Cancelled => ended.push((id, record)),
+        }
+        Ok::<_, Error>(())
+    })?;
+    let leases =
+        table(store, &Table::Lease.prefix(), |key, record: LeaseRecord| (LeaseId(key), record))?;
+    let saved = Saved {
+        meta,
+        ended,
+        running,
+        workers: numbered(store, Table::Worker)?,
+        accounts: numbered(store, Table::Account)?,
+        leases,
+        open: open(store)?,
+        tokens: tokens(store)?,
+    };
+    Core::load(now, saved).map_err(|Contradiction(what)| Error::Contradiction(what))
+}
+
+fn running_job(store: &dyn Store, id: JobId, record: JobRecord) -> Result<SavedJob, Error> {
+    let key = Table::Spec.key(id.0);
+    let bytes: Arc<[u8]> = store.get(&key)?.ok_or_else(|| unreadable(&key))?.into();
+    let spec = Arc::new(JobSpec::parse(&bytes).map_err(|_| unreadable(&key))?);
+    let index =
+        table(store, &Table::Index.key(id.0), |first, record: IndexRecord| (first, record))?;
+    let attempts = table(store, &Table::Attempt.key(id.0), |_, record: AttemptRecord| record)?;
+    Ok(SavedJob { id, record, spec, bytes, index, attempts })
+}
+
+/// All records whose keys start with `prefix`, with the last number of their keys.
+fn table<T: DeserializeOwned, R>(
+    store: &dyn Store,
+    prefix: &[u8],
+    make: impl Fn(u64, T) -> R,
+) -> Result<Vec<R>, Error> {
+    let mut records = Vec::new();
+    store::each(store, prefix, |key, value| {
+        let number = last_number(key).ok_or_else(|| unreadable(key))?;
+        records.push(make(number, decoded(key, value)?));
+        Ok::<_, Error>(())
+    })?;
+    Ok(records)
+}
+
+/// The records of a table whose keys count from 0 without a gap.
+fn numbered<T: DeserializeOwned>(store: &dyn Store, of: Table) -> Result<Vec<T>, Error> {
+    let records = table(store, &of.prefix(), |number, record: T| (number, record))?;
+    for (expected, (number, _)) in (0..).zip(&records) {
+        if *number != expected {
+            return Err(unreadable(&of.key(expected)));
+        }
+    }
+    Ok(records.into_iter().map(|(_, record)| record).collect())
+}
+
+fn open(store: &dyn Store) -> Result<Vec<SavedBatch>, Error> {
+    let mut batches = Vec::new();
+    store::each(store, &Table::Open.prefix(), |key, value| {
+        let record: OpenRecord = decoded(key, value)?;
+        let worker = first_number(key)
+            .and_then(|number| u32::try_from(number).ok())
+            .ok_or_else(|| unreadable(key))?;
+        let sequence = last_number(key).ok_or_else(|| unreadable(key))?;
+        batches.push(SavedBatch { worker, batch: batch(store, worker, sequence)?, record });
+        Ok::<_, Error>(())
+    })?;
+    Ok(batches)
+}
+
+fn tokens<T: DeserializeOwned>(store: &dyn Store) -> Result<Vec<T>, Error> {
+    let mut tokens = Vec::new();
+    store::each(store, &Table::Token.prefix(), |key, value| {
+        tokens.push(decoded(key, value)?);
+        Ok::<_, Error>(())
+    })?;
+    Ok(tokens)
+}
+
+/// A batch that must be in the store.
+pub(super) fn batch(store: &dyn Store, worker: u32, sequence: u64) -> Result<Batch, Error> {
+    let key = batch_key(Table::Batch, worker, sequence);
+    let value = store.get(&key)?.ok_or_else(|| unreadable(&key))?;
+    let (_, payload) = decode_batch(&value).ok_or_else(|| unreadable(&key))?;
+    Batch::decode(payload).map_err(|_| unreadable(&key))
+}
+
+/// Reads a record.
+pub(super) fn decoded<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, Error> {
+    decode(value).ok_or_else(|| unreadable(key))
+}
+
+/// A record cannot be read.
+pub(super) fn unreadable(key: &[u8]) -> Error {
+    let (table, rest) =
+        key.split_first().map_or((' ', key), |(table, rest)| (char::from(*table), rest));
+    Error::Record { key: format!("{table}/{}", data_encoding::HEXLOWER.encode(rest)) }
+}

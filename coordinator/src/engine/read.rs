@@ -1,0 +1,271 @@
+//! What is settled is read from the store, on the asker's thread: it never changes once it is committed.
+
+use crate::core::look::job_status;
+use crate::core::record::{AccountRecord, last_number};
+use crate::core::record::{
+    End, IndexRecord, JobRecord, LogRecord, Place, Span, Table, WorkerRecord, batch_key,
+    decode_batch,
+};
+use crate::core::status::{JobState, JobStatus, Page, UnitResult};
+use crate::engine::Error;
+use crate::engine::load::{batch, decoded, unreadable};
+use crate::store::Store;
+use proto::job::{JobSpec, Stage};
+use proto::receipt::{Copy, Receipt};
+use proto::report::{Batch, Outcome, Output, Proof, Report, Statement};
+use proto::{JobId, ProjectKey, UnitIndex};
+use std::collections::HashMap;
+
+/// Records of the log read at once.
+const LOG_PAGE: usize = 16;
+
+/// A unit's verdict, and where it rests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Material {
+    /// Milliseconds since 1970.
+    pub settled_at_ms: u64,
+    /// How it ended; places are those of this very unit.
+    pub end: End,
+}
+
+pub(crate) fn record(store: &dyn Store, job: JobId) -> Result<Option<JobRecord>, Error> {
+    let key = Table::Job.key(job.0);
+    store.get(&key)?.map(|value| decoded(&key, &value)).transpose()
+}
+
+/// A job in numbers, unless it runs.
+pub(crate) fn ended_job(store: &dyn Store, job: JobId) -> Result<Option<JobStatus>, Error> {
+    Ok(record(store, job)?.map(|record| job_status(job, &record)))
+}
+
+pub(crate) fn jobs(store: &dyn Store, after: JobId, max: usize) -> Result<Vec<JobStatus>, Error> {
+    let page = store.page(&Table::Job.prefix(), Some(&Table::Job.key(after.0)), max)?;
+    page.iter()
+        .map(|(key, value)| {
+            let id = JobId(last_number(key).ok_or_else(|| unreadable(key))?);
+            Ok(job_status(id, &decoded(key, value)?))
+        })
+        .collect()
+}
+
+pub(crate) fn spec(store: &dyn Store, job: JobId) -> Result<Option<Vec<u8>>, Error> {
+    Ok(store.get(&Table::Spec.key(job.0))?)
+}
+
+fn parsed_spec(store: &dyn Store, job: JobId) -> Result<Option<JobSpec>, Error> {
+    let Some(bytes) = spec(store, job)? else { return Ok(None) };
+    JobSpec::parse(&bytes).map(Some).map_err(|_| unreadable(&Table::Spec.key(job.0)))
+}
+
+/// Batches read so far: neighbours in the log mostly rest on the same.
+struct Batches<'a> {
+    store: &'a dyn Store,
+    read: HashMap<(u32, u64), Batch>,
+}
+
+impl<'a> Batches<'a> {
+    fn new(store: &'a dyn Store) -> Self {
+        Self { store, read: HashMap::new() }
+    }
+
+    fn report(&mut self, place: Place) -> Result<&Report, Error> {
+        use std::collections::hash_map::Entry;
+        let Place { worker, sequence, position } = place;
+        let batch = match self.read.entry((worker, sequence)) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(batch(self.store, worker, sequence)?),
+        };
+        let report = batch.reports.get(position as usize);
+        report.ok_or_else(|| unreadable(&batch_key(Table::Batch, worker, sequence)))
+    }
+}
+
+/// Results after `after`, until there are at least `max` or no more: whole records of the log.
+pub(crate) fn results(
+    store: &dyn Store,
+    job: JobId,
+    after: u64,
+    max: usize,
+) -> Result<Option<Page>, Error> {
+    if store.get(&Table::Job.key(job.0))?.is_none() {
+        return Ok(None);
+    }
+    let (mut page, mut batches) =
+        (Page { cursor: after, results: Vec::new() }, Batches::new(store));
+    // Cursor 0 is before the first record; cursor n is behind record n - 1.
+    let mut from = after.checked_sub(1).map(|last| Table::Log.key2(job.0, last));
+    while page.results.len() < max.max(1) {
+        let records = store.page(&Table::Log.key(job.0), from.as_deref(), 1)?;
+        let Some((key, value)) = records.into_iter().next() else { break };
+        let record: LogRecord = decoded(&key, &value)?;
+        for span in &record.spans {
+            read_span(span, &mut batches, &mut page.results)?;
+        }
+        page.cursor = last_number(&key).ok_or_else(|| unreadable(&key))? + 1;
+        from = Some(key);
+        if LOG_PAGE < batches.read.len() {
+            batches.read.clear();
+        }
+    }
+    Ok(Some(page))
+}
+
+fn read_span(
+    span: &Span,
+    batches: &mut Batches<'_>,
+    results: &mut Vec<UnitResult>,
+) -> Result<(), Error> {
+    for (offset, unit) in (0..span.count).zip(span.first..) {
+        let (fuel, outcome) = match &span.end {
+            End::GivenUp(reason) => (0, Err(reason.clone())),
+            End::Done(places) | End::Failed(places) => {
+                let canonical = places
+                    .first()
+                    .ok_or_else(|| Error::Contradiction(format!("u{unit} rests on no report")))?;
+                let report = batches.report(following(*canonical, offset))?;
+                (report.fuel, Ok(report.outcome.clone()))
+            }
+        };
+        results.push(UnitResult { unit: UnitIndex(unit), fuel, outcome });
+    }
+    Ok(())
+}
+
+fn following(place: Place, offset: u32) -> Place {
+    Place { position: place.position + offset, ..place }
+}
+
+/// The verdict of a unit; `None` while it has none.
+pub(crate) fn material(
+    store: &dyn Store,
+    job: JobId,
+    unit: UnitIndex,
+) -> Result<Option<Material>, Error> {
+    let found = store.last(&Table::Index.key(job.0), &Table::Index.key2(job.0, unit.0))?;
+    let Some((key, value)) = found else { return Ok(None) };
+    let index: IndexRecord = decoded(&key, &value)?;
+    let first = last_number(&key).ok_or_else(|| unreadable(&key))?;
+    if first + index.count <= unit.0 {
+        return Ok(None);
+    }
+    let key = Table::Log.key2(job.0, index.log);
+    let log: LogRecord = decoded(&key, &store.get(&key)?.ok_or_else(|| unreadable(&key))?)?;
+    let mut spans = log.spans.into_iter();
+    let span =
+        spans.find(|span| (span.first..span.first + u64::from(span.count)).contains(&unit.0));
+    let span = span.ok_or_else(|| unreadable(&key))?;
+    let offset = u32::try_from(unit.0 - span.first).map_err(|_| unreadable(&key))?;
+    let places =
+        |places: Vec<Place>| places.into_iter().map(|place| following(place, offset)).collect();
+    let end = match span.end {
+        End::Done(copies) => End::Done(places(copies)),
+        End::Failed(copies) => End::Failed(places(copies)),
+        given_up @ End::GivenUp(_) => given_up,
+    };
+    Ok(Some(Material { settled_at_ms: log.settled_at_ms, end }))
+}
+
+/// The receipt of a unit with an answer.
+pub(crate) fn receipt(
+    store: &dyn Store,
+    project: &ProjectKey,
+    job: JobId,
+    unit: UnitIndex,
+) -> Result<Option<Receipt>, Error> {
+    let (Some(record), Some(spec)) = (record(store, job)?, parsed_spec(store, job)?) else {
+        return Ok(None);
+    };
+    let Some(Material { settled_at_ms, end: End::Done(places) | End::Failed(places) }) =
+        material(store, job, unit)?
+    else {
+        return Ok(None);
+    };
+    let (mut statement, mut copies) = (None, Vec::new());
+    for place in places {
+        let key = batch_key(Table::Batch, place.worker, place.sequence);
+        let value = store.get(&key)?.ok_or_else(|| unreadable(&key))?;
+        let (signature, payload) = decode_batch(&value).ok_or_else(|| unreadable(&key))?;
+        let batch = Batch::decode(payload).map_err(|_| unreadable(&key))?;
+        let proof = Proof::of(&batch, place.position as usize, signature)
+            .ok_or_else(|| unreadable(&key))?;
+        copies.push(Copy { account: account_of(store, place.worker)?.key, proof });
+        let report = &batch.reports[place.position as usize];
+        statement.get_or_insert_with(|| Statement::new(record.spec_digest, report));
+    }
+    let Some(statement) = statement else { return Ok(None) };
+    let (kernel, merged) = match spec.stage(unit) {
+        Some(Stage::Merge { first, count, .. }) => {
+            let merged = outputs(store, job, first, count)?.iter().map(Output::digest).collect();
+            (spec.merge.and_then(|merge| merge.kernel).unwrap_or(spec.kernel), merged)
+        }
+        _ => (spec.kernel, Vec::new()),
+    };
+    Ok(Some(Receipt::new(*project, kernel, statement, merged, copies, settled_at_ms)))
+}
+
+fn account_of(store: &dyn Store, worker: u32) -> Result<AccountRecord, Error> {
+    let key = Table::Worker.key(worker.into());
+    let record: WorkerRecord = decoded(&key, &store.get(&key)?.ok_or_else(|| unreadable(&key))?)?;
+    let key = Table::Account.key(record.account.into());
+    decoded(&key, &store.get(&key)?.ok_or_else(|| unreadable(&key))?)
+}
+
+/// The outputs of consecutive settled units, as a merge unit takes them.
+pub(crate) fn outputs(
+    store: &dyn Store,
+    job: JobId,
+    first: UnitIndex,
+    count: u32,
+) -> Result<Vec<Output>, Error> {
+    let mut batches = Batches::new(store);
+    let mut outputs = Vec::with_capacity(count as usize);
+    for unit in (first.0..).take(count as usize).map(UnitIndex) {
+        let place = match material(store, job, unit)?.map(|material| material.end) {
+            Some(End::Done(places)) => places.first().copied(),
+            _ => None,
+        };
+        let none = || Error::Contradiction(format!("{job}/{unit} has no output to merge"));
+        match &batches.report(place.ok_or_else(none)?)?.outcome {
+            Outcome::Done(output) => outputs.push(output.clone()),
+            Outcome::Failed(_) => return Err(none()),
+        }
+    }
+    Ok(outputs)
+}
+
+/// Why a job or unit that is not active is as it is.
+pub(crate) fn why_ended(
+    store: &dyn Store,
+    job: JobId,
+    unit: Option<UnitIndex>,
+) -> Result<Option<Vec<String>>, Error> {
+    let Some(record) = record(store, job)? else { return Ok(None) };
+    let status = job_status(job, &record);
+    let Some(unit) = unit else { return Ok(Some(vec![status.reason])) };
+    if record.units <= unit.0 {
+        return Ok(Some(vec![format!(
+            "there is no such unit: the last is {}",
+            UnitIndex(record.units - 1)
+        )]));
+    }
+    let reason = match material(store, job, unit)?.map(|material| material.end) {
+        Some(End::Done(_)) => "it is done".to_owned(),
+        Some(End::Failed(places)) => match places.first() {
+            Some(place) => match &Batches::new(store).report(*place)?.outcome {
+                Outcome::Failed(failure) => format!("it fails on every machine: {failure}"),
+                Outcome::Done(_) => {
+                    return Err(Error::Contradiction(format!(
+                        "{job}/{unit} failed and has an output"
+                    )));
+                }
+            },
+            None => return Err(Error::Contradiction(format!("{job}/{unit} rests on no report"))),
+        },
+        Some(End::GivenUp(reason)) => reason,
+        None if record.state == JobState::Cancelled => {
+            "its job was cancelled before it had a verdict".to_owned()
+        }
+        None => "it has no verdict yet".to_owned(),
+    };
+    Ok(Some(vec![reason]))
+}

@@ -1,0 +1,169 @@
+//! The coordinator's services over gRPC. Wire types stop here: what comes in becomes domain types or a refusal.
+
+use crate::blobs::BlobStore;
+use crate::core::time::Clock;
+use crate::engine::Handle;
+use crate::project::Identity;
+use crate::tasks::Tasks;
+use access::Access;
+use ed25519_dalek::SigningKey;
+use named::Named;
+use proto::ProjectKey;
+use proto::bounds::MESSAGE_BYTES_MAX;
+use proto::pb;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+pub(crate) mod access;
+mod admin;
+mod blobs;
+mod convert;
+mod grid;
+mod jobs;
+pub(crate) mod named;
+mod refusal;
+mod tls;
+
+pub(crate) use refusal::told;
+
+/// What this side calls itself.
+pub const SOFTWARE: &str = concat!("starling-coordinator ", env!("CARGO_PKG_VERSION"));
+
+/// HTTP/2 streams of one connection: a worker needs one for its stream and a few for blobs, a researcher fewer.
+const STREAMS_MAX: u32 = 128;
+/// Bytes that one stream, and one connection, may have under way before they are read: a few full messages.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// Bytes of the headers of one call: a token and what gRPC adds.
+const HEADER_BYTES_MAX: u32 = 16 << 10;
+
+/// How long the coordinator waits for others.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For a TLS handshake.
+    pub handshake: Duration,
+    /// For a worker's hello, from the challenge on.
+    pub hello: Duration,
+    /// How often workers are told to say that they live.
+    pub heartbeat: Duration,
+    /// For any message of a worker; a few heartbeats long, so that a lost one is no reason to part.
+    pub silence: Duration,
+    /// For a reader to take what is sent to it, and for a writer to send its next chunk.
+    pub stall: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            hello: Duration::from_secs(15),
+            heartbeat: Duration::from_secs(30),
+            silence: Duration::from_secs(100),
+            stall: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What all services share.
+pub(crate) struct Shared {
+    pub(crate) engine: Handle,
+    pub(crate) blobs: Arc<BlobStore>,
+    pub(crate) access: Access,
+    pub(crate) named: Named,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) project: ProjectKey,
+    pub(crate) key: SigningKey,
+    pub(crate) join: String,
+    pub(crate) data: PathBuf,
+    pub(crate) backups: crate::backup::Backups,
+    pub(crate) patience: Patience,
+    pub(crate) started_ms: u64,
+    pub(crate) tasks: Tasks,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Shared {
+    /// Runs work that belongs to one call; it ends with the coordinator.
+    fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled_owned(work).await;
+        });
+    }
+}
+
+/// Serves on `listener` until `shared.stop`, then lets calls end.
+///
+/// # Errors
+/// When the certificate cannot be used.
+pub(crate) fn serve(
+    listener: TcpListener,
+    identity: &Identity,
+    connections_max: usize,
+    shared: &Arc<Shared>,
+) -> Result<(), rustls::Error> {
+    let config = Arc::new(tls::server_config(identity)?);
+    let bounds = tls::Bounds { connections_max, handshake: shared.patience.handshake };
+    let accepted = tls::accept(listener, config, bounds, &shared.tasks, &shared.stop);
+    let stop = shared.stop.clone();
+    let router = router(shared);
+    shared.tasks.spawn(async move {
+        let incoming = ReceiverStream::new(accepted);
+        if let Err(error) =
+            router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await
+        {
+            tracing::error!("the server has failed: {}", told(&error));
+        }
+    });
+    Ok(())
+}
+
+fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
+    use pb::{admin_server, blobs_server, grid_server, jobs_server};
+    macro_rules! bounded {
+        ($server:path, $service:expr) => {{
+            let service: $server = <$server>::new($service);
+            service
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX)
+        }};
+    }
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let alive = shared.stop.clone();
+    shared.tasks.spawn(async move {
+        reporter.set_serving::<grid_server::GridServer<grid::Grid>>().await;
+        reporter.set_serving::<jobs_server::JobsServer<jobs::Jobs>>().await;
+        reporter.set_serving::<blobs_server::BlobsServer<blobs::Blobs>>().await;
+        reporter.set_serving::<admin_server::AdminServer<admin::Admin>>().await;
+        alive.cancelled().await;
+    });
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .expect("our own description of the protocol is well-formed");
+    Server::builder()
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .http2_keepalive_interval(Some(shared.patience.stall))
+        .http2_keepalive_timeout(Some(shared.patience.stall))
+        .add_service(bounded!(grid_server::GridServer<grid::Grid>, grid::Grid(Arc::clone(shared))))
+        .add_service(bounded!(jobs_server::JobsServer<jobs::Jobs>, jobs::Jobs(Arc::clone(shared))))
+        .add_service(bounded!(
+            blobs_server::BlobsServer<blobs::Blobs>,
+            blobs::Blobs(Arc::clone(shared))
+        ))
+        .add_service(bounded!(
+            admin_server::AdminServer<admin::Admin>,
+            admin::Admin(Arc::clone(shared))
+        ))
+        .add_service(health)
+        .add_service(reflection)
+}

@@ -1,0 +1,172 @@
+//! Who is calling, and what it may do: tokens with roles for people, session tokens for workers.
+
+use crate::core::time::Clock;
+use crate::core::token::{Role, Token, TokenId};
+use crate::engine::Handle;
+use crate::grpc::refusal::Refusal;
+use crate::random;
+use proto::bounds::NAME_BYTES_MAX;
+use proto::{AccountKey, Digest, WorkerKey};
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+
+/// The account under which the operator of the folder acts.
+pub(crate) const OPERATOR: &str = "operator";
+/// Longest token that is looked at, bytes: ours are shorter.
+const TOKEN_BYTES_MAX: usize = 256;
+
+/// A person, by token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Person {
+    pub(crate) account: String,
+    pub(crate) role: Role,
+}
+
+impl Person {
+    /// Whether this person may see and touch what belongs to `account`.
+    pub(crate) fn may_touch(&self, account: &str) -> bool {
+        self.role == Role::Operator || self.account == account
+    }
+}
+
+/// A worker, by the token of its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Volunteer {
+    pub(crate) worker: WorkerKey,
+    pub(crate) account: AccountKey,
+}
+
+/// Anybody who may call at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    Person(Person),
+    Volunteer(Volunteer),
+}
+
+/// Knows tokens.
+#[derive(Clone)]
+pub(crate) struct Access {
+    engine: Handle,
+    clock: Arc<dyn Clock>,
+    operator: Digest,
+    sessions: Arc<RwLock<HashMap<Digest, Volunteer>>>,
+}
+
+impl Access {
+    pub(crate) fn new(engine: Handle, clock: Arc<dyn Clock>, operator_token: &str) -> Self {
+        let operator = Digest::of(operator_token.as_bytes());
+        Self { engine, clock, operator, sessions: Arc::default() }
+    }
+
+    /// Opens a session for a worker's stream; the token ends with the session.
+    pub(crate) fn open_session(&self, volunteer: Volunteer) -> (String, SessionToken) {
+        let token = random::token();
+        let digest = Digest::of(token.as_bytes());
+        self.sessions.write().unwrap_or_else(PoisonError::into_inner).insert(digest, volunteer);
+        (token, SessionToken { digest, sessions: Arc::clone(&self.sessions) })
+    }
+
+    /// Who calls. Tokens are compared by digest, so that the time it takes tells nothing about them.
+    pub(crate) async fn caller(&self, metadata: &MetadataMap) -> Result<Caller, Refusal> {
+        let digest = bearer(metadata)?;
+        if digest == self.operator {
+            return Ok(Caller::Person(Person { account: OPERATOR.into(), role: Role::Operator }));
+        }
+        let volunteer =
+            self.sessions.read().unwrap_or_else(PoisonError::into_inner).get(&digest).copied();
+        if let Some(volunteer) = volunteer {
+            return Ok(Caller::Volunteer(volunteer));
+        }
+        match self.engine.token(digest).await? {
+            Some(Token { account, role, .. }) => Ok(Caller::Person(Person { account, role })),
+            None => Err(Refusal(Status::unauthenticated(
+                "this token is not known here: it was revoked, is of another project, or its stream has ended; \
+                 ask the operator for one (starling-coordinator token issue), then `starling login`",
+            ))),
+        }
+    }
+
+    /// A researcher or operator.
+    pub(crate) async fn person(&self, metadata: &MetadataMap) -> Result<Person, Refusal> {
+        match self.caller(metadata).await? {
+            Caller::Person(person) => Ok(person),
+            Caller::Volunteer(_) => Err(Refusal(Status::permission_denied(
+                "workers' session tokens are good for blobs only: use a researcher's token",
+            ))),
+        }
+    }
+
+    /// An operator.
+    pub(crate) async fn operator(&self, metadata: &MetadataMap) -> Result<(), Refusal> {
+        match self.person(metadata).await?.role {
+            Role::Operator => Ok(()),
+            Role::Researcher => Err(Refusal(Status::permission_denied(
+                "this needs an operator's token, and yours is a researcher's: ask the operator to do it",
+            ))),
+        }
+    }
+
+    /// Makes a token; its text is returned here and kept nowhere.
+    pub(crate) async fn issue(
+        &self,
+        account: &str,
+        role: Role,
+    ) -> Result<(String, TokenId), Refusal> {
+        let account = account.trim();
+        if account.is_empty()
+            || NAME_BYTES_MAX < account.len()
+            || account.chars().any(char::is_control)
+        {
+            return Err(Refusal(Status::invalid_argument(format!(
+                "an account's name has 1 to {NAME_BYTES_MAX} bytes and no control characters"
+            ))));
+        }
+        if account == OPERATOR && role != Role::Operator {
+            return Err(Refusal(Status::invalid_argument(format!(
+                "\"{OPERATOR}\" is the operator's own account: choose another"
+            ))));
+        }
+        let text = random::token();
+        let digest = Digest::of(text.as_bytes());
+        let id = TokenId(digest.to_string()[..12].to_owned());
+        let issued_at_ms = self.clock.now().wall_ms;
+        self.engine
+            .issue_token(Token {
+                id: id.clone(),
+                digest,
+                account: account.to_owned(),
+                role,
+                issued_at_ms,
+            })
+            .await?;
+        Ok((text, id))
+    }
+}
+
+/// Ends a session when it is dropped.
+#[derive(Debug)]
+pub(crate) struct SessionToken {
+    digest: Digest,
+    sessions: Arc<RwLock<HashMap<Digest, Volunteer>>>,
+}
+
+impl Drop for SessionToken {
+    fn drop(&mut self) {
+        self.sessions.write().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
+    }
+}
+
+fn bearer(metadata: &MetadataMap) -> Result<Digest, Refusal> {
+    let header = metadata.get("authorization").and_then(|value| value.to_str().ok());
+    let token = header.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
+    match token {
+        Some(token) if !token.is_empty() && token.len() <= TOKEN_BYTES_MAX => {
+            Ok(Digest::of(token.as_bytes()))
+        }
+        _ => Err(Refusal(Status::unauthenticated(
+            "this call needs a token: send `authorization: Bearer TOKEN`, or `starling login` first",
+        ))),
+    }
+}

@@ -1,0 +1,116 @@
+//! The operator's service.
+
+use crate::core::token::{Role, TokenId};
+use crate::grpc::refusal::{Refusal, blocking};
+use crate::grpc::{SOFTWARE, Shared, convert};
+use proto::{WorkerKey, pb};
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+/// Workers in one reply.
+const WORKERS_MAX: usize = 1024;
+/// Tokens that a project may have: each is a person or a program of one.
+const TOKENS_MAX: usize = 4096;
+
+/// `starling.v1.Admin`.
+pub(super) struct Admin(pub(super) Arc<Shared>);
+
+type Reply<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl pb::admin_server::Admin for Admin {
+    async fn status(&self, request: Request<pb::StatusRequest>) -> Reply<pb::StatusReply> {
+        self.0.access.operator(request.metadata()).await?;
+        let totals = self.0.engine.totals().await.map_err(Refusal::from)?;
+        let blobs = Arc::clone(&self.0.blobs);
+        let blob_bytes = blocking(move || blobs.bytes()).await?;
+        Ok(Response::new(pb::StatusReply {
+            join: self.0.join.clone(),
+            workers_connected: totals.workers_connected,
+            workers_known: totals.workers_known,
+            jobs_running: totals.jobs_running,
+            jobs_known: totals.jobs_known,
+            units_settled: totals.units_settled,
+            units_leased: totals.units_leased,
+            credit: convert::saturated(totals.credit),
+            store_bytes: totals.store_bytes,
+            blob_bytes,
+            uptime_ms: self.0.clock.now().monotonic_ms.saturating_sub(self.0.started_ms),
+            software: SOFTWARE.into(),
+            trouble: totals.trouble,
+        }))
+    }
+
+    async fn issue_token(
+        &self,
+        request: Request<pb::IssueTokenRequest>,
+    ) -> Reply<pb::IssueTokenReply> {
+        use pb::issue_token_request::Role as Asked;
+        self.0.access.operator(request.metadata()).await?;
+        let request = request.into_inner();
+        let role = match request.role() {
+            Asked::Researcher => Role::Researcher,
+            Asked::Operator => Role::Operator,
+            Asked::Unspecified => {
+                return Err(Status::invalid_argument("role must be researcher or operator"));
+            }
+        };
+        if TOKENS_MAX <= self.0.engine.tokens().await.map_err(Refusal::from)?.len() {
+            let text =
+                format!("there are {TOKENS_MAX} tokens, as many as may be: revoke one first");
+            return Err(Status::resource_exhausted(text));
+        }
+        let (token, id) = self.0.access.issue(&request.account, role).await?;
+        Ok(Response::new(pb::IssueTokenReply { token, token_id: id.0 }))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<pb::RevokeTokenRequest>,
+    ) -> Reply<pb::RevokeTokenReply> {
+        self.0.access.operator(request.metadata()).await?;
+        let id = request.into_inner().token_id;
+        match self.0.engine.revoke_token(TokenId(id.clone())).await.map_err(Refusal::from)? {
+            true => Ok(Response::new(pb::RevokeTokenReply {})),
+            false => {
+                Err(Status::not_found(format!("there is no token {id:?}: `token list` shows them")))
+            }
+        }
+    }
+
+    async fn tokens(&self, request: Request<pb::TokensRequest>) -> Reply<pb::TokensReply> {
+        self.0.access.operator(request.metadata()).await?;
+        let tokens = self.0.engine.tokens().await.map_err(Refusal::from)?;
+        Ok(Response::new(pb::TokensReply {
+            tokens: tokens.into_iter().map(convert::token).collect(),
+        }))
+    }
+
+    async fn workers(&self, request: Request<pb::WorkersRequest>) -> Reply<pb::WorkersReply> {
+        self.0.access.operator(request.metadata()).await?;
+        let pb::WorkersRequest { after_worker_key, count_max } = request.into_inner();
+        let after = match after_worker_key.as_ref() {
+            [] => None,
+            key => Some(
+                WorkerKey::try_from(key)
+                    .map_err(|_| Status::invalid_argument("a worker's key has 32 bytes"))?,
+            ),
+        };
+        let max = usize::try_from(count_max).unwrap_or(WORKERS_MAX).clamp(1, WORKERS_MAX);
+        let workers = self.0.engine.workers(after, max).await.map_err(Refusal::from)?;
+        Ok(Response::new(pb::WorkersReply {
+            workers: workers.into_iter().map(convert::worker).collect(),
+        }))
+    }
+
+    async fn backup(&self, request: Request<pb::BackupRequest>) -> Reply<pb::BackupReply> {
+        self.0.access.operator(request.metadata()).await?;
+        let (name, shared) = (request.into_inner().name, Arc::clone(&self.0));
+        let made =
+            blocking(move || shared.backups.make(&shared.data, &name, &shared.blobs)).await?;
+        Ok(Response::new(pb::BackupReply {
+            path: made.path.display().to_string(),
+            bytes: made.bytes,
+        }))
+    }
+}

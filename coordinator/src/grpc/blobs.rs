@@ -1,0 +1,204 @@
+//! Content in and out, in chunks.
+
+use crate::blobs::{Blob, Error, Put, Putter};
+use crate::grpc::Shared;
+use crate::grpc::access::Caller;
+use crate::grpc::refusal::{Refusal, blocking};
+use proto::bounds::CHUNK_BYTES_MAX;
+use proto::{Digest, pb};
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Digests in one `Have`.
+const HAVE_MAX: usize = 10_000;
+/// Chunks read ahead of a reader.
+const CHUNKS_AHEAD: usize = 2;
+/// Blobs given out at once, in bounded memory: 512 readers x 3 chunks x 256 KiB.
+static READERS: Semaphore = Semaphore::const_new(512);
+/// Blobs taken in at once: each holds an open file.
+static WRITERS: Semaphore = Semaphore::const_new(256);
+
+/// `starling.v1.Blobs`.
+pub(super) struct Blobs(pub(super) Arc<Shared>);
+
+fn digest(bytes: &[u8]) -> Result<Digest, Status> {
+    Digest::try_from(bytes).map_err(|malformed| Status::invalid_argument(malformed.to_string()))
+}
+
+fn stalled() -> Refusal {
+    Refusal(Status::deadline_exceeded("nothing came for too long: send the blob again"))
+}
+
+#[tonic::async_trait]
+impl pb::blobs_server::Blobs for Blobs {
+    type GetStream = ReceiverStream<Result<pb::Chunk, Status>>;
+
+    async fn have(
+        &self,
+        request: Request<pb::HaveRequest>,
+    ) -> Result<Response<pb::HaveReply>, Status> {
+        self.0.access.caller(request.metadata()).await?;
+        let digests = request.into_inner().digests;
+        if HAVE_MAX < digests.len() {
+            return Err(Status::invalid_argument(format!(
+                "at most {HAVE_MAX} digests in one call"
+            )));
+        }
+        let digests = digests.iter().map(|bytes| digest(bytes)).collect::<Result<Vec<_>, _>>()?;
+        let blobs = Arc::clone(&self.0.blobs);
+        let have = move || {
+            Ok::<_, Error>(digests.iter().map(|digest| blobs.len(digest).is_some()).collect())
+        };
+        Ok(Response::new(pb::HaveReply { have: blocking(have).await? }))
+    }
+
+    async fn get(
+        &self,
+        request: Request<pb::GetRequest>,
+    ) -> Result<Response<Self::GetStream>, Status> {
+        let caller = self.0.access.caller(request.metadata()).await?;
+        let pb::GetRequest { digest: bytes, offset, len } = request.into_inner();
+        let digest = digest(&bytes)?;
+        if matches!(caller, Caller::Volunteer(_)) && !self.0.named.may_get(&digest) {
+            return Err(Status::permission_denied(format!(
+                "blob {digest} is named by no running job: its job has ended, return its units"
+            )));
+        }
+        let Ok(turn) = READERS.try_acquire() else {
+            return Err(Status::unavailable(
+                "too many blobs are being read at once: try again in a few seconds",
+            ));
+        };
+        let blobs = Arc::clone(&self.0.blobs);
+        let blob = blocking(move || blobs.open_blob(&digest)).await?;
+        let end = match len {
+            0 => blob.len(),
+            len => blob.len().min(offset.saturating_add(len)),
+        };
+        if blob.len() < offset {
+            return Err(Refusal::from(Error::Range { digest, len: blob.len(), offset }).into());
+        }
+        let (chunks, stream) = mpsc::channel(CHUNKS_AHEAD);
+        let shared = Arc::clone(&self.0);
+        self.0.spawn(async move {
+            give(&shared, Arc::new(blob), offset, end, &chunks).await;
+            drop(turn);
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn put(
+        &self,
+        request: Request<Streaming<pb::PutRequest>>,
+    ) -> Result<Response<pb::PutReply>, Status> {
+        let caller = self.0.access.caller(request.metadata()).await?;
+        let Ok(_turn) = WRITERS.try_acquire() else {
+            return Err(Status::unavailable(
+                "too many blobs are being put at once: try again in a few seconds",
+            ));
+        };
+        let mut messages = request.into_inner();
+        let head = next(&self.0, &mut messages).await?;
+        let head = head.ok_or_else(|| {
+            Status::invalid_argument("the first message must have digest and len")
+        })?;
+        let digest = digest(&head.digest)?;
+        if self.0.blobs.len(&digest).is_some() {
+            return Ok(Response::new(pb::PutReply {}));
+        }
+        let ahead = match &caller {
+            Caller::Person(_) => None,
+            Caller::Volunteer(volunteer) => Some((volunteer.account, head.len)),
+        };
+        if let Some((account, len)) = ahead
+            && !self.0.named.put_ahead(account, len)
+        {
+            let max = super::named::AHEAD_BYTES_MAX;
+            let text =
+                format!("outputs of {max} bytes were put and not reported: report them first");
+            return Err(Status::resource_exhausted(text));
+        }
+        let taken = self.take(caller, digest, head, &mut messages).await;
+        if let (Err(_), Some((account, len))) = (&taken, ahead) {
+            self.0.named.reported(account, len);
+        }
+        taken?;
+        Ok(Response::new(pb::PutReply {}))
+    }
+}
+
+impl Blobs {
+    async fn take(
+        &self,
+        caller: Caller,
+        digest: Digest,
+        head: pb::PutRequest,
+        messages: &mut Streaming<pb::PutRequest>,
+    ) -> Result<(), Refusal> {
+        let putter = match caller {
+            Caller::Person(person) => Putter::Account(person.account),
+            Caller::Volunteer(_) => {
+                let bytes_max = self.0.named.output_bytes_max().ok_or_else(|| {
+                    Refusal(Status::permission_denied(
+                        "no job runs, so no output is wanted: drop it",
+                    ))
+                })?;
+                Putter::Worker { bytes_max }
+            }
+        };
+        let blobs = Arc::clone(&self.0.blobs);
+        let mut put = blocking(move || blobs.put(putter, digest, head.len)).await?;
+        let mut data = head.data;
+        loop {
+            if !data.is_empty() {
+                put = write(put, data).await?;
+            }
+            match next(&self.0, messages).await? {
+                Some(message) => data = message.data,
+                None => return blocking(move || put.finish()).await,
+            }
+        }
+    }
+}
+
+async fn write(mut put: Put, data: bytes::Bytes) -> Result<Put, Refusal> {
+    blocking(move || put.write(&data).map(|()| put)).await
+}
+
+async fn next(
+    shared: &Shared,
+    messages: &mut Streaming<pb::PutRequest>,
+) -> Result<Option<pb::PutRequest>, Refusal> {
+    match timeout(shared.patience.stall, messages.message()).await {
+        Ok(message) => Ok(message?),
+        Err(_) => Err(stalled()),
+    }
+}
+
+/// Gives `offset..end` of a blob, as fast as the reader takes it.
+async fn give(
+    shared: &Shared,
+    blob: Arc<Blob>,
+    mut offset: u64,
+    end: u64,
+    chunks: &mpsc::Sender<Result<pb::Chunk, Status>>,
+) {
+    let mut total_len = blob.len();
+    loop {
+        let len = usize::try_from(end - offset).unwrap_or(usize::MAX).min(CHUNK_BYTES_MAX);
+        let reader = Arc::clone(&blob);
+        let chunk = match blocking(move || reader.read(offset, len)).await {
+            Ok(data) => Ok(pb::Chunk { data: data.into(), total_len }),
+            Err(refusal) => Err(refusal.into()),
+        };
+        let failed = chunk.is_err();
+        (offset, total_len) = (offset + len as u64, 0);
+        match timeout(shared.patience.stall, chunks.send(chunk)).await {
+            Ok(Ok(())) if !failed && offset < end => {}
+            _ => return,
+        }
+    }
+}

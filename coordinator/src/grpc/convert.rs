@@ -1,0 +1,133 @@
+//! From domain types to messages and back, where that needs no decision.
+
+use crate::core::event::{Heartbeat, Lease, Return, Want};
+use crate::core::status::{JobState, JobStatus, UnitResult, WorkerStatus};
+use crate::core::token::{Role, Token};
+use proto::bounds::{NAME_BYTES_MAX, REASON_BYTES_MAX};
+use proto::report::Outcome;
+use proto::{LeaseId, UnitIndex, pb};
+
+/// The wire's integers are narrower than the core's sums, which stay far below.
+pub(super) fn saturated(sum: u128) -> u64 {
+    u64::try_from(sum).unwrap_or(u64::MAX)
+}
+
+/// Text for people from a stranger: bounded, without control characters.
+fn text(from: &str, bytes_max: usize) -> String {
+    let clean: String = from.chars().take(bytes_max).filter(|c| !c.is_control()).collect();
+    clean[..clean.floor_char_boundary(bytes_max)].to_owned()
+}
+
+/// A name that a stranger gives.
+pub(super) fn name(from: &str) -> String {
+    text(from, NAME_BYTES_MAX)
+}
+
+pub(super) fn want(want: &pb::Want) -> Want {
+    Want {
+        units: want.units,
+        seconds: want.seconds,
+        fuel_per_second: want.fuel_per_second,
+        memory_bytes: want.memory_bytes,
+    }
+}
+
+pub(super) fn heartbeat(heartbeat: &pb::Heartbeat) -> Heartbeat {
+    Heartbeat {
+        leases: heartbeat.lease_ids.iter().copied().map(LeaseId).collect(),
+        paused: heartbeat.paused,
+    }
+}
+
+pub(super) fn returns(returns: pb::Returns) -> Vec<Return> {
+    let each = |unit: pb::Return| Return {
+        lease: LeaseId(unit.lease_id),
+        unit: UnitIndex(unit.unit),
+        reason: text(&unit.reason, REASON_BYTES_MAX),
+        failure: unit.failure,
+    };
+    returns.returns.into_iter().map(each).collect()
+}
+
+pub(super) fn lease(lease: Lease) -> pb::Lease {
+    let extra = |extra: proto::job::Extra| pb::UnitExtra {
+        line: extra.line.unwrap_or_default(),
+        inputs: extra.inputs.iter().map(pb::Output::from).collect(),
+    };
+    pb::Lease {
+        lease_id: lease.lease.0,
+        job_id: lease.job.0,
+        first: lease.first.0,
+        count: lease.count,
+        expires_in_ms: lease.expires_in_ms,
+        extras: lease.extras.into_iter().map(extra).collect(),
+    }
+}
+
+pub(super) fn job(job: JobStatus) -> pb::JobStatus {
+    use pb::job_status::State;
+    let state = match job.state {
+        JobState::Running => State::Running,
+        JobState::Done => State::Done,
+        JobState::Cancelled => State::Cancelled,
+    };
+    pb::JobStatus {
+        job_id: job.id.0,
+        name: job.name,
+        state: state.into(),
+        units: job.units,
+        settled: job.settled,
+        failed: job.failed,
+        leased: job.leased,
+        workers: job.workers,
+        fuel: saturated(job.fuel),
+        credit: saturated(job.credit),
+        copies: job.copies,
+        submitted_at_ms: job.submitted_at_ms,
+        ended_at_ms: job.ended_at_ms.unwrap_or(0),
+        reason: job.reason,
+        account: job.account,
+        spec_digest: job.spec_digest.0.to_vec().into(),
+        units_per_second_milli: job.units_per_second_milli,
+    }
+}
+
+pub(super) fn result(result: UnitResult) -> pb::UnitResult {
+    use pb::unit_result::Outcome as Told;
+    let outcome = match result.outcome {
+        Ok(Outcome::Done(output)) => Told::Output(pb::Output::from(&output)),
+        Ok(Outcome::Failed(failure)) => Told::Failure(failure.to_string()),
+        Err(given_up) => Told::Failure(given_up),
+    };
+    pb::UnitResult { unit: result.unit.0, fuel: result.fuel, outcome: Some(outcome) }
+}
+
+pub(super) fn worker(worker: WorkerStatus) -> pb::WorkerStatus {
+    pb::WorkerStatus {
+        worker_key: worker.worker.0.to_vec().into(),
+        account_key: worker.account.0.to_vec().into(),
+        name: worker.name,
+        account_name: worker.account_name,
+        connected: worker.connected,
+        leased: worker.leased,
+        reported: worker.reported,
+        disagreed: worker.disagreed,
+        failures: worker.failures,
+        credit: saturated(worker.credit),
+        seen_at_ms: worker.seen_at_ms,
+    }
+}
+
+pub(super) fn token(token: Token) -> pb::Token {
+    use pb::issue_token_request::Role as Told;
+    let role = match token.role {
+        Role::Researcher => Told::Researcher,
+        Role::Operator => Told::Operator,
+    };
+    pb::Token {
+        token_id: token.id.0,
+        account: token.account,
+        role: role.into(),
+        issued_at_ms: token.issued_at_ms,
+    }
+}

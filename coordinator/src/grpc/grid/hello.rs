@@ -1,0 +1,119 @@
+//! The beginning of a stream: challenge, hello, welcome.
+
+use super::{End, Outbound, RETRY_MS, send};
+use crate::core::event::{Hello, Refused, Session, ToWorker};
+use crate::grpc::access::{SessionToken, Volunteer};
+use crate::grpc::{SOFTWARE, Shared, convert};
+use crate::random;
+use proto::bounds::{BATCH_REPORTS_MAX, INLINE_OUTPUT_BYTES_MAX};
+use proto::pb::{self, coordinator_message::Kind as ToKind, refusal::Code, worker_message::Kind};
+use proto::{AccountKey, WorkerKey, hello, version};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tonic::Streaming;
+
+/// Messages of the core for one worker that wait for its stream; a worker that lets more pile up reads too slowly.
+const SINK_MESSAGES: usize = 1024;
+
+/// A worker that has proved who it is.
+pub(super) struct Greeted {
+    pub(super) session: Session,
+    pub(super) volunteer: Volunteer,
+    pub(super) from_core: mpsc::Receiver<ToWorker>,
+    pub(super) _token: SessionToken,
+}
+
+/// Challenges the worker and lets the core welcome it.
+pub(super) async fn greet(
+    shared: &Shared,
+    inbound: &mut Streaming<pb::WorkerMessage>,
+    outbound: &Outbound,
+) -> Result<Greeted, End> {
+    let nonce = random::bytes();
+    let challenge = pb::Challenge {
+        nonce: nonce.to_vec().into(),
+        project_key: shared.project.0.to_vec().into(),
+        version: Some(version::ours(SOFTWARE)),
+    };
+    send(shared, outbound, ToKind::Challenge(challenge)).await?;
+    let said = match timeout(shared.patience.hello, inbound.message()).await {
+        Ok(Ok(Some(pb::WorkerMessage { kind: Some(Kind::Hello(said)) }))) => said,
+        Ok(Ok(Some(_))) => return Err(malformed("the first message of a stream must be Hello")),
+        Ok(Ok(None)) => return Err(End::Quiet),
+        Ok(Err(status)) => return Err(super::stream::broken(&status)),
+        Err(_) => {
+            let text = "no Hello came in time: check the connection, then connect again";
+            return Err(End::refusal(Code::Malformed, text, RETRY_MS));
+        }
+    };
+    let hello = verify(shared, &nonce, &said)?;
+    let volunteer = Volunteer { worker: hello.worker, account: hello.account };
+    let (sink, from_core) = mpsc::channel(SINK_MESSAGES);
+    let welcome =
+        shared.engine.connected(hello, sink).await?.map_err(|refused| refusal(&refused))?;
+    let (session_token, token) = shared.access.open_session(volunteer);
+    let greeted = Greeted { session: welcome.session, volunteer, from_core, _token: token };
+    let welcome = pb::Welcome {
+        version: Some(version::ours(SOFTWARE)),
+        session_token,
+        heartbeat_ms: u32::try_from(shared.patience.heartbeat.as_millis()).unwrap_or(u32::MAX),
+        batch_reports_max: BATCH_REPORTS_MAX as u64,
+        inline_output_bytes: INLINE_OUTPUT_BYTES_MAX as u64,
+        credit: convert::saturated(welcome.credit),
+        sequence: welcome.sequence,
+    };
+    match send(shared, outbound, ToKind::Welcome(welcome)).await {
+        Ok(()) => Ok(greeted),
+        Err(end) => {
+            shared.engine.gone(greeted.session).await?;
+            Err(end)
+        }
+    }
+}
+
+fn malformed(text: impl Into<String>) -> End {
+    End::refusal(Code::Malformed, text, 0)
+}
+
+/// What the worker says of itself, when its signatures hold.
+fn verify(shared: &Shared, nonce: &[u8], said: &pb::Hello) -> Result<Hello, End> {
+    if let Err(incompatible) = version::check(said.version.as_ref()) {
+        return Err(End::refusal(Code::Version, incompatible.to_string(), 0));
+    }
+    let key = |bytes: &[u8], whose| {
+        <[u8; 32]>::try_from(bytes)
+            .map_err(|_| malformed(format!("the {whose} key must have 32 bytes")))
+    };
+    let worker = WorkerKey(key(&said.worker_key, "worker's")?);
+    let account = AccountKey(key(&said.account_key, "account's")?);
+    let signed =
+        hello::verify_ownership(&account, &worker, &said.account_signature).and_then(|()| {
+            hello::verify_challenge(
+                &worker,
+                &account,
+                &shared.project,
+                nonce,
+                &said.worker_signature,
+            )
+        });
+    if let Err(wrong) = signed {
+        let text = format!("{wrong}: join the project again with the keys of this machine");
+        return Err(End::refusal(Code::Signature, text, 0));
+    }
+    Ok(Hello {
+        worker,
+        account,
+        cores: said.cores,
+        memory_bytes: said.memory_bytes,
+        name: convert::name(&said.name),
+        account_name: convert::name(&said.account_name),
+    })
+}
+
+fn refusal(refused: &Refused) -> End {
+    match refused {
+        Refused::TooMany(_) => End::refusal(Code::TooMany, refused.to_string(), 60_000),
+        Refused::OtherAccount => End::refusal(Code::Signature, refused.to_string(), 0),
+        Refused::DiskFull(_) => End::refusal(Code::TooMany, refused.to_string(), 60_000),
+    }
+}

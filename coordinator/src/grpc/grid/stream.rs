@@ -1,0 +1,156 @@
+//! One worker's stream from its challenge to its end: a reader and a writer side by side.
+
+use super::hello::{Greeted, greet};
+use super::rate::Rate;
+use super::{End, Outbound, RETRY_MS, reports, send, writer};
+use crate::core::event::Session;
+use crate::grpc::access::Volunteer;
+use crate::grpc::{Shared, convert};
+use proto::bounds::LEASE_UNITS_MAX;
+use proto::pb::{self, coordinator_message::Kind as ToKind, refusal::Code, worker_message::Kind};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+use tonic::{Status, Streaming};
+
+/// Leases named in one heartbeat: more than a worker may hold.
+const HEARTBEAT_LEASES_MAX: usize = 16_384;
+/// Units given back in one message: a whole lease.
+const RETURNS_MAX: usize = LEASE_UNITS_MAX as usize;
+/// How long a refusal may take to leave: whoever does not read it in time does without.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Serves the stream to its end.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    peer: Option<SocketAddr>,
+    mut inbound: Streaming<pb::WorkerMessage>,
+    outbound: Outbound,
+) {
+    let stop = shared.stop.clone();
+    let greeted = match stop.run_until_cancelled(greet(&shared, &mut inbound, &outbound)).await {
+        Some(Ok(greeted)) => greeted,
+        Some(Err(end)) => return last_words(peer, &outbound, end).await,
+        None => return last_words(peer, &outbound, stopping()).await,
+    };
+    let session = greeted.session;
+    tracing::debug!(?peer, worker = ?greeted.volunteer.worker, "worker connected");
+    let end = tokio::select! {
+        end = attend(&shared, greeted, &mut inbound, &outbound) => end,
+        () = stop.cancelled() => stopping(),
+    };
+    // The engine has stopped before us when this fails, and forgot its sessions.
+    let _ = shared.engine.gone(session).await;
+    last_words(peer, &outbound, end).await;
+}
+
+fn stopping() -> End {
+    let text = "the coordinator is stopping: go on with what you hold, and connect again later";
+    End::refusal(Code::ShuttingDown, text, RETRY_MS)
+}
+
+async fn last_words(peer: Option<SocketAddr>, outbound: &Outbound, end: End) {
+    let End::Refusal(refusal) = end else {
+        tracing::debug!(?peer, "worker's stream ended");
+        return;
+    };
+    tracing::debug!(?peer, code = refusal.code, refusal.message, "worker's stream refused");
+    let message = pb::CoordinatorMessage { kind: Some(ToKind::Refusal(refusal)) };
+    // Whoever does not read it does without.
+    let _ = timeout(LAST_WORDS, outbound.send(Ok(message))).await;
+}
+
+/// What a failed read means: a message that is none, or a connection that was lost.
+pub(super) fn broken(status: &Status) -> End {
+    match status.code() {
+        tonic::Code::OutOfRange | tonic::Code::Internal | tonic::Code::InvalidArgument => {
+            End::refusal(
+                Code::Malformed,
+                format!("a message cannot be read: {}", status.message()),
+                0,
+            )
+        }
+        _ => End::Quiet,
+    }
+}
+
+async fn attend(
+    shared: &Shared,
+    greeted: Greeted,
+    inbound: &mut Streaming<pb::WorkerMessage>,
+    outbound: &Outbound,
+) -> End {
+    let Greeted { session, volunteer, from_core, _token } = greeted;
+    tokio::select! {
+        end = read(shared, session, volunteer, inbound, outbound) => end,
+        end = writer::write(shared, from_core, outbound) => end,
+    }
+}
+
+async fn read(
+    shared: &Shared,
+    session: Session,
+    volunteer: Volunteer,
+    inbound: &mut Streaming<pb::WorkerMessage>,
+    outbound: &Outbound,
+) -> End {
+    let mut rate = Rate::new();
+    loop {
+        let message = match timeout(shared.patience.silence, inbound.message()).await {
+            Ok(Ok(Some(message))) => message,
+            Ok(Ok(None)) => return End::Quiet,
+            Ok(Err(status)) => return broken(&status),
+            Err(_) => {
+                let silence = humantime::format_duration(shared.patience.silence);
+                let text = format!("nothing was heard for {silence}: connect again");
+                return End::refusal(Code::Unspecified, text, RETRY_MS);
+            }
+        };
+        rate.next().await;
+        if let Err(end) = heard(shared, session, volunteer, message, outbound).await {
+            return end;
+        }
+    }
+}
+
+/// One message becomes one event.
+async fn heard(
+    shared: &Shared,
+    session: Session,
+    volunteer: Volunteer,
+    message: pb::WorkerMessage,
+    outbound: &Outbound,
+) -> Result<(), End> {
+    let engine = &shared.engine;
+    let too_many = |what: &str, max: usize| {
+        End::refusal(Code::Malformed, format!("at most {max} {what} in one message"), 0)
+    };
+    match message.kind {
+        Some(Kind::Want(want)) => engine.want(session, convert::want(&want)).await?,
+        Some(Kind::Reports(signed)) => {
+            let acks = reports::taken(shared, session, volunteer, &signed).await?;
+            send(shared, outbound, ToKind::Acks(acks)).await?;
+        }
+        Some(Kind::Heartbeat(heartbeat)) if HEARTBEAT_LEASES_MAX < heartbeat.lease_ids.len() => {
+            return Err(too_many("leases", HEARTBEAT_LEASES_MAX));
+        }
+        Some(Kind::Heartbeat(heartbeat)) => {
+            engine.heartbeat(session, convert::heartbeat(&heartbeat)).await?
+        }
+        Some(Kind::Returns(returns)) if RETURNS_MAX < returns.returns.len() => {
+            return Err(too_many("returns", RETURNS_MAX));
+        }
+        Some(Kind::Returns(returns)) => engine.returned(session, convert::returns(returns)).await?,
+        Some(Kind::Goodbye(goodbye)) => {
+            engine.goodbye(session, goodbye.leaving).await?;
+            return Err(End::Quiet);
+        }
+        Some(Kind::Hello(_)) => {
+            return Err(End::refusal(Code::Malformed, "Hello is said once per stream", 0));
+        }
+        // A newer minor version may say more; what we do not know we pass over.
+        None => {}
+    }
+    Ok(())
+}

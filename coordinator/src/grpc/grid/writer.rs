@@ -1,0 +1,96 @@
+//! What the core says to a worker, as messages of the stream.
+
+use super::{End, Outbound, send};
+use crate::core::event::ToWorker;
+use crate::grpc::{Shared, convert};
+use prost::Message;
+use proto::bounds::MESSAGE_BYTES_MAX;
+use proto::pb::{self, coordinator_message::Kind, refusal::Code};
+use tokio::sync::mpsc;
+
+/// Messages of the core taken at once: leases among them travel together.
+const AT_ONCE: usize = 64;
+
+/// Passes on what the core says until it says no more.
+pub(super) async fn write(
+    shared: &Shared,
+    mut from_core: mpsc::Receiver<ToWorker>,
+    outbound: &Outbound,
+) -> End {
+    let mut said = Vec::with_capacity(AT_ONCE);
+    loop {
+        if from_core.recv_many(&mut said, AT_ONCE).await == 0 {
+            let text = "this worker reads too slowly what it is sent: check its connection, then connect again";
+            return End::refusal(Code::TooMany, text, super::RETRY_MS);
+        }
+        if let Err(end) = pass_on(shared, said.drain(..), outbound).await {
+            return end;
+        }
+    }
+}
+
+async fn pass_on(
+    shared: &Shared,
+    said: impl Iterator<Item = ToWorker> + Send,
+    outbound: &Outbound,
+) -> Result<(), End> {
+    let mut leases = Leases::default();
+    for message in said {
+        if let ToWorker::Lease(lease) = message {
+            shared.named.lease(&lease);
+            if let Some(full) = leases.add(convert::lease(lease)) {
+                send(shared, outbound, Kind::Leases(full)).await?;
+            }
+            continue;
+        }
+        if let Some(before) = leases.take() {
+            send(shared, outbound, Kind::Leases(before)).await?;
+        }
+        let kind = match message {
+            ToWorker::Job { job, spec, parsed } => {
+                shared.named.job(job, &parsed);
+                Kind::Job(pb::Job { job_id: job.0, spec: spec.to_vec().into() })
+            }
+            ToWorker::Cancel { leases, reason } => Kind::Cancel(pb::Cancel {
+                lease_ids: leases.into_iter().map(|lease| lease.0).collect(),
+                reason,
+            }),
+            ToWorker::Idle { reason, retry_after_ms } => {
+                Kind::Idle(pb::Idle { reason, retry_after_ms })
+            }
+            ToWorker::Replaced => {
+                let text = "another stream of this worker has taken over: run one worker per key";
+                return Err(End::refusal(Code::Replaced, text, 0));
+            }
+            ToWorker::Lease(_) => continue,
+        };
+        send(shared, outbound, kind).await?;
+    }
+    match leases.take() {
+        Some(leases) => send(shared, outbound, Kind::Leases(leases)).await,
+        None => Ok(()),
+    }
+}
+
+/// Leases that travel in one message, kept below its bound.
+#[derive(Default)]
+struct Leases {
+    leases: Vec<pb::Lease>,
+    bytes: usize,
+}
+
+impl Leases {
+    /// Adds a lease; gives back those before it when they would not fit together.
+    fn add(&mut self, lease: pb::Lease) -> Option<pb::Leases> {
+        let bytes = lease.encoded_len() + 16;
+        let full = if MESSAGE_BYTES_MAX / 2 < self.bytes + bytes { self.take() } else { None };
+        self.bytes += bytes;
+        self.leases.push(lease);
+        full
+    }
+
+    fn take(&mut self) -> Option<pb::Leases> {
+        self.bytes = 0;
+        (!self.leases.is_empty()).then(|| pb::Leases { leases: std::mem::take(&mut self.leases) })
+    }
+}

@@ -1,0 +1,214 @@
+//! The researcher's service: jobs in, results out.
+
+use crate::core::status::{JobState, JobStatus};
+use crate::grpc::access::Person;
+use crate::grpc::refusal::{Refusal, blocking};
+use crate::grpc::{Shared, convert};
+use proto::cut::Axis;
+use proto::job::JobSpec;
+use proto::{Digest, JobId, UnitIndex, pb};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+mod follow;
+
+/// Jobs in one reply of `List`.
+const LIST_MAX: usize = 256;
+/// Statuses or results that wait for a reader.
+const STREAM_MESSAGES: usize = 2;
+/// Least time from one status of a watched job to the next.
+const WATCH_EVERY: Duration = Duration::from_millis(250);
+/// Largest kernel, bytes, read to see whether it is one; the contract's own limit is lower.
+const KERNEL_BYTES_MAX: u64 = 16 << 20;
+
+/// `starling.v1.Jobs`.
+pub(super) struct Jobs(pub(super) Arc<Shared>);
+
+type Reply<T> = Result<Response<T>, Status>;
+
+impl Jobs {
+    /// The job, if it is there and this person may see it.
+    async fn visible(&self, person: &Person, job: u64) -> Result<JobStatus, Refusal> {
+        let status = self.0.engine.job(JobId(job)).await?.ok_or_else(|| absent(job))?;
+        if person.may_touch(&status.account) {
+            Ok(status)
+        } else {
+            Err(others(job, &status.account))
+        }
+    }
+
+    /// Checks what cannot be told from the specification alone: that the kernels are kernels and the lines are lines.
+    async fn check_content(&self, spec: &JobSpec) -> Result<(), Refusal> {
+        let merge_kernel = spec.merge.and_then(|merge| merge.kernel);
+        for (what, digest) in std::iter::once(("kernel", spec.kernel))
+            .chain(merge_kernel.map(|k| ("merge.kernel", k)))
+        {
+            let blobs = Arc::clone(&self.0.blobs);
+            blocking(move || check_kernel(&blobs, what, &digest)).await?;
+        }
+        for axis in &spec.cut {
+            let Axis::Lines { digest, count, .. } = *axis else { continue };
+            let blobs = Arc::clone(&self.0.blobs);
+            blocking(move || blobs.check_lines(&digest, count)).await?;
+        }
+        Ok(())
+    }
+}
+
+fn check_kernel(
+    blobs: &crate::blobs::BlobStore,
+    what: &str,
+    digest: &Digest,
+) -> Result<(), Refusal> {
+    let blob = blobs.open_blob(digest).map_err(|error| match error {
+        crate::blobs::Error::Absent(_) => Refusal(Status::failed_precondition(format!(
+            "{what} ({digest}) is not here: put it, then submit again"
+        ))),
+        error => error.into(),
+    })?;
+    if KERNEL_BYTES_MAX < blob.len() {
+        let text = format!(
+            "{what}: {} bytes are not allowed: a kernel has at most {KERNEL_BYTES_MAX}",
+            blob.len()
+        );
+        return Err(Refusal(Status::invalid_argument(text)));
+    }
+    let module = blob.read(0, usize::MAX)?;
+    match kernel::inspect(&module) {
+        Ok(_) => Ok(()),
+        Err(refusal) => {
+            Err(Refusal(Status::invalid_argument(format!("{what}: {}", super::told(&refusal)))))
+        }
+    }
+}
+
+fn absent(job: u64) -> Refusal {
+    Refusal(Status::not_found(format!(
+        "there is no job {}: `starling jobs` lists yours",
+        JobId(job)
+    )))
+}
+
+fn others(job: u64, account: &str) -> Refusal {
+    Refusal(Status::permission_denied(format!(
+        "job {} belongs to account \"{account}\": its token, or an operator's, is needed",
+        JobId(job)
+    )))
+}
+
+#[tonic::async_trait]
+impl pb::jobs_server::Jobs for Jobs {
+    type WatchStream = ReceiverStream<Result<pb::JobStatus, Status>>;
+    type FetchStream = ReceiverStream<Result<pb::FetchReply, Status>>;
+
+    async fn submit(&self, request: Request<pb::SubmitRequest>) -> Reply<pb::JobStatus> {
+        let person = self.0.access.person(request.metadata()).await?;
+        let request = request.into_inner();
+        let submission = <[u8; 16]>::try_from(request.submission_id.as_ref())
+            .map_err(|_| Status::invalid_argument("submission_id must have 16 random bytes"))?;
+        let spec = JobSpec::parse(&request.spec)
+            .map_err(|invalid| Status::invalid_argument(super::told(&invalid)))?;
+        self.check_content(&spec).await?;
+        let bytes = Arc::from(request.spec.as_ref());
+        let status = self.0.engine.submit(bytes, submission, person.account).await;
+        let status = status.map_err(Refusal::from)?.map_err(Refusal::from)?;
+        self.0.named.job(status.id, &spec);
+        Ok(Response::new(convert::job(status)))
+    }
+
+    async fn get(&self, request: Request<pb::JobRequest>) -> Reply<pb::JobStatus> {
+        let person = self.0.access.person(request.metadata()).await?;
+        let status = self.visible(&person, request.get_ref().job_id).await?;
+        Ok(Response::new(convert::job(status)))
+    }
+
+    async fn list(&self, request: Request<pb::ListRequest>) -> Reply<pb::ListReply> {
+        let person = self.0.access.person(request.metadata()).await?;
+        let pb::ListRequest { after_job_id, count_max } = request.into_inner();
+        let max = usize::try_from(count_max).unwrap_or(LIST_MAX).clamp(1, LIST_MAX);
+        let (mut jobs, mut after) = (Vec::new(), JobId(after_job_id));
+        while jobs.len() < max {
+            let page = self.0.engine.jobs(after, max).await.map_err(Refusal::from)?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            jobs.extend(page.into_iter().filter(|job| person.may_touch(&job.account)));
+        }
+        jobs.truncate(max);
+        Ok(Response::new(pb::ListReply { jobs: jobs.into_iter().map(convert::job).collect() }))
+    }
+
+    async fn watch(&self, request: Request<pb::JobRequest>) -> Reply<Self::WatchStream> {
+        let person = self.0.access.person(request.metadata()).await?;
+        let job = self.visible(&person, request.get_ref().job_id).await?.id;
+        let (statuses, stream) = mpsc::channel(STREAM_MESSAGES);
+        let shared = Arc::clone(&self.0);
+        self.0.spawn(async move { follow::watch(&shared, job, &statuses).await });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn cancel(&self, request: Request<pb::JobRequest>) -> Reply<pb::JobStatus> {
+        let person = self.0.access.person(request.metadata()).await?;
+        let job = self.visible(&person, request.get_ref().job_id).await?.id;
+        let status =
+            self.0.engine.cancel(job).await.map_err(Refusal::from)?.ok_or_else(|| absent(job.0))?;
+        Ok(Response::new(convert::job(status)))
+    }
+
+    async fn fetch(&self, request: Request<pb::FetchRequest>) -> Reply<Self::FetchStream> {
+        let person = self.0.access.person(request.metadata()).await?;
+        let pb::FetchRequest { job_id, after, follow } = request.into_inner();
+        let job = self.visible(&person, job_id).await?.id;
+        let (replies, stream) = mpsc::channel(STREAM_MESSAGES);
+        let shared = Arc::clone(&self.0);
+        self.0.spawn(async move { follow::fetch(&shared, job, after, follow, &replies).await });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn why(&self, request: Request<pb::WhyRequest>) -> Reply<pb::WhyReply> {
+        let person = self.0.access.person(request.metadata()).await?;
+        let pb::WhyRequest { job_id, unit } = request.into_inner();
+        let job = self.visible(&person, job_id).await?;
+        if let Some(unit) = unit.filter(|unit| job.units <= *unit) {
+            let text = format!(
+                "{} is beyond the last unit of {}, {}",
+                UnitIndex(unit),
+                job.id,
+                UnitIndex(job.units - 1)
+            );
+            return Err(Status::out_of_range(text));
+        }
+        let reasons =
+            self.0.engine.why(job.id, unit.map(UnitIndex)).await.map_err(Refusal::from)?;
+        Ok(Response::new(pb::WhyReply { reasons: reasons.ok_or_else(|| absent(job_id))? }))
+    }
+
+    async fn receipt(&self, request: Request<pb::UnitRequest>) -> Reply<pb::SignedReceipt> {
+        let person = self.0.access.person(request.metadata()).await?;
+        let pb::UnitRequest { job_id, unit } = request.into_inner();
+        let job = self.visible(&person, job_id).await?.id;
+        let engine = self.0.engine.clone();
+        let receipt = blocking(move || engine.receipt(job, UnitIndex(unit))).await?.ok_or_else(|| {
+            Status::failed_precondition(format!(
+                "{job}/{} has no receipt: it has no verdict yet, or was given up; `starling why` says more",
+                UnitIndex(unit)
+            ))
+        })?;
+        Ok(Response::new(receipt.sign(&self.0.key)))
+    }
+
+    async fn spec(&self, request: Request<pb::JobRequest>) -> Reply<pb::SpecReply> {
+        let person = self.0.access.person(request.metadata()).await?;
+        let job = self.visible(&person, request.get_ref().job_id).await?.id;
+        let engine = self.0.engine.clone();
+        let spec = blocking(move || engine.spec(job)).await?.ok_or_else(|| absent(job.0))?;
+        Ok(Response::new(pb::SpecReply { spec: spec.into() }))
+    }
+}
+
+/// Whether a job goes on.
+fn runs(status: &JobStatus) -> bool {
+    status.state == JobState::Running
+}

@@ -1,0 +1,291 @@
+//! A coordinator as a whole: started from a folder, stopped with everything that it started.
+
+use crate::backup::{Backups, Tee};
+use crate::blobs::{self, BlobStore};
+use crate::clock::SystemClock;
+use crate::core::time::Clock;
+use crate::engine::{self, Engine, Handle};
+use crate::grpc::access::Access;
+use crate::grpc::named::Named;
+use crate::grpc::{self, Patience, Shared, told};
+use crate::project::{self, Folder, file, names};
+use crate::store::{self, sled::SledStore};
+use crate::tasks::Tasks;
+use proto::join::Join;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Where volunteers find a coordinator, unless told otherwise.
+pub(crate) const PORT: u16 = 7700;
+/// How often jobs that have ended are forgotten where that is only to save memory.
+const FORGET_EVERY: Duration = Duration::from_secs(600);
+
+/// How a coordinator is to run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The project's folder; made when it is not there.
+    pub data: PathBuf,
+    /// Where to listen; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// `HOST:PORT` for the join string; from `listen` and the machine's name when absent.
+    pub advertise: Option<String>,
+    /// Bytes of blobs that one researcher's account may put.
+    pub account_bytes: u64,
+    /// Free disk space to leave alone, bytes.
+    pub reserve_bytes: u64,
+    /// Connections open at once.
+    pub connections_max: usize,
+    /// How long to wait for others.
+    pub patience: Patience,
+    /// How often to log a line of numbers.
+    pub summary_every: Duration,
+}
+
+impl Config {
+    /// The usual, on loopback at a port that the system chooses.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            advertise: None,
+            account_bytes: 1 << 40,
+            reserve_bytes: engine::RESERVE_BYTES,
+            connections_max: 20_000,
+            patience: Patience::default(),
+            summary_every: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Why a coordinator does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The folder.
+    #[error(transparent)]
+    Project(#[from] project::Error),
+    /// The blobs.
+    #[error(transparent)]
+    Blobs(#[from] blobs::Error),
+    /// The records.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+    /// The certificate.
+    #[error("the server's certificate cannot be used")]
+    Tls(#[from] rustls::Error),
+    /// The address.
+    #[error(
+        "cannot listen at {address}: is another coordinator running there? choose another with --listen"
+    )]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A running coordinator. [`Self::shutdown`] stops it; dropping it stops it too, without waiting.
+#[derive(Debug)]
+pub struct Coordinator {
+    address: SocketAddr,
+    join: Join,
+    operator_token: String,
+    engine: Handle,
+    thread: Engine,
+    folder: Folder,
+    tasks: Tasks,
+    stop: CancellationToken,
+    _stop_on_drop: DropGuard,
+}
+
+impl Coordinator {
+    /// Starts one; when this returns it can be connected to.
+    ///
+    /// # Errors
+    /// [`StartError`], saying what to do.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let folder = Folder::take(&config.data)?;
+        let identity = folder.identity()?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let limits = blobs::Limits {
+            account_bytes: config.account_bytes,
+            reserve_bytes: config.reserve_bytes,
+        };
+        let blobs = Arc::new(BlobStore::open(&folder.at(names::BLOBS), limits)?);
+        let tee = Arc::new(Tee::new(Arc::new(SledStore::open(&folder.at(names::STORE))?)));
+        let (thread, engine) = Engine::start(engine::Config {
+            project: identity.project(),
+            store: Arc::clone(&tee) as Arc<dyn store::Store>,
+            blobs: Arc::clone(&blobs) as Arc<dyn engine::Blobs>,
+            clock: Arc::clone(&clock),
+            reserve_bytes: config.reserve_bytes,
+        })?;
+        let (listener, address) = listen(config.listen).await?;
+        let join = identity.join(config.advertise.unwrap_or_else(|| advertised(address)));
+        let (tasks, stop) = (Tasks::default(), CancellationToken::new());
+        let shared = Arc::new(Shared {
+            access: Access::new(engine.clone(), Arc::clone(&clock), &identity.operator_token),
+            named: Named::load(&engine).await?,
+            project: identity.project(),
+            key: identity.key.clone(),
+            join: join.to_string(),
+            data: config.data,
+            backups: Backups::new(tee),
+            patience: config.patience,
+            started_ms: clock.now().monotonic_ms,
+            engine: engine.clone(),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+            blobs,
+            clock,
+        });
+        grpc::serve(listener, &identity, config.connections_max, &shared)?;
+        spawn_housekeeping(&shared, config.summary_every);
+        file::write(&folder.at(names::LISTENING), format!("{}\n", reachable(address)).as_bytes())?;
+        let operator_token = identity.operator_token;
+        let _stop_on_drop = stop.clone().drop_guard();
+        Ok(Self {
+            address,
+            join,
+            operator_token,
+            engine,
+            thread,
+            folder,
+            tasks,
+            stop,
+            _stop_on_drop,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What volunteers paste.
+    #[must_use]
+    pub fn join(&self) -> &Join {
+        &self.join
+    }
+
+    /// The token of the folder's operator.
+    #[must_use]
+    pub fn operator_token(&self) -> &str {
+        &self.operator_token
+    }
+
+    /// Speaks to the engine directly.
+    #[must_use]
+    pub fn engine(&self) -> &Handle {
+        &self.engine
+    }
+
+    /// Waits until the engine ends by itself, which it does when records cannot be saved.
+    pub async fn failed(&self) {
+        let mut changes = self.engine.changes();
+        while changes.changed().await.is_ok() {}
+    }
+
+    /// Tells workers to come back later, ends all calls within `deadline`, saves what is pending, and ends.
+    pub async fn shutdown(self, deadline: Duration) {
+        self.stop.cancel();
+        if tokio::time::timeout(deadline, self.tasks.wait()).await.is_err() {
+            tracing::warn!("calls did not end in time and are cut off");
+        }
+        self.engine.stop().await;
+        // Its error was logged, and told to everybody who asked.
+        let _ = tokio::task::spawn_blocking(|| self.thread.join()).await;
+        // Only a help for the operator's commands; the next start writes it anew.
+        let _ = std::fs::remove_file(self.folder.at(names::LISTENING));
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// An address at which this machine reaches itself.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// `HOST:PORT` for others: the address itself, or the machine's name when it listens at all of its addresses.
+pub(crate) fn advertised(address: SocketAddr) -> String {
+    if !address.ip().is_unspecified() {
+        return address.to_string();
+    }
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => reachable(address).to_string(),
+        name => format!("{name}:{}", address.port()),
+    }
+}
+
+/// A line of numbers for the log now and then, and memory given back.
+fn spawn_housekeeping(shared: &Arc<Shared>, summary_every: Duration) {
+    let (stop, shared) = (shared.stop.clone(), Arc::clone(shared));
+    shared.tasks.clone().spawn(async move {
+        let summaries = async {
+            let mut settled_before = None;
+            loop {
+                tokio::time::sleep(summary_every).await;
+                match summary(&shared, settled_before, summary_every).await {
+                    Ok(settled) => settled_before = Some(settled),
+                    Err(error) => tracing::warn!("no summary: {}", told(&error)),
+                }
+            }
+        };
+        let forgetting = async {
+            loop {
+                tokio::time::sleep(FORGET_EVERY).await;
+                if let Err(error) = shared.named.forget_ended(&shared.engine).await {
+                    tracing::warn!("ended jobs are not forgotten: {}", told(&error));
+                }
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = async { tokio::join!(summaries, forgetting); } => {}
+        }
+    });
+}
+
+async fn summary(
+    shared: &Shared,
+    settled_before: Option<u64>,
+    every: Duration,
+) -> Result<u64, engine::Error> {
+    let totals = shared.engine.totals().await?;
+    let new = settled_before.map(|before| totals.units_settled.saturating_sub(before));
+    tracing::info!(
+        workers = totals.workers_connected,
+        jobs = totals.jobs_running,
+        leased = totals.units_leased,
+        settled = totals.units_settled,
+        per_second = new.map(|new| new / every.as_secs().max(1)),
+        credit = %totals.credit,
+        store = %bytesize::ByteSize(totals.store_bytes),
+        "running"
+    );
+    if !totals.trouble.is_empty() {
+        tracing::warn!("{}", totals.trouble);
+    }
+    Ok(totals.units_settled)
+}

@@ -1,0 +1,89 @@
+//! One suite that every store must pass.
+
+use super::memory::MemoryStore;
+use super::sled::SledStore;
+use super::*;
+
+fn put(key: &str, value: &str) -> (Key, Option<Vec<u8>>) {
+    (key.into(), Some(value.into()))
+}
+
+fn text(records: Records) -> Vec<String> {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    records.into_iter().map(|(key, value)| format!("{}={}", text(key), text(value))).collect()
+}
+
+fn a_commit_puts_and_deletes(store: &dyn Store) {
+    store.commit(vec![put("a1", "x"), put("a2", "y")]).unwrap();
+    store.commit(vec![(b"a1".to_vec(), None), put("a2", "z")]).unwrap();
+    assert_eq!(store.get(b"a1").unwrap(), None);
+    assert_eq!(store.get(b"a2").unwrap().as_deref(), Some(b"z".as_slice()));
+}
+
+fn pages_are_ordered_and_end_with_their_prefix(store: &dyn Store) {
+    store
+        .commit(vec![put("b3", "3"), put("b1", "1"), put("b2", "2"), put("c", "4"), put("a", "0")])
+        .unwrap();
+    assert_eq!(text(store.page(b"b", None, 2).unwrap()), ["b1=1", "b2=2"]);
+    assert_eq!(text(store.page(b"b", Some(b"b2"), 9).unwrap()), ["b3=3"]);
+    assert_eq!(text(store.page(b"b", Some(b"a"), 1).unwrap()), ["b1=1"]);
+    assert_eq!(text(store.page(b"b", Some(b"c"), 9).unwrap()), Vec::<String>::new());
+    assert_eq!(text(store.page(b"", None, 99).unwrap()).len(), 5);
+}
+
+fn the_last_record_before_a_key_is_found(store: &dyn Store) {
+    store.commit(vec![put("a9", "0"), put("b1", "1"), put("b5", "5"), put("c1", "9")]).unwrap();
+    let last = |at: &str| {
+        store.last(b"b", at.as_bytes()).unwrap().map(|(key, _)| String::from_utf8(key).unwrap())
+    };
+    assert_eq!(last("b5").as_deref(), Some("b5"));
+    assert_eq!(last("b4").as_deref(), Some("b1"));
+    assert_eq!(last("b0"), None);
+    assert_eq!(last("b~").as_deref(), Some("b5"));
+}
+
+fn every_record_is_visited_once(store: &dyn Store) {
+    let count = PAGE_RECORDS * 2 + 7;
+    store.commit((0..count).map(|index| put(&format!("k{index:06}"), "v")).collect()).unwrap();
+    let mut keys = Vec::new();
+    each(store, b"k", |key, _| {
+        keys.push(key.to_vec());
+        Ok::<_, Error>(())
+    })
+    .unwrap();
+    assert_eq!(keys.len(), count);
+    assert!(keys.is_sorted());
+}
+
+macro_rules! suite {
+    ($($test:ident),*) => {
+        mod memory {
+            $(#[test] fn $test() { super::$test(&super::MemoryStore::default()); })*
+        }
+        mod sled {
+            $(#[test] fn $test() {
+                let folder = tempfile::tempdir().unwrap();
+                super::$test(&super::SledStore::open(folder.path()).unwrap());
+            })*
+        }
+    };
+}
+
+suite!(
+    a_commit_puts_and_deletes,
+    pages_are_ordered_and_end_with_their_prefix,
+    the_last_record_before_a_key_is_found,
+    every_record_is_visited_once
+);
+
+#[test]
+fn what_was_committed_is_there_after_opening_again() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let store = SledStore::open(folder.path()).unwrap();
+        store.commit(vec![put("a", "1")]).unwrap();
+    }
+    let store = SledStore::open(folder.path()).unwrap();
+    assert_eq!(store.get(b"a").unwrap().as_deref(), Some(b"1".as_slice()));
+    assert!(store.free_bytes().unwrap() > 0);
+}

@@ -1,0 +1,107 @@
+//! The operator's calls, and the operator's command.
+
+use super::support::{Project, Worker, bearer};
+use anyhow::{Context, Result, ensure};
+use proto::pb;
+use proto::pb::admin_client::AdminClient;
+use proto::pb::issue_token_request::Role;
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+use tonic::Code;
+
+/// Runs the command on a folder; its exit code and what it printed as JSON.
+async fn command(data: &Path, words: &str) -> Result<(i32, Value, String)> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_starling-coordinator"));
+    command.arg("--data").arg(data).args(["--output", "json"]).args(words.split(' '));
+    let Output { status, stdout, stderr } =
+        tokio::task::spawn_blocking(move || command.output()).await??;
+    let printed = serde_json::from_slice(&stdout).unwrap_or(Value::Null);
+    Ok((status.code().context("killed")?, printed, String::from_utf8_lossy(&stderr).into_owned()))
+}
+
+#[tokio::test]
+async fn tokens_work_until_they_are_revoked() -> Result<()> {
+    let project = Project::start().await?;
+    let token = project.token("grace", Role::Operator).await?;
+    let mut admin = AdminClient::new(project.channel().await?);
+    let tokens = admin.tokens(bearer(&token, pb::TokensRequest {})).await?.into_inner().tokens;
+    assert_eq!(
+        (tokens.len(), tokens[0].account.as_str(), tokens[0].role()),
+        (1, "grace", Role::Operator)
+    );
+    let revoke = pb::RevokeTokenRequest { token_id: tokens[0].token_id.clone() };
+    admin.revoke_token(project.operator(revoke.clone())).await?;
+    assert_eq!(
+        admin.status(bearer(&token, pb::StatusRequest {})).await.unwrap_err().code(),
+        Code::Unauthenticated
+    );
+    assert_eq!(
+        admin.revoke_token(project.operator(revoke)).await.unwrap_err().code(),
+        Code::NotFound
+    );
+    for name in ["", "two\nlines", &"x".repeat(1_000)] {
+        let request = pb::IssueTokenRequest { account: name.into(), role: Role::Researcher.into() };
+        assert_eq!(
+            admin.issue_token(project.operator(request)).await.unwrap_err().code(),
+            Code::InvalidArgument
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_command_asks_the_running_coordinator() -> Result<()> {
+    let project = Project::start().await?;
+    let _worker = Worker::connect(&project, 1, 1).await?;
+    let data = super::support::data(&project.dir);
+    let (code, status, _) = command(&data, "status --workers").await?;
+    assert_eq!((code, &status["workers_connected"]), (0, &Value::from(1)));
+    assert_eq!(status["join"], project.coordinator.join().to_string());
+    assert_eq!(
+        (&status["workers"][0]["name"], &status["workers"][0]["connected"]),
+        (&"machine".into(), &true.into())
+    );
+    let (code, issued, _) = command(&data, "token issue ada").await?;
+    assert_eq!(code, 0);
+    let token = issued["token"].as_str().context("a token")?;
+    let list = pb::ListRequest { after_job_id: 0, count_max: 0 };
+    pb::jobs_client::JobsClient::new(project.channel().await?).list(bearer(token, list)).await?;
+    let (_, listed, _) = command(&data, "token list").await?;
+    assert_eq!(listed["tokens"][0]["account"], "ada");
+    let id = listed["tokens"][0]["token_id"].as_str().context("an id")?;
+    assert_eq!(command(&data, &format!("token revoke {id}")).await?.0, 0);
+    let (code, _, said) = command(&data, &format!("token revoke {id}")).await?;
+    ensure!(code == 4 && said.contains("there is no token"), "{code}: {said}");
+    let (code, _, said) = command(&data, "check").await?;
+    ensure!(code == 1 && said.contains("another process runs on"), "{code}: {said}");
+    let dir = project.stop().await;
+    let (code, _, said) = command(&super::support::data(&dir), "status").await?;
+    ensure!(code == 3 && said.contains("no coordinator runs"), "{code}: {said}");
+    assert_eq!(command(&super::support::data(&dir), "check").await?.0, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn init_is_done_once_and_run_prints_the_same_project() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let data = dir.path().join("p");
+    let (_, first, _) = command(&data, "init --advertise example.org:7700").await?;
+    let (_, second, _) = command(&data, "init --advertise example.org:7700").await?;
+    assert!(
+        first["join"]
+            .as_str()
+            .context("a join string")?
+            .starts_with("starling://example.org:7700/")
+    );
+    assert_eq!(first, second);
+    let config = coordinator::Config {
+        advertise: Some("example.org:7700".into()),
+        ..coordinator::Config::new(&data)
+    };
+    let running = coordinator::Coordinator::start(config).await?;
+    assert_eq!(running.join().to_string(), first["join"].as_str().unwrap_or_default());
+    running.shutdown(super::support::PATIENCE).await;
+    assert_eq!(command(&dir.path().join("nothing"), "check").await?.0, 1);
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! Bounds on what one machine may send another, each with its reason.
+
+/// Largest gRPC message, bytes. Room for a full batch of reports with inline outputs; larger content goes in chunks.
+pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// Largest chunk of a blob in one message, bytes: big enough to amortise framing, small enough to share a connection.
+pub const CHUNK_BYTES_MAX: usize = 256 << 10;
+/// Most reports in one batch: keeps a full batch with inline outputs well below [`MESSAGE_BYTES_MAX`].
+pub const BATCH_REPORTS_MAX: usize = 4096;
+/// An output up to this size travels inside its report, bytes: below it a blob of its own costs more than its content.
+pub const INLINE_OUTPUT_BYTES_MAX: usize = 256;
+/// Largest job specification, bytes: one gRPC message, and every worker keeps it in memory.
+pub const SPEC_BYTES_MAX: usize = 1 << 20;
+/// Largest line of a job that is cut by lines, bytes: it travels in the lease.
+pub const LINE_BYTES_MAX: usize = 16 << 10;
+/// Most units of a job: cursors and mixed-radix arithmetic stay far from the end of `u64`.
+pub const UNITS_MAX: u64 = 1 << 48;
+/// Most leaves merged by one merge unit: their outputs are named in one lease.
+pub const FAN_IN_MAX: u32 = 1024;
+/// Most units in one lease: bounds what is redone when one worker vanishes, and one message.
+pub const LEASE_UNITS_MAX: u32 = 4096;
+/// Most inputs of a job: they are listed in the specification.
+pub const INPUTS_MAX: usize = 8192;
+/// Longest name of a job, machine or account, bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Longest reason given for people, bytes.
+pub const REASON_BYTES_MAX: usize = 1024;

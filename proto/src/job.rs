@@ -1,0 +1,345 @@
+//! The specification of a job, and the units it falls into. Unit *i* is a pure function of the specification and *i*
+//! (and, where it says so, of what the lease brings).
+
+use crate::bounds::{FAN_IN_MAX, INPUTS_MAX, NAME_BYTES_MAX, SPEC_BYTES_MAX, UNITS_MAX};
+use crate::cut::{self, Axis};
+use crate::json::{self, Object};
+use crate::report::Output;
+use crate::{Digest, UnitIndex};
+use serde::{Deserialize, Serialize};
+
+/// Version of the specification's form.
+pub const VERSION: u32 = 1;
+
+/// What a researcher submits, as JSON; its digest is taken over the bytes as they were submitted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobSpec {
+    /// Always [`VERSION`].
+    pub version: u32,
+    /// For people.
+    pub name: String,
+    /// The kernel's module, as its author built it.
+    pub kernel: Digest,
+    /// How NaN bits are treated.
+    #[serde(default)]
+    pub nan: Nan,
+    /// Parameters that all units share.
+    #[serde(default)]
+    pub params: Object,
+    /// Blobs that units read.
+    #[serde(default)]
+    pub inputs: Vec<Input>,
+    /// How the job is cut: one unit for each combination of the axes, the last one varying fastest. No axis: one unit.
+    #[serde(default)]
+    pub cut: Vec<Axis>,
+    /// A last stage that merges outputs up a tree.
+    #[serde(default)]
+    pub merge: Option<Merge>,
+    /// What one unit may use.
+    pub limits: Limits,
+    /// Reports of different accounts that must agree.
+    pub copies: u32,
+    /// How long a unit is lent, seconds.
+    pub lease_s: u64,
+    /// Infrastructure failures and expired leases of one unit before it is given up.
+    pub attempts_max: u32,
+    /// Higher goes first within the account.
+    #[serde(default)]
+    pub priority: i32,
+    /// What random numbers of WASI kernels grow from.
+    pub seed: Digest,
+}
+
+/// How NaN bits are treated (design: kernels).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Nan {
+    /// The same bits everywhere.
+    #[default]
+    Canonical,
+    /// As the machine makes them: faster, for kernels that never show NaN bits.
+    Unchecked,
+}
+
+/// A blob that units read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// The file's name, for people.
+    pub name: String,
+    /// Of its content.
+    pub digest: Digest,
+    /// Bytes of its content.
+    pub len: u64,
+}
+
+/// The merge stage: level 1 merges outputs of the cut's units `fan_in` at a time, level 2 those of level 1, up to one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Merge {
+    /// Another kernel for it; the job's own when absent.
+    #[serde(default)]
+    pub kernel: Option<Digest>,
+    /// Most outputs that one merge unit takes, at least 2.
+    pub fan_in: u32,
+}
+
+/// What one unit may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Linear memory, bytes.
+    pub memory_bytes: u64,
+    /// Fuel: operators executed.
+    pub fuel: u64,
+    /// Output, bytes.
+    pub output_bytes: u64,
+    /// Log kept for the researcher, bytes.
+    pub log_bytes: u64,
+    /// Computing time on one machine, seconds; beyond it the unit goes elsewhere.
+    pub time_s: u64,
+}
+
+/// Why a specification is not acceptable.
+#[derive(Debug, thiserror::Error)]
+pub enum Invalid {
+    /// Not JSON of the right form.
+    #[error("the job specification cannot be read")]
+    Json(#[from] serde_json::Error),
+    /// A field's value.
+    #[error("{field}: {allowed}")]
+    Field {
+        /// Path of the field.
+        field: String,
+        /// What is allowed, and what there was.
+        allowed: String,
+    },
+}
+
+/// Makes an [`Invalid::Field`].
+pub(crate) fn field(field: impl Into<String>, allowed: impl Into<String>) -> Invalid {
+    Invalid::Field { field: field.into(), allowed: allowed.into() }
+}
+
+fn within(name: &str, value: u64, min: u64, max: u64) -> Result<(), Invalid> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(field(name, format!("{value} is not allowed: give {min} to {max}")))
+}
+
+/// A stretch of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Of the whole blob.
+    pub digest: Digest,
+    /// Where the stretch begins, bytes.
+    pub offset: u64,
+    /// Bytes of the stretch.
+    pub len: u64,
+}
+
+/// One input of a unit, as the kernel sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnitInput {
+    /// Stretches of blobs, one after the other.
+    Segments(Vec<Segment>),
+    /// Content that came with the lease.
+    Inline(Vec<u8>),
+}
+
+/// A unit, ready to be run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// The kernel's module.
+    pub kernel: Digest,
+    /// How NaN bits are treated.
+    pub nan: Nan,
+    /// One JSON object, canonical.
+    pub params: String,
+    /// In the order in which the kernel counts them.
+    pub inputs: Vec<UnitInput>,
+    /// What random numbers grow from.
+    pub seed: [u8; 32],
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// What a lease brings for a unit beside its index.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extra {
+    /// The unit's line, for a job cut by lines.
+    pub line: Option<String>,
+    /// For a merge unit, the outputs that it merges.
+    pub inputs: Vec<Output>,
+}
+
+/// Where a unit stands in its job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// One of the cut's units.
+    Cut,
+    /// A merge unit.
+    Merge {
+        /// From 1.
+        level: u32,
+        /// First of the units that it merges.
+        first: UnitIndex,
+        /// How many it merges.
+        count: u32,
+    },
+}
+
+impl JobSpec {
+    /// Reads and checks a specification.
+    ///
+    /// # Errors
+    /// [`Invalid`], naming the field and what is allowed.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Invalid> {
+        within("specification (bytes)", bytes.len() as u64, 2, SPEC_BYTES_MAX as u64)?;
+        let spec: Self = serde_json::from_slice(bytes)?;
+        spec.check()?;
+        Ok(spec)
+    }
+
+    /// The bytes that are submitted.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a specification is plain data")
+    }
+
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// [`Invalid`], naming the field and what is allowed.
+    pub fn check(&self) -> Result<(), Invalid> {
+        within("version", self.version.into(), VERSION.into(), VERSION.into())?;
+        within("name (bytes)", self.name.len() as u64, 1, NAME_BYTES_MAX as u64)?;
+        if self.name.chars().any(char::is_control) {
+            return Err(field("name", "control characters are not allowed"));
+        }
+        within("inputs (count)", self.inputs.len() as u64, 0, INPUTS_MAX as u64)?;
+        within("copies", self.copies.into(), 1, 16)?;
+        within("lease_s", self.lease_s, 1, 90 * 86_400)?;
+        within("attempts_max", self.attempts_max.into(), 1, 1_000)?;
+        within("limits.memory_bytes", self.limits.memory_bytes, 1 << 16, 4 << 30)?;
+        within("limits.fuel", self.limits.fuel, 1, 1 << 62)?;
+        within("limits.output_bytes", self.limits.output_bytes, 0, 1 << 30)?;
+        within("limits.log_bytes", self.limits.log_bytes, 0, 1 << 20)?;
+        within("limits.time_s", self.limits.time_s, 1, 90 * 86_400)?;
+        if let Some(merge) = &self.merge {
+            within("merge.fan_in", merge.fan_in.into(), 2, FAN_IN_MAX.into())?;
+            if self.params.contains_key("merge") {
+                return Err(field("params.merge", "this name is taken by the merge stage"));
+            }
+        }
+        cut::check(self)?;
+        within("cut (units)", self.cut_units(), 1, UNITS_MAX)
+    }
+
+    /// Units of the cut.
+    #[must_use]
+    pub fn cut_units(&self) -> u64 {
+        self.cut.iter().fold(1, |units, axis| units.saturating_mul(axis.len(&self.inputs)))
+    }
+
+    /// Units in all, merges included.
+    #[must_use]
+    pub fn units(&self) -> u64 {
+        let Some(merge) = self.merge else { return self.cut_units() };
+        let (mut level, mut units) = (self.cut_units(), self.cut_units());
+        while level > 1 {
+            level = level.div_ceil(merge.fan_in.into());
+            units += level;
+        }
+        units
+    }
+
+    /// The stage of a unit; `None` beyond the last.
+    #[must_use]
+    pub fn stage(&self, unit: UnitIndex) -> Option<Stage> {
+        let mut width = self.cut_units();
+        if unit.0 < width {
+            return Some(Stage::Cut);
+        }
+        let fan_in = u64::from(self.merge?.fan_in);
+        let (mut base, mut level) = (0, 0);
+        while width > 1 {
+            let above = base + width;
+            let merges = width.div_ceil(fan_in);
+            level += 1;
+            if unit.0 < above + merges {
+                let skipped = (unit.0 - above) * fan_in;
+                let count =
+                    u32::try_from((width - skipped).min(fan_in)).expect("at most FAN_IN_MAX");
+                return Some(Stage::Merge { level, first: UnitIndex(base + skipped), count });
+            }
+            (base, width) = (above, merges);
+        }
+        None
+    }
+
+    /// The merge unit that takes this unit's output; `None` for the root, or without a merge stage.
+    #[must_use]
+    pub fn merged_by(&self, unit: UnitIndex) -> Option<UnitIndex> {
+        let fan_in = u64::from(self.merge?.fan_in);
+        let (mut base, mut width) = (0, self.cut_units());
+        while width > 1 {
+            let above = base + width;
+            if unit.0 < above {
+                return Some(UnitIndex(above + (unit.0 - base) / fan_in));
+            }
+            (base, width) = (above, width.div_ceil(fan_in));
+        }
+        None
+    }
+
+    /// Unit `unit`, ready to be run.
+    ///
+    /// # Errors
+    /// [`Invalid`] when there is no such unit or `extra` does not bring what it needs.
+    pub fn unit(&self, unit: UnitIndex, extra: &Extra) -> Result<Unit, Invalid> {
+        let mut params = self.params.clone();
+        let (kernel, inputs) = match self.stage(unit) {
+            None => {
+                return Err(field(
+                    "unit",
+                    format!("{unit} is beyond the last, u{}", self.units() - 1),
+                ));
+            }
+            Some(Stage::Cut) => (self.kernel, cut::inputs(self, unit, extra, &mut params)?),
+            Some(Stage::Merge { level, count, .. }) => {
+                if extra.inputs.len() != count as usize {
+                    return Err(field(
+                        "lease",
+                        format!("{unit} merges {count} outputs, {} came", extra.inputs.len()),
+                    ));
+                }
+                params.insert("merge".into(), serde_json::json!({ "level": level }));
+                let kernel = self.merge.and_then(|merge| merge.kernel).unwrap_or(self.kernel);
+                (kernel, extra.inputs.iter().map(UnitInput::from).collect())
+            }
+        };
+        let params = json::canonical(&params);
+        let seed = *blake3::Hasher::new_keyed(&self.seed.0)
+            .update(&unit.0.to_le_bytes())
+            .finalize()
+            .as_bytes();
+        Ok(Unit { kernel, nan: self.nan, params, inputs, seed, limits: self.limits })
+    }
+}
+
+impl From<&Output> for UnitInput {
+    fn from(output: &Output) -> Self {
+        match output {
+            Output::Inline(content) => Self::Inline(content.clone()),
+            Output::Blob { digest, len } => {
+                Self::Segments(vec![Segment { digest: *digest, offset: 0, len: *len }])
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

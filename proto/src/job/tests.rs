@@ -1,0 +1,159 @@
+use super::*;
+use serde_json::json;
+
+fn spec(cut: Vec<Axis>) -> JobSpec {
+    JobSpec {
+        version: VERSION,
+        name: "test".into(),
+        kernel: Digest([1; 32]),
+        nan: Nan::Canonical,
+        params: [("mode".to_owned(), json!("fast"))].into(),
+        inputs: (0..3)
+            .map(|i| Input { name: format!("f{i}"), digest: Digest([i; 32]), len: 1000 })
+            .collect(),
+        cut,
+        merge: None,
+        limits: Limits {
+            memory_bytes: 1 << 20,
+            fuel: 1 << 30,
+            output_bytes: 100,
+            log_bytes: 100,
+            time_s: 60,
+        },
+        copies: 2,
+        lease_s: 60,
+        attempts_max: 5,
+        priority: 0,
+        seed: Digest([9; 32]),
+    }
+}
+
+fn range(first: u64, end: u64, per_unit: u64) -> Axis {
+    Axis::Range { name: "p".into(), first, end, per_unit }
+}
+
+fn unit(spec: &JobSpec, index: u64) -> Unit {
+    spec.unit(UnitIndex(index), &Extra::default()).unwrap()
+}
+
+#[test]
+fn the_canonical_form_of_a_specification_is_pinned() {
+    let text = String::from_utf8(spec(vec![range(2, 100, 10)]).encode()).unwrap();
+    assert_eq!(JobSpec::parse(text.as_bytes()).unwrap(), spec(vec![range(2, 100, 10)]));
+    assert_eq!(text, include_str!("golden_spec.json").trim());
+    let first = unit(&spec(vec![range(2, 100, 10)]), 0);
+    assert_eq!(
+        Digest(first.seed).to_string(),
+        "632f4bab7aa59a4f25121719aec4d11cebb84a7e8e7faabe90ee86670c5860dc"
+    );
+}
+
+#[test]
+fn axes_multiply_and_the_last_varies_fastest() {
+    let steps = Axis::Steps { name: "dm".into(), start: 10.0, step: 0.5, count: 5, per_unit: 2 };
+    let spec = spec(vec![range(0, 25, 10), steps]);
+    assert_eq!(spec.units(), 9);
+    let check = |index, params| assert_eq!(unit(&spec, index).params, params);
+    check(
+        0,
+        r#"{"dm":{"count":2,"start":10.0,"step":0.5},"mode":"fast","p":{"end":10,"first":0}}"#,
+    );
+    check(
+        2,
+        r#"{"dm":{"count":1,"start":12.0,"step":0.5},"mode":"fast","p":{"end":10,"first":0}}"#,
+    );
+    check(
+        8,
+        r#"{"dm":{"count":1,"start":12.0,"step":0.5},"mode":"fast","p":{"end":25,"first":20}}"#,
+    );
+    assert!(spec.unit(UnitIndex(9), &Extra::default()).is_err());
+}
+
+#[test]
+fn records_come_with_their_header_and_overlap() {
+    let records =
+        Axis::Records { input: 1, header_bytes: 100, record_bytes: 9, per_unit: 40, overlap: 2 };
+    let spec = spec(vec![records]);
+    assert_eq!(spec.units(), 3); // 900 bytes, 100 records
+    let segments = |index| match &unit(&spec, index).inputs[1] {
+        UnitInput::Segments(segments) => {
+            segments.iter().map(|s| (s.offset, s.len)).collect::<Vec<_>>()
+        }
+        UnitInput::Inline(_) => unreachable!(),
+    };
+    assert_eq!(segments(0), [(0, 100), (100, 42 * 9)]);
+    assert_eq!(segments(2), [(0, 100), (100 + 80 * 9, 20 * 9)]);
+}
+
+#[test]
+fn a_unit_sees_one_file_of_an_axis_of_files() {
+    let spec = spec(vec![Axis::Files { first: 1, count: 2 }]);
+    assert_eq!(spec.units(), 2);
+    let digests = |index| {
+        let of = |input: &UnitInput| match input {
+            UnitInput::Segments(segments) => segments[0].digest.0[0],
+            UnitInput::Inline(_) => unreachable!(),
+        };
+        unit(&spec, index).inputs.iter().map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(digests(0), [0, 1]);
+    assert_eq!(digests(1), [0, 2]);
+}
+
+#[test]
+fn a_line_brings_its_own_parameters() {
+    let spec =
+        spec(vec![Axis::Lines { digest: Digest([8; 32]), len: 10, count: 4 }, range(0, 2, 1)]);
+    assert_eq!(cut::line(&spec, UnitIndex(5)), Some(2));
+    let extra = Extra { line: Some(r#"{"x": 1}"#.into()), inputs: vec![] };
+    assert_eq!(
+        spec.unit(UnitIndex(5), &extra).unwrap().params,
+        r#"{"mode":"fast","p":{"end":2,"first":1},"x":1}"#
+    );
+    assert!(spec.unit(UnitIndex(5), &Extra::default()).is_err());
+}
+
+#[test]
+fn merges_form_a_tree_that_takes_every_output_once() {
+    for units in 1..60 {
+        let mut spec = spec(vec![range(0, units, 1)]);
+        spec.merge = Some(Merge { kernel: None, fan_in: 3 });
+        let total = spec.units();
+        let mut merged = vec![0; usize::try_from(total).unwrap()];
+        for index in 0..total {
+            match spec.stage(UnitIndex(index)).unwrap() {
+                Stage::Cut => assert!(index < units),
+                Stage::Merge { first, count, .. } => {
+                    for input in first.0..first.0 + u64::from(count) {
+                        assert_eq!(spec.merged_by(UnitIndex(input)), Some(UnitIndex(index)));
+                        merged[usize::try_from(input).unwrap()] += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!(spec.merged_by(UnitIndex(total - 1)), None);
+        assert_eq!(spec.stage(UnitIndex(total)), None);
+        let root = merged.pop();
+        assert_eq!(root, Some(0));
+        assert!(merged.iter().all(|times| *times == 1), "{units}: {merged:?}");
+    }
+}
+
+#[test]
+fn a_wrong_field_is_named() {
+    let check = |change: fn(&mut JobSpec), expected: &str| {
+        let mut spec = spec(vec![range(0, 10, 1)]);
+        change(&mut spec);
+        let error = JobSpec::parse(&spec.encode()).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    };
+    check(|s| s.copies = 0, "copies: 0 is not allowed: give 1 to 16");
+    check(|s| s.cut = vec![range(5, 5, 1)], "cut[0]: it has nothing in it");
+    check(|s| s.cut = vec![range(0, 5, 0)], "cut[0].per_unit: 0 is not allowed");
+    check(|s| s.cut = vec![range(0, u64::MAX, 1)], "cut (units)");
+    check(|s| s.cut.push(range(0, 5, 1)), "cut[1].name: \"p\" is empty or taken");
+    check(|s| s.cut = vec![Axis::Files { first: 2, count: 2 }], "cut[0]: there are 3 inputs");
+    check(|s| s.merge = Some(Merge { kernel: None, fan_in: 1 }), "merge.fan_in");
+    check(|s| s.name = "a\nb".into(), "name: control");
+    assert!(JobSpec::parse(br#"{"version":1,"colour":2}"#).is_err());
+}

@@ -1,0 +1,102 @@
+//! Merkle trees over digests, in the shape of RFC 6962 (section 2.1) with BLAKE3.
+
+use crate::Digest;
+use serde::{Deserialize, Serialize};
+
+/// The digests beside the way from a leaf to the root, lowest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Path(pub Vec<Digest>);
+
+/// The digest of a leaf; a different domain from nodes, so that no node passes as a leaf.
+#[must_use]
+pub fn leaf(content: &[u8]) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&[0]).update(content);
+    Digest(*hasher.finalize().as_bytes())
+}
+
+fn node(left: &Digest, right: &Digest) -> Digest {
+    let mut content = [1; 65];
+    content[1..33].copy_from_slice(&left.0);
+    content[33..].copy_from_slice(&right.0);
+    Digest::of(&content)
+}
+
+/// The root over `leaves`; of none, the digest of nothing.
+#[must_use]
+pub fn root(leaves: &[Digest]) -> Digest {
+    let mut level = leaves.to_vec();
+    if level.is_empty() {
+        return Digest::of(&[]);
+    }
+    while level.len() > 1 {
+        level = level
+            .chunks(2)
+            .map(|pair| if let [l, r] = pair { node(l, r) } else { pair[0] })
+            .collect();
+    }
+    level[0]
+}
+
+/// The path from leaf `index` to the root; `None` when there is no such leaf.
+#[must_use]
+pub fn path(leaves: &[Digest], mut index: usize) -> Option<Path> {
+    if leaves.len() <= index {
+        return None;
+    }
+    let mut level = leaves.to_vec();
+    let mut path = Vec::new();
+    while level.len() > 1 {
+        if let Some(sibling) = level.get(index ^ 1) {
+            path.push(*sibling);
+        }
+        level = level
+            .chunks(2)
+            .map(|pair| if let [l, r] = pair { node(l, r) } else { pair[0] })
+            .collect();
+        index /= 2;
+    }
+    Some(Path(path))
+}
+
+/// The root that `path` leads to from `leaf` at `index` of `count` leaves; `None` when the path has the wrong length.
+#[must_use]
+pub fn climb(leaf: Digest, mut index: u64, mut count: u64, path: &Path) -> Option<Digest> {
+    if count <= index {
+        return None;
+    }
+    let mut siblings = path.0.iter();
+    let mut digest = leaf;
+    while count > 1 {
+        if index % 2 == 1 {
+            digest = node(siblings.next()?, &digest);
+        } else if index + 1 < count {
+            digest = node(&digest, siblings.next()?);
+        }
+        index /= 2;
+        count = count.div_ceil(2);
+    }
+    siblings.next().is_none().then_some(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_leaf_climbs_to_the_root_and_no_other_does() {
+        for count in 1..40_u64 {
+            let leaves: Vec<_> = (0..count).map(|i| leaf(&i.to_le_bytes())).collect();
+            let root = root(&leaves);
+            for index in 0..count {
+                let path = path(&leaves, usize::try_from(index).unwrap()).unwrap();
+                let at = leaves[usize::try_from(index).unwrap()];
+                assert_eq!(climb(at, index, count, &path), Some(root));
+                assert_ne!(climb(leaf(b"other"), index, count, &path), Some(root));
+                let mut longer = path.clone();
+                longer.0.push(root);
+                assert_eq!(climb(at, index, count, &longer), None);
+            }
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The whole grid, as real programs over loopback.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "what is printed is for the reader of a test or bench, and a failed expectation is its result"
+)]
+
+mod faults;
+mod protocol;
+mod pulsar;
+mod tidy;
+mod worker;

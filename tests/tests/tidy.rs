@@ -1,0 +1,102 @@
+//! Rules of the code that a program can check.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// All files of ours that git knows, or would.
+fn files(suffix: &str) -> Vec<PathBuf> {
+    let mut folders = vec![root()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                folders.push(path);
+            } else if path.is_file() && name.ends_with(suffix) {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn every_source_file_says_first_what_it_is() {
+    for path in files(".rs") {
+        let text = fs::read_to_string(&path).unwrap();
+        let test_module =
+            path.ends_with("tests.rs") || path.components().any(|part| part.as_os_str() == "tests");
+        assert!(
+            text.starts_with("//!") || text.starts_with("#!") || test_module,
+            "{} does not begin with //!",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn nothing_is_left_undone_or_skipped() {
+    let marks = [
+        ["to", "do!("].concat(),
+        ["unimpl", "emented!("].concat(),
+        ["#[ig", "nore"].concat(),
+        ["FIX", "ME"].concat(),
+    ];
+    for path in files(".rs") {
+        let text = fs::read_to_string(&path).unwrap();
+        for mark in &marks {
+            assert!(!text.contains(mark), "{} contains {mark}", path.display());
+        }
+    }
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    for path in files(".md") {
+        let text = fs::read_to_string(&path).unwrap();
+        for link in
+            text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link)
+        {
+            let target = link.split('#').next().unwrap_or_default();
+            if target.is_empty() || target.contains("://") || target.contains(' ') {
+                continue;
+            }
+            assert!(
+                path.parent().unwrap().join(target).exists(),
+                "{}: {link} leads nowhere",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_top_level_is_the_agreed_one() {
+    let allowed =
+        ["coordinator", "worker", "proto", "workloads", "deploy", "tests", "docs", "target"];
+    for entry in fs::read_dir(root()).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let folder = entry.file_type().unwrap().is_dir();
+        assert!(
+            !folder || name.starts_with('.') || allowed.contains(&name.as_str()),
+            "{name} is no folder of the top level"
+        );
+    }
+}
+
+#[test]
+fn the_continuous_check_runs_the_readmes_test_command() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let check = fs::read_to_string(root().join(".ci/run")).unwrap();
+    let command = readme
+        .lines()
+        .find(|line| line.starts_with("cargo test"))
+        .expect("README gives the test command");
+    assert!(check.lines().any(|line| line == command), ".ci/run does not run `{command}`");
+}

@@ -1,0 +1,199 @@
+//! The volunteer's commands: `starling-worker join|run|status|pause|resume|leave|why|key`.
+
+mod join;
+mod output;
+mod owner;
+mod run;
+
+use crate::{control, folder};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Lend this machine to a Starling grid.
+#[derive(Debug, Parser)]
+#[command(
+    name = "starling-worker",
+    version,
+    about,
+    after_help = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the coordinator or the running worker cannot be reached;\n4 refused by the coordinator. Logs go to standard error; RUST_LOG=debug tells more."
+)]
+struct Cli {
+    /// The worker's folder: keys, what it holds, kernels and inputs
+    #[arg(long, global = true, env = "STARLING_WORKER_DATA", value_name = "DIR", default_value_os_t = folder::default_path())]
+    data: PathBuf,
+    /// How to print
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    output: Format,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Join a project by the string that its coordinator prints
+    Join(Join),
+    /// Compute for the project that was joined, until stopped
+    Run(Run),
+    /// What the running worker does
+    Status,
+    /// Why the running worker does not compute more
+    Why,
+    /// Snapshot what runs and compute nothing, for a while or until `resume`
+    Pause {
+        /// How long: 30min, 1h, 2days
+        #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+        time: Option<Duration>,
+    },
+    /// Go on after `pause`
+    Resume,
+    /// Stop the running worker; what it holds stays and goes on at the next `run`
+    Stop,
+    /// Give back what is held and leave the project; the keys stay
+    Leave {
+        /// Remove the keys too: the account's credit can then only be reached from another of its machines
+        #[arg(long)]
+        forget: bool,
+    },
+    /// The account's key, so that several machines of one owner share an account
+    #[command(subcommand)]
+    Key(Key),
+}
+
+/// Join a project.
+#[derive(Debug, Args)]
+struct Join {
+    /// starling://HOST:PORT/PROJECT#FINGERPRINT, as `starling-coordinator run` prints it
+    join: proto::join::Join,
+    /// Name of this machine, shown to the project's operator
+    #[arg(long)]
+    name: Option<String>,
+    /// Name of the account, shown with its credit
+    #[arg(long, default_value = "")]
+    account_name: String,
+}
+
+/// Compute.
+#[derive(Debug, Args)]
+struct Run {
+    /// Units at the same time, one for each core [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    cores: Option<u32>,
+    /// Memory that units may use together: 4GiB [default: three quarters of the machine's]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<bytesize::ByteSize>,
+    /// Disk for kernels and inputs
+    #[arg(long, value_name = "SIZE", default_value = "10GiB")]
+    cache: bytesize::ByteSize,
+    /// Computing to hold ahead, so that a coordinator that is away does not stop it
+    #[arg(long, value_name = "DURATION", default_value = "5min", value_parser = humantime::parse_duration)]
+    buffer: Duration,
+    /// Time between snapshots of a unit
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    snapshot_interval: Duration,
+}
+
+#[derive(Debug, Subcommand)]
+enum Key {
+    /// Print the account's key: whoever has it owns the account
+    Export,
+    /// Take over the account whose key comes through standard input, before `join`
+    Import,
+}
+
+/// Why a command failed, and so its exit code.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// Something here.
+    #[error("{0}")]
+    Failed(String),
+    /// Nobody answers.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The coordinator does not want this worker.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Failure {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Unreachable(_) => 3,
+            Self::Refused(_) => 4,
+        }
+    }
+}
+
+impl From<folder::Error> for Failure {
+    fn from(error: folder::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Does what the program's arguments say.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Cli { data, output, verb } = Cli::parse();
+    let done = match verb {
+        Verb::Join(arguments) => join::join(&data, &arguments, output),
+        Verb::Run(arguments) => run::run(&data, &arguments),
+        Verb::Status => owner::status(&data, output),
+        Verb::Why => owner::why(&data, output),
+        Verb::Pause { time } => {
+            let seconds = time.map(|time| time.as_secs());
+            owner::tell(&data, control::Request::Pause { seconds }, "paused", output)
+        }
+        Verb::Resume => owner::tell(&data, control::Request::Resume, "going on", output),
+        Verb::Stop => owner::tell(&data, control::Request::Stop, "stopping", output),
+        Verb::Leave { forget } => owner::leave(&data, forget, output),
+        Verb::Key(Key::Export) => owner::export(&data),
+        Verb::Key(Key::Import) => owner::import(&data, output),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::complain(&failure, output);
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+/// A runtime for the commands that reach out.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map_err(|error| Failure::Failed(format!("cannot start threads: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_make_sense() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_and_durations_are_read_as_people_write_them() {
+        let line = "starling-worker run --memory 4GiB --cache 500MB --buffer 10min --cores 3 --snapshot-interval 1s";
+        let Verb::Run(run) = Cli::parse_from(line.split(' ')).verb else { panic!("run") };
+        assert_eq!(run.memory.unwrap().as_u64(), 4 << 30);
+        assert_eq!(run.cache.as_u64(), 500_000_000);
+        assert_eq!(run.buffer, Duration::from_secs(600));
+        assert!(Cli::try_parse_from(["starling-worker", "run", "--cores", "0"]).is_err());
+        assert!(Cli::try_parse_from(["starling-worker", "join", "http://x"]).is_err());
+    }
+}

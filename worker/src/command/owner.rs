@@ -1,0 +1,171 @@
+//! What the owner says to the worker, running or not.
+
+use super::{Failure, Format, output, runtime};
+use crate::control::{self, Answer, Report, Request};
+use crate::core::Pause;
+use crate::driver::{Introduction, say_goodbye};
+use crate::folder::{self, Folder};
+use serde_json::json;
+use std::io::Read;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long `leave` waits for the running worker to give everything back.
+const LEAVE_MAX: Duration = Duration::from_secs(90);
+
+fn ask(data: &Path, request: Request) -> Result<Option<Answer>, Failure> {
+    let answer = control::ask(&folder::socket(data), request);
+    match answer.map_err(|error| {
+        Failure::Unreachable(format!("the running worker does not answer: {error}"))
+    })? {
+        Some(Answer::Error(reason)) => Err(Failure::Failed(reason)),
+        answer => Ok(answer),
+    }
+}
+
+fn not_running(data: &Path) -> Failure {
+    Failure::Unreachable(format!(
+        "no worker runs on {}: `starling-worker run` starts it",
+        data.display()
+    ))
+}
+
+fn report(data: &Path) -> Result<Box<Report>, Failure> {
+    match ask(data, Request::Status)? {
+        Some(Answer::Report(report)) => Ok(report),
+        Some(_) => {
+            Err(Failure::Failed("the running worker is of another release: start it again".into()))
+        }
+        None => Err(not_running(data)),
+    }
+}
+
+pub(super) fn status(data: &Path, format: Format) -> Result<(), Failure> {
+    let report = report(data)?;
+    output::print(format, &describe(&report), &report);
+    Ok(())
+}
+
+pub(super) fn why(data: &Path, format: Format) -> Result<(), Failure> {
+    let report = report(data)?;
+    let text = match report.status.why.as_slice() {
+        [] => "all slots compute".to_owned(),
+        why => why.join("\n"),
+    };
+    output::print(format, &text, &json!({ "why": report.status.why }));
+    Ok(())
+}
+
+pub(super) fn tell(
+    data: &Path,
+    request: Request,
+    done: &str,
+    format: Format,
+) -> Result<(), Failure> {
+    ask(data, request)?.ok_or_else(|| not_running(data))?;
+    output::print(format, done, &json!({ "done": done }));
+    Ok(())
+}
+
+fn describe(report: &Report) -> String {
+    use std::fmt::Write;
+    let status = &report.status;
+    let mut text = format!(
+        "{} at {}: {}",
+        report.name,
+        report.coordinator,
+        match (status.paused, status.connected) {
+            (Some(Pause::UntilResumed), _) => "paused".to_owned(),
+            (Some(Pause::Seconds(left)), _) => {
+                format!("paused for {} more", humantime::format_duration(Duration::from_secs(left)))
+            }
+            (None, true) => "connected".to_owned(),
+            (None, false) => "not connected".to_owned(),
+        }
+    );
+    let up = humantime::format_duration(Duration::from_secs(report.uptime_seconds));
+    // Writing to a string does not fail.
+    let _ = write!(
+        text,
+        "\n  credit     {} fuel\n  finished   {} units in {up}, {} reports acknowledged\n  held       {} waiting, {} of them for their inputs; {} reports to be acknowledged\n  lent       {} cores, {} of memory; cache {}",
+        status.credit,
+        status.units_finished,
+        status.reports_accepted,
+        status.waiting,
+        status.fetching,
+        status.unreported,
+        status.slots,
+        bytesize::ByteSize(status.memory_bytes),
+        bytesize::ByteSize(report.cache_bytes),
+    );
+    for unit in status.running.iter().take(status.slots as usize) {
+        let _ =
+            write!(text, "\n  running    {} of {} for {:.0} s", unit.unit, unit.job, unit.seconds);
+        if 0 < unit.total {
+            let _ = write!(text, ", {} of {}", unit.done, unit.total);
+        }
+    }
+    for reason in &status.why {
+        let _ = write!(text, "\n  why        {reason}");
+    }
+    text
+}
+
+/// Gives everything back and leaves, whether the worker runs or not.
+pub(super) fn leave(data: &Path, forget: bool, format: Format) -> Result<(), Failure> {
+    let told = if ask(data, Request::Leave)?.is_some() {
+        wait_for_end(data)?;
+        true
+    } else {
+        false
+    };
+    let folder = Folder::take(data)?;
+    let mut text = "left the project".to_owned();
+    if !told && let Some(project) = folder::read_project(folder.path())? {
+        let hello =
+            Introduction { project, identity: folder.identity()?, slots: 1, memory_bytes: 0 };
+        if let Err(trouble) = runtime()?.block_on(Box::pin(say_goodbye(&hello))) {
+            text = format!(
+                "{text}; the coordinator was not told ({trouble}): it lends the units again when their leases end"
+            );
+        }
+    }
+    folder.leave(forget)?;
+    output::print(format, &text, &json!({ "done": text }));
+    Ok(())
+}
+
+fn wait_for_end(data: &Path) -> Result<(), Failure> {
+    let started = Instant::now();
+    while started.elapsed() < LEAVE_MAX {
+        if let Ok(_folder) = Folder::take(data) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Err(Failure::Failed(format!(
+        "the worker has not ended within {} s: `starling-worker why` tells more",
+        LEAVE_MAX.as_secs()
+    )))
+}
+
+pub(super) fn export(data: &Path) -> Result<(), Failure> {
+    let identity = Folder::take(data)?.identity()?;
+    output::print(Format::Text, &identity.export_account(), &());
+    Ok(())
+}
+
+pub(super) fn import(data: &Path, format: Format) -> Result<(), Failure> {
+    let mut text = String::new();
+    let read = std::io::stdin().lock().take(4096).read_to_string(&mut text);
+    read.map_err(|error| Failure::Failed(format!("cannot read standard input: {error}")))?;
+    let folder = Folder::take(data)?;
+    folder.import_account(&text)?;
+    let account = proto::AccountKey::from(&folder.identity()?.account);
+    output::print(
+        format,
+        &format!("this machine works for account {account}"),
+        &json!({ "account": account }),
+    );
+    Ok(())
+}

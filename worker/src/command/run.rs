@@ -1,0 +1,51 @@
+//! `starling-worker run`: computes until it is stopped.
+
+use super::{Failure, output, runtime};
+use crate::driver::{Config, Ended, Worker};
+use crate::folder::Folder;
+use std::path::Path;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+pub(super) fn run(data: &Path, arguments: &super::Run) -> Result<(), Failure> {
+    output::log();
+    let failed = |what: &str, error: std::io::Error| Failure::Failed(format!("{what}: {error}"));
+    let program = std::env::current_exe()
+        .map_err(|error| failed("cannot find this program's own file", error))?;
+    let defaults = Config::new(program);
+    let config = Config {
+        slots: arguments.cores.unwrap_or(defaults.slots),
+        memory_bytes: arguments.memory.map_or(defaults.memory_bytes, |size| size.as_u64()),
+        cache_bytes: arguments.cache.as_u64(),
+        buffer: arguments.buffer,
+        snapshot_interval: arguments.snapshot_interval,
+        ..defaults
+    };
+    let folder = Folder::take(data)?;
+    runtime()?.block_on(async {
+        let mut worker =
+            Worker::start(folder, config).map_err(|error| Failure::Failed(error.to_string()))?;
+        let signals =
+            [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+        let [Ok(terminate), Ok(interrupt), Ok(hangup)] = signals else {
+            return Err(Failure::Failed("cannot listen to signals".into()));
+        };
+        tokio::select! {
+            _ = worker.ended() => {}
+            () = any([terminate, interrupt, hangup]) => worker.stop(),
+        }
+        match worker.shutdown().await {
+            Ended::Stopped | Ended::Left => Ok(()),
+            Ended::Refused(reason) => {
+                Err(Failure::Refused(format!("the coordinator refuses this worker: {reason}")))
+            }
+        }
+    })
+}
+
+async fn any([mut terminate, mut interrupt, mut hangup]: [Signal; 3]) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        _ = hangup.recv() => {}
+    }
+}

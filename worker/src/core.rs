@@ -1,0 +1,472 @@
+//! The agent: what a worker knows and decides. Pure: no I/O, no clock, no randomness that was not passed in.
+//!
+//! [`Agent::apply`] takes everything that can happen as one [`Event`] and answers with [`Effects`]: records that must be
+//! kept before anything else is done, and actions. [`Agent::next_deadline`] says when to wake it if nothing happens.
+//! Time is monotonic, counted from the agent's start: the wall clock is never asked, so it may jump as it likes.
+//!
+//! A unit that is held goes through these stages:
+//!
+//! ```text
+//! Waiting ─► Fetching ─► Ready ─► Running ─► Finished ─► Sent ─► (acknowledged: gone)
+//!    ▲                               │          ▲          │
+//!    └────────── interrupted ────────┘          └── cut ───┘
+//! ```
+//!
+//! **When the coordinator is away** the worker computes what it holds, whatever the leases say: nothing better can be
+//! had. When it comes back, units whose lease ran out meanwhile and that were not started are given back; started ones
+//! go on and are reported, for their cost is spent, unless the coordinator cancels them.
+
+mod check;
+mod control;
+mod hold;
+mod link;
+mod prepare;
+mod record;
+mod report;
+mod run;
+mod want;
+mod why;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::id::UnitId;
+use proto::job::{Extra, Unit};
+use proto::report::{Ack, Batch, Outcome};
+use proto::{Digest, JobId, LeaseId, ProjectKey, UnitIndex, WorkerKey};
+
+pub use control::Pause;
+pub use record::Record;
+pub use why::{RunningUnit, Status};
+
+/// Monotonic time since the agent was made.
+pub type Now = Duration;
+
+/// Most units held at a time: what a machine with hundreds of slots can use of the shortest units, and a bound on memory.
+pub const HELD_UNITS_MAX: usize = 32_768;
+
+/// What the owner lends, and who the worker is.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The project that is worked for.
+    pub project: ProjectKey,
+    /// Who works.
+    pub worker: WorkerKey,
+    /// Units that may run at the same time.
+    pub slots: u32,
+    /// Memory that all running units together may use, bytes.
+    pub memory_bytes: u64,
+    /// Computing to hold ahead for each slot.
+    pub buffer: Duration,
+}
+
+/// Everything that can happen to a worker.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The coordinator has welcomed this worker on a new stream.
+    Attached(Welcome),
+    /// The stream ended, or none could be opened.
+    Detached {
+        /// For people.
+        reason: String,
+        /// Not to be tried again earlier, if the coordinator said so.
+        retry_after: Option<Duration>,
+        /// 64 random bits, for the jitter of the next attempt.
+        random: u64,
+    },
+    /// The coordinator refused this worker and does not want it to try again.
+    Refused(String),
+    /// A job's specification, as it was submitted.
+    Job {
+        /// Of the job.
+        id: JobId,
+        /// JSON.
+        spec: Vec<u8>,
+    },
+    /// Units were lent.
+    Leases(Vec<Lease>),
+    /// The coordinator answered a batch.
+    Acks {
+        /// Of the batch.
+        sequence: u64,
+        /// One per report.
+        status: Vec<Ack>,
+        /// The account's credit, fuel.
+        credit: u64,
+    },
+    /// Leases are taken back.
+    Cancel {
+        /// Which.
+        leases: Vec<LeaseId>,
+        /// For people.
+        reason: String,
+    },
+    /// There is nothing (more) to lease.
+    Idle {
+        /// For people.
+        reason: String,
+        /// Not to be asked again earlier.
+        retry_after: Duration,
+    },
+    /// A blob is here and stays until it is released, or could not be had.
+    Fetched {
+        /// Which.
+        digest: Digest,
+        /// How it went.
+        result: Result<(), FetchTrouble>,
+    },
+    /// An output has been put, or could not be.
+    Put {
+        /// Which.
+        digest: Digest,
+        /// How it went; why not, for people.
+        result: Result<(), String>,
+    },
+    /// An output is not on disk any more, or damaged.
+    OutputLost {
+        /// Which.
+        digest: Digest,
+        /// For people.
+        reason: String,
+    },
+    /// A run said how far it is.
+    Progress {
+        /// Which run.
+        run: u64,
+        /// In the kernel's own measure.
+        done: u64,
+        /// In the kernel's own measure; 0 if it does not know.
+        total: u64,
+    },
+    /// A run ended.
+    Finished {
+        /// Which run.
+        run: u64,
+        /// How.
+        end: End,
+        /// Computing time of the whole unit.
+        cpu: Duration,
+    },
+    /// The owner pauses the worker, for a while or until [`Event::Resume`].
+    Pause(Option<Duration>),
+    /// The owner lets it go on.
+    Resume,
+    /// The owner leaves the project: give everything back.
+    Leave,
+    /// The program is about to end: start nothing more.
+    Stop,
+    /// All runs have ended after [`Event::Stop`].
+    Stopped,
+    /// Nothing happened, but time went by.
+    Wake,
+}
+
+/// What the coordinator said on welcoming this worker.
+#[derive(Clone, Copy, Debug)]
+pub struct Welcome {
+    /// How often to say heartbeat.
+    pub heartbeat: Duration,
+    /// Most reports in one batch.
+    pub batch_reports_max: usize,
+    /// The account's credit, fuel.
+    pub credit: u64,
+    /// The highest sequence of this worker's batches that is stored there.
+    pub sequence: u64,
+}
+
+/// A run of consecutive units of one job, lent until a deadline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lease {
+    /// Its number.
+    pub id: LeaseId,
+    /// The job.
+    pub job: JobId,
+    /// The first unit.
+    pub first: UnitIndex,
+    /// How many units.
+    pub count: u32,
+    /// How long it is good without being renewed.
+    pub duration: Duration,
+    /// Empty, or one per unit in order.
+    pub extras: Vec<Extra>,
+}
+
+/// Why a blob could not be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FetchTrouble {
+    /// It will not be had by trying again: the coordinator has it not, or its bytes were wrong too often.
+    Never(String),
+    /// The connection; tried again when there is one.
+    Later(String),
+    /// No room on this disk; tried again after a while.
+    NoRoom(String),
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With a result, which is on disk if it is not inside.
+    Result {
+        /// Output or deterministic failure.
+        outcome: Outcome,
+        /// Fuel burnt.
+        fuel: u64,
+    },
+    /// This machine could not run it.
+    Trouble {
+        /// For people.
+        reason: String,
+        /// What to do about it.
+        remedy: Remedy,
+    },
+    /// It was stopped, to be taken up again.
+    Interrupted,
+}
+
+/// What is to be done after an infrastructure failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// The unit may succeed here when tried again.
+    Again,
+    /// The unit is for another machine.
+    Elsewhere,
+    /// No unit of this job can run here.
+    ElsewhereWholeJob,
+}
+
+/// What [`Agent::apply`] wants done: first all records kept, then the actions in order.
+#[derive(Clone, Debug, Default)]
+pub struct Effects {
+    /// To be kept before any action is done.
+    pub records: Vec<Record>,
+    /// To be done in order.
+    pub actions: Vec<Action>,
+}
+
+/// Something the driver does for the agent.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Open a stream; ends in [`Event::Attached`], [`Event::Detached`] or [`Event::Refused`].
+    Connect,
+    /// Drop the stream; ends in [`Event::Detached`].
+    Disconnect(String),
+    /// Say this on the stream.
+    Send(Message),
+    /// Get a blob, and keep it until [`Action::Release`]; ends in [`Event::Fetched`].
+    Fetch {
+        /// Which.
+        digest: Digest,
+        /// Its length where the job tells it, bytes.
+        len: Option<u64>,
+    },
+    /// A blob may be evicted.
+    Release(Digest),
+    /// Put an output; ends in [`Event::Put`].
+    Put {
+        /// Which.
+        digest: Digest,
+        /// A unit that has it on disk.
+        unit: UnitId,
+    },
+    /// The output of a unit is needed no more.
+    ForgetOutput(UnitId),
+    /// Run a unit; ends in [`Event::Finished`].
+    Run {
+        /// Number of the run, never used twice.
+        run: u64,
+        /// Which unit it is, for the name of its snapshot.
+        id: UnitId,
+        /// What to run.
+        unit: Arc<Unit>,
+    },
+    /// End a run; its end is of no interest.
+    Cancel {
+        /// Which run.
+        run: u64,
+    },
+    /// The unit's snapshot is needed no more.
+    ForgetSnapshot(UnitId),
+    /// Let nothing run, with snapshots.
+    Pause,
+    /// Let it run again.
+    Resume,
+    /// Tell the owner.
+    Say(String),
+    /// End the program.
+    Exit,
+}
+
+/// What a worker says to the coordinator.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    /// Work is wanted.
+    Want {
+        /// Most units.
+        units: u32,
+        /// Worth of computing, summed over the slots, seconds.
+        seconds: u64,
+        /// Speed of one slot; 0 when not known.
+        fuel_per_second: u64,
+        /// Most memory of one unit, bytes.
+        memory_bytes: u64,
+        /// Kernels compiled here.
+        kernels: Vec<Digest>,
+    },
+    /// A batch to be signed.
+    Reports(Batch),
+    /// These leases go on.
+    Heartbeat {
+        /// With units not yet reported.
+        leases: Vec<LeaseId>,
+        /// Whether the owner has paused the worker.
+        paused: bool,
+        /// Of running units.
+        progress: Vec<Progress>,
+    },
+    /// Units are given back.
+    Returns(Vec<Return>),
+    /// The stream will end.
+    Goodbye {
+        /// The worker leaves the project.
+        leaving: bool,
+    },
+}
+
+/// How far a unit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Its lease.
+    pub lease: LeaseId,
+    /// Which unit.
+    pub unit: UnitIndex,
+    /// In the kernel's own measure.
+    pub done: u64,
+    /// In the kernel's own measure; 0 if it does not know.
+    pub total: u64,
+}
+
+/// A unit given back without a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Return {
+    /// Its lease.
+    pub lease: LeaseId,
+    /// Which unit.
+    pub unit: UnitIndex,
+    /// For people.
+    pub reason: String,
+    /// Whether it counts as an attempt.
+    pub failure: bool,
+}
+
+/// What a worker knows and decides.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    config: Config,
+    link: link::Link,
+    mode: control::Mode,
+    jobs: BTreeMap<JobId, hold::Job>,
+    leases: BTreeMap<LeaseId, hold::HeldLease>,
+    units: BTreeMap<UnitId, hold::Held>,
+    /// Units in stage Ready in order; entries of units that left the stage are skipped when met.
+    ready: VecDeque<UnitId>,
+    runs: run::Runs,
+    blobs: prepare::Blobs,
+    reports: report::Reports,
+    want: want::Wanting,
+    credit: u64,
+    totals: why::Totals,
+}
+
+impl Agent {
+    /// A worker that holds nothing and knows nobody.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            link: link::Link::default(),
+            mode: control::Mode::Working,
+            jobs: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            units: BTreeMap::new(),
+            ready: VecDeque::new(),
+            runs: run::Runs::default(),
+            blobs: prepare::Blobs::default(),
+            reports: report::Reports::default(),
+            want: want::Wanting::default(),
+            credit: 0,
+            totals: why::Totals::default(),
+        }
+    }
+
+    /// Takes up what happened at `now` and says what is to be done. `now` never goes back.
+    #[must_use]
+    pub fn apply(&mut self, now: Now, event: Event) -> Effects {
+        let mut fx = Effects::default();
+        match event {
+            Event::Attached(welcome) => self.attached(now, &welcome, &mut fx),
+            Event::Detached { reason, retry_after, random } => {
+                self.detached(now, reason, retry_after, random)
+            }
+            Event::Refused(reason) => self.refused(reason),
+            Event::Job { id, spec } => self.learn_job(id, spec),
+            Event::Leases(leases) => self.take_leases(now, leases, &mut fx),
+            Event::Acks { sequence, status, credit } => {
+                self.acknowledged(now, sequence, &status, credit, &mut fx)
+            }
+            Event::Cancel { leases, reason } => self.cancelled(&leases, &reason, &mut fx),
+            Event::Idle { reason, retry_after } => self.idle(now, reason, retry_after),
+            Event::Fetched { digest, result } => self.fetched(now, digest, result, &mut fx),
+            Event::Put { digest, result } => self.put(now, digest, result, &mut fx),
+            Event::OutputLost { digest, reason } => self.output_lost(digest, &reason, &mut fx),
+            Event::Progress { run, done, total } => self.progress(run, done, total),
+            Event::Finished { run, end, cpu } => self.finished(now, run, end, cpu, &mut fx),
+            Event::Pause(duration) => self.pause(now, duration, &mut fx),
+            Event::Resume => self.resume(&mut fx),
+            Event::Leave => self.leave(now, &mut fx),
+            Event::Stop => self.stop(),
+            Event::Stopped => self.stopped(now, &mut fx),
+            Event::Wake => {}
+        }
+        self.advance(now, &mut fx);
+        fx
+    }
+
+    /// Units that are held: whatever else is on disk is of no use.
+    pub fn held(&self) -> impl Iterator<Item = UnitId> {
+        self.units.keys().copied()
+    }
+
+    /// The unit of a run that has not ended.
+    #[must_use]
+    pub fn unit_of(&self, run: u64) -> Option<UnitId> {
+        self.runs.unit(run)
+    }
+
+    /// When to apply [`Event::Wake`] if nothing happens before.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Now> {
+        let deadlines = [
+            self.link_deadline(),
+            self.blobs_deadline(),
+            self.reports_deadline(),
+            self.want_deadline(),
+            self.mode_deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Does all that has become possible.
+    fn advance(&mut self, now: Now, fx: &mut Effects) {
+        self.advance_mode(now, fx);
+        self.advance_link(now, fx);
+        self.advance_blobs(now, fx);
+        self.prepare(now, fx);
+        self.start_runs(now, fx);
+        self.advance_reports(now, fx);
+        self.advance_want(now, fx);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! Every invariant of an agent's state.
+
+use super::hold::Stage;
+use super::prepare::BlobState;
+use super::report::UploadState;
+use super::{Agent, HELD_UNITS_MAX};
+use proto::Digest;
+use std::collections::BTreeMap;
+
+impl Agent {
+    /// Panics with the name of an invariant that does not hold. For tests, after each event.
+    pub fn check_invariants(&self) {
+        assert!(self.units.len() <= HELD_UNITS_MAX, "no more units than may be held");
+        let (mut leases, mut jobs) = (BTreeMap::new(), BTreeMap::new());
+        let mut users: BTreeMap<Digest, usize> = BTreeMap::new();
+        let mut n_running = 0;
+        for (id, held) in &self.units {
+            let finished = held.stage.is_finished();
+            let lease: &mut (usize, usize) = leases.entry(held.lease).or_default();
+            *lease = (lease.0 + 1, lease.1 + usize::from(!finished));
+            let job: &mut (usize, usize, usize) = jobs.entry(id.job).or_default();
+            let fetching = usize::from(matches!(held.stage, Stage::Fetching { .. }));
+            *job = (job.0 + 1, job.1 + usize::from(!finished), job.2 + fetching);
+            match &held.stage {
+                Stage::Waiting => assert!(
+                    self.jobs[&id.job].waiting.contains(&id.unit),
+                    "a waiting unit is in the queue"
+                ),
+                Stage::Ready(prepared) => {
+                    assert!(self.ready.contains(id), "a ready unit is in the queue");
+                    let here = |blob: &Digest| self.blobs.known[blob].state == BlobState::Here;
+                    assert!(prepared.blobs.iter().all(here), "a ready unit has its blobs");
+                }
+                Stage::Fetching { prepared, n_missing } => {
+                    let here = |blob: &&Digest| self.blobs.known[*blob].state != BlobState::Here;
+                    assert_eq!(
+                        prepared.blobs.iter().filter(here).count(),
+                        *n_missing,
+                        "missing blobs are counted"
+                    );
+                    assert!(0 < *n_missing, "a fetching unit misses something");
+                }
+                Stage::Running { run, .. } => {
+                    n_running += 1;
+                    assert_eq!(
+                        self.runs.unit(*run),
+                        Some(*id),
+                        "a running unit is in the table of runs"
+                    );
+                }
+                Stage::Finished(reportable) => {
+                    let upload =
+                        Self::large_output(reportable).map(|digest| &self.reports.uploads[&digest]);
+                    let goes = upload.is_some_and(|upload| upload.state != UploadState::There);
+                    assert!(
+                        goes || self.reports.offered.contains(id),
+                        "a finished unit is offered, after its output"
+                    );
+                }
+                Stage::Sent(_) => {
+                    let mut batches = self.reports.batches.values();
+                    assert!(
+                        batches.any(|batch| batch.units.contains(id)),
+                        "a sent unit is in a batch"
+                    );
+                }
+            }
+            if let Stage::Fetching { prepared, .. }
+            | Stage::Ready(prepared)
+            | Stage::Running { prepared, .. } = &held.stage
+            {
+                for blob in &prepared.blobs {
+                    *users.entry(*blob).or_default() += 1;
+                }
+            }
+        }
+        assert_eq!(n_running, self.runs.len(), "every run has its unit");
+        for (id, lease) in &self.leases {
+            assert_eq!(
+                leases.get(id),
+                Some(&(lease.n_held, lease.n_unfinished)),
+                "the units of {id} are counted"
+            );
+        }
+        assert_eq!(leases.len(), self.leases.len(), "every unit's lease is known");
+        for (id, job) in &self.jobs {
+            let counts = (job.n_held, job.n_open, job.n_fetching);
+            assert_eq!(
+                jobs.get(id).copied().unwrap_or_default(),
+                counts,
+                "the units of {id} are counted"
+            );
+        }
+        for (digest, blob) in &self.blobs.known {
+            assert_eq!(
+                users.get(digest).copied().unwrap_or_default(),
+                blob.n_users,
+                "users of a blob are counted"
+            );
+        }
+        let fetching =
+            self.blobs.known.values().filter(|blob| blob.state == BlobState::Fetching).count();
+        assert_eq!(fetching, self.blobs.n_fetching, "fetches are counted");
+    }
+}

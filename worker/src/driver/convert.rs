@@ -1,0 +1,210 @@
+//! Between what is said on the wire or run in a slot and what the agent knows.
+
+use crate::blobs::Blobs;
+use crate::core::{Event, Lease, Message};
+use crate::execute::{self, SnapshotPlan};
+use crate::folder::Folder;
+use ed25519_dalek::SigningKey;
+use proto::bounds::LEASE_UNITS_MAX;
+use proto::id::UnitId;
+use proto::job::{Extra, Nan, Unit, UnitInput};
+use proto::pb::{self, coordinator_message::Kind, worker_message};
+use proto::report::{Ack, Failure, Output};
+use proto::{JobId, LeaseId, UnitIndex};
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the coordinator said, as an event; `None` for what this version does not know.
+///
+/// # Errors
+/// When it makes no sense, for people.
+pub(super) fn event(message: pb::CoordinatorMessage) -> Result<Option<Event>, String> {
+    Ok(match message.kind {
+        Some(Kind::Job(job)) => Some(Event::Job { id: JobId(job.job_id), spec: job.spec.to_vec() }),
+        Some(Kind::Leases(leases)) => {
+            Some(Event::Leases(leases.leases.into_iter().map(lease).collect::<Result<_, _>>()?))
+        }
+        Some(Kind::Acks(acks)) => {
+            let status =
+                acks.status.iter().map(|byte| Ack::try_from(*byte)).collect::<Result<_, _>>();
+            let status = status.map_err(
+                |_| "an acknowledgement that this version does not know: update this worker",
+            )?;
+            Some(Event::Acks { sequence: acks.sequence, status, credit: acks.credit })
+        }
+        Some(Kind::Cancel(cancel)) => Some(Event::Cancel {
+            leases: cancel.lease_ids.into_iter().map(LeaseId).collect(),
+            reason: printable(&cancel.reason),
+        }),
+        Some(Kind::Idle(idle)) => Some(Event::Idle {
+            reason: printable(&idle.reason),
+            retry_after: Duration::from_millis(idle.retry_after_ms),
+        }),
+        Some(Kind::Challenge(_) | Kind::Welcome(_)) => {
+            return Err("a greeting in the middle of the stream".into());
+        }
+        Some(Kind::Refusal(_)) | None => None,
+    })
+}
+
+/// Text of a stranger, without what could upset a terminal.
+pub(super) fn printable(text: &str) -> String {
+    text.chars()
+        .filter(|character| !character.is_control())
+        .take(proto::bounds::REASON_BYTES_MAX)
+        .collect()
+}
+
+fn lease(lease: pb::Lease) -> Result<Lease, String> {
+    if LEASE_UNITS_MAX < lease.count {
+        return Err(format!(
+            "a lease of {} units: at most {LEASE_UNITS_MAX} are allowed",
+            lease.count
+        ));
+    }
+    Ok(Lease {
+        id: LeaseId(lease.lease_id),
+        job: JobId(lease.job_id),
+        first: UnitIndex(lease.first),
+        count: lease.count,
+        duration: Duration::from_millis(lease.expires_in_ms),
+        extras: lease.extras.into_iter().map(extra).collect::<Result<_, _>>()?,
+    })
+}
+
+fn extra(extra: pb::UnitExtra) -> Result<Extra, String> {
+    let inputs = extra.inputs.iter().map(Output::try_from).collect::<Result<_, _>>();
+    let inputs = inputs.map_err(|error| format!("a lease brings what is no output: {error}"))?;
+    Ok(Extra { line: (!extra.line.is_empty()).then_some(extra.line), inputs })
+}
+
+/// What the worker says, for the wire; batches are signed.
+pub(super) fn message(message: Message, key: &SigningKey) -> pb::WorkerMessage {
+    use worker_message::Kind;
+    let kind = match message {
+        Message::Want { units, seconds, fuel_per_second, memory_bytes, kernels } => {
+            Kind::Want(pb::Want {
+                units,
+                seconds,
+                fuel_per_second,
+                memory_bytes,
+                kernels: kernels.into_iter().map(|digest| digest.0.to_vec().into()).collect(),
+            })
+        }
+        Message::Reports(batch) => Kind::Reports(batch.sign(key)),
+        Message::Heartbeat { leases, paused, progress } => Kind::Heartbeat(pb::Heartbeat {
+            lease_ids: leases.into_iter().map(|lease| lease.0).collect(),
+            paused,
+            progress: progress
+                .into_iter()
+                .map(|progress| pb::Progress {
+                    lease_id: progress.lease.0,
+                    unit: progress.unit.0,
+                    done: progress.done,
+                    total: progress.total,
+                })
+                .collect(),
+        }),
+        Message::Returns(returns) => Kind::Returns(pb::Returns {
+            returns: returns
+                .into_iter()
+                .map(|back| pb::Return {
+                    lease_id: back.lease.0,
+                    unit: back.unit.0,
+                    reason: back.reason,
+                    failure: back.failure,
+                })
+                .collect(),
+        }),
+        Message::Goodbye { leaving } => Kind::Goodbye(pb::Goodbye { leaving }),
+    };
+    pb::WorkerMessage { kind: Some(kind) }
+}
+
+pub(super) fn failure(failure: execute::Failure) -> Failure {
+    match failure {
+        execute::Failure::Unreachable => Failure::Unreachable,
+        execute::Failure::FuelSpent => Failure::FuelSpent,
+        execute::Failure::OutOfBounds => Failure::OutOfBounds,
+        execute::Failure::Division => Failure::Division,
+        execute::Failure::BadConversion => Failure::BadConversion,
+        execute::Failure::BadCall => Failure::BadCall,
+        execute::Failure::OutputTooLarge => Failure::OutputTooLarge,
+        execute::Failure::BadStep(value) => Failure::BadStep(value),
+        execute::Failure::Exit(code) => Failure::Exit(code),
+    }
+}
+
+/// A unit as the sandbox sees it. Inputs that came inside the lease go into one file.
+///
+/// # Errors
+/// When that file cannot be written.
+pub(super) fn unit(
+    folder: &Folder,
+    blobs: &Blobs,
+    interval: Duration,
+    id: UnitId,
+    unit: &Unit,
+) -> io::Result<execute::Unit> {
+    let mut inline = Inline { path: folder.inline_inputs(id), content: Vec::new() };
+    let inputs = unit.inputs.iter().map(|input| execute::Input {
+        segments: match input {
+            UnitInput::Segments(segments) => segments
+                .iter()
+                .filter(|segment| 0 < segment.len)
+                .map(|segment| execute::Segment {
+                    path: blobs.path(&segment.digest),
+                    digest: segment.digest.0,
+                    offset: segment.offset,
+                    len: segment.len,
+                })
+                .collect(),
+            UnitInput::Inline(content) => vec![inline.add(content)],
+        },
+    });
+    let inputs = inputs.collect();
+    if !inline.content.is_empty() {
+        std::fs::write(&inline.path, &inline.content)?;
+    }
+    Ok(execute::Unit {
+        kernel: execute::Kernel {
+            path: blobs.path(&unit.kernel),
+            digest: unit.kernel.0,
+            nan: match unit.nan {
+                Nan::Canonical => kernel::NanMode::Canonical,
+                Nan::Unchecked => kernel::NanMode::Unchecked,
+            },
+        },
+        params: unit.params.clone().into_bytes(),
+        inputs,
+        seed: unit.seed,
+        limits: execute::Limits {
+            memory: unit.limits.memory_bytes,
+            fuel: unit.limits.fuel,
+            output: unit.limits.output_bytes,
+            log: unit.limits.log_bytes,
+        },
+        time: Duration::from_secs(unit.limits.time_s),
+        snapshot: Some(SnapshotPlan { path: folder.snapshot(id), interval }),
+    })
+}
+
+/// The file of inputs that came inside the lease.
+struct Inline {
+    path: PathBuf,
+    content: Vec<u8>,
+}
+
+impl Inline {
+    fn add(&mut self, content: &[u8]) -> execute::Segment {
+        let offset = self.content.len() as u64;
+        self.content.extend_from_slice(content);
+        execute::Segment {
+            path: self.path.clone(),
+            digest: proto::Digest::of(content).0,
+            offset,
+            len: content.len() as u64,
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! One stream to the coordinator, from the connection to its end. Every wait has a limit.
+
+use super::{Input, convert};
+use crate::core::{Event, Welcome};
+use crate::folder::{Identity, Project};
+use proto::bounds::MESSAGE_BYTES_MAX;
+use proto::pb::coordinator_message::Kind;
+use proto::pb::grid_client::GridClient;
+use proto::pb::{self, worker_message};
+use proto::{AccountKey, WorkerKey, hello, tls, version};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+/// What this program calls itself.
+pub(crate) const SOFTWARE: &str = concat!("starling-worker ", env!("CARGO_PKG_VERSION"));
+/// Longest wait for a connection, and for each step of the greeting.
+const STEP_MAX: Duration = Duration::from_secs(30);
+/// Messages on their way to the coordinator. The agent sends a few batches ahead of their answers and little else, so
+/// that a full channel means a coordinator that does not read.
+const OUTBOUND: usize = 128;
+
+/// What a worker says of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Introduction {
+    pub(crate) project: Project,
+    pub(crate) identity: Identity,
+    pub(crate) slots: u32,
+    pub(crate) memory_bytes: u64,
+}
+
+/// A stream that was welcomed.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    pub(crate) channel: Channel,
+    pub(crate) token: String,
+    pub(crate) outbound: mpsc::Sender<pb::WorkerMessage>,
+}
+
+/// What a stream tells the driver.
+#[derive(Debug)]
+pub(super) enum News {
+    Attached(Session, Welcome),
+    Said(Event),
+    Ended { reason: String, retry_after: Option<Duration> },
+    Refused(String),
+}
+
+/// Why there is no stream (any more).
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Trouble {
+    #[error("{0}")]
+    Lost(String),
+    #[error("{0}")]
+    Wait(String, Duration),
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Trouble {
+    fn lost(what: &str, error: &dyn std::error::Error) -> Self {
+        let mut text = format!("{what}: {error}");
+        let mut source = error.source();
+        while let Some(error) = source {
+            let error_text = error.to_string();
+            if !text.contains(&error_text) {
+                text = format!("{text}: {error_text}");
+            }
+            source = error.source();
+        }
+        Self::Lost(text)
+    }
+}
+
+async fn step<T, E: std::error::Error>(
+    what: &str,
+    attempt: impl Future<Output = Result<T, E>>,
+) -> Result<T, Trouble> {
+    match timeout(STEP_MAX, attempt).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Trouble::lost(what, &error)),
+        Err(_) => Err(Trouble::Lost(format!("{what}: no answer within {} s", STEP_MAX.as_secs()))),
+    }
+}
+
+/// Connects and greets; the project, the version and both signatures are checked on the way.
+pub(crate) async fn greet(
+    hello: &Introduction,
+) -> Result<(Session, Welcome, Streaming<pb::CoordinatorMessage>), Trouble> {
+    let join = &hello.project.join;
+    let channel = step("could not connect", tls::connect(join)).await?;
+    let (outbound, messages) = mpsc::channel(OUTBOUND);
+    let mut client =
+        GridClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX + (64 << 10));
+    let attached =
+        step("could not open a stream", client.attach(ReceiverStream::new(messages))).await?;
+    let mut inbound = attached.into_inner();
+    let Kind::Challenge(challenge) = next(&mut inbound).await? else {
+        return Err(Trouble::Lost("the coordinator did not begin with a challenge".into()));
+    };
+    version::check(challenge.version.as_ref())
+        .map_err(|error| Trouble::Refused(error.to_string()))?;
+    if challenge.project_key != join.project.0.as_slice() {
+        return Err(Trouble::Refused(
+            "the coordinator at this address serves another project: join again".into(),
+        ));
+    }
+    let said = introduce(hello, &challenge.nonce);
+    // The channel is empty.
+    let _ = outbound.try_send(pb::WorkerMessage { kind: Some(worker_message::Kind::Hello(said)) });
+    let Kind::Welcome(welcome) = next(&mut inbound).await? else {
+        return Err(Trouble::Lost(
+            "the coordinator answered the greeting with something else".into(),
+        ));
+    };
+    version::check(welcome.version.as_ref())
+        .map_err(|error| Trouble::Refused(error.to_string()))?;
+    let session = Session { channel, token: welcome.session_token, outbound };
+    let welcome = Welcome {
+        heartbeat: Duration::from_millis(welcome.heartbeat_ms.into()),
+        batch_reports_max: usize::try_from(welcome.batch_reports_max).unwrap_or(usize::MAX),
+        credit: welcome.credit,
+        sequence: welcome.sequence,
+    };
+    Ok((session, welcome, inbound))
+}
+
+fn introduce(hello: &Introduction, nonce: &[u8]) -> pb::Hello {
+    let Introduction { project, identity, slots, memory_bytes } = hello;
+    let (worker, account) =
+        (WorkerKey::from(&identity.worker), AccountKey::from(&identity.account));
+    pb::Hello {
+        version: Some(version::ours(SOFTWARE)),
+        worker_key: worker.0.to_vec().into(),
+        account_key: account.0.to_vec().into(),
+        account_signature: hello::sign_ownership(&identity.account, &worker).to_vec().into(),
+        worker_signature: hello::sign_challenge(
+            &identity.worker,
+            &account,
+            &project.join.project,
+            nonce,
+        )
+        .to_vec()
+        .into(),
+        cores: *slots,
+        memory_bytes: *memory_bytes,
+        name: project.name.clone(),
+        account_name: project.account_name.clone(),
+    }
+}
+
+/// The next message of the greeting.
+async fn next(inbound: &mut Streaming<pb::CoordinatorMessage>) -> Result<Kind, Trouble> {
+    match step("the stream broke", inbound.message()).await? {
+        Some(pb::CoordinatorMessage { kind: Some(Kind::Refusal(refusal)) }) => {
+            Err(refused(&refusal))
+        }
+        Some(pb::CoordinatorMessage { kind: Some(kind) }) => Ok(kind),
+        Some(_) => Err(Trouble::Lost(
+            "the coordinator said something that this version does not know".into(),
+        )),
+        None => Err(Trouble::Lost("the coordinator closed the stream".into())),
+    }
+}
+
+fn refused(refusal: &pb::Refusal) -> Trouble {
+    let reason = convert::printable(&refusal.message);
+    match refusal.retry_after_ms {
+        0 => Trouble::Refused(reason),
+        wait => Trouble::Wait(reason, Duration::from_millis(wait)),
+    }
+}
+
+/// Opens stream number `number` and passes on what it says, to its end.
+pub(super) async fn run(hello: Introduction, number: u64, driver: mpsc::Sender<Input>) {
+    let trouble = match Box::pin(greet(&hello)).await {
+        Ok((session, welcome, inbound)) => {
+            // The driver has gone when a send fails, and its tasks go with it.
+            let _ = driver.send(Input::Stream(number, News::Attached(session, welcome))).await;
+            read(inbound, number, &driver).await
+        }
+        Err(trouble) => trouble,
+    };
+    let news = match trouble {
+        Trouble::Lost(reason) => News::Ended { reason, retry_after: None },
+        Trouble::Wait(reason, wait) => News::Ended { reason, retry_after: Some(wait) },
+        Trouble::Refused(reason) => News::Refused(reason),
+    };
+    let _ = driver.send(Input::Stream(number, news)).await;
+}
+
+async fn read(
+    mut inbound: Streaming<pb::CoordinatorMessage>,
+    number: u64,
+    driver: &mpsc::Sender<Input>,
+) -> Trouble {
+    loop {
+        // Silence is no fault: a dead connection is noticed below, a coordinator that owes an answer by the agent.
+        let message = match inbound.message().await {
+            Ok(Some(message)) => message,
+            Ok(None) => return Trouble::Lost("the coordinator closed the stream".into()),
+            Err(status) => {
+                let reason = convert::printable(status.message());
+                return Trouble::Lost(format!("the stream broke: {reason}"));
+            }
+        };
+        if let Some(Kind::Refusal(refusal)) = &message.kind {
+            return refused(refusal);
+        }
+        match convert::event(message) {
+            Ok(Some(event)) => {
+                if driver.send(Input::Stream(number, News::Said(event))).await.is_err() {
+                    return Trouble::Lost("the program ends".into());
+                }
+            }
+            Ok(None) => {}
+            Err(reason) => {
+                return Trouble::Lost(format!(
+                    "the coordinator said what makes no sense: {reason}"
+                ));
+            }
+        }
+    }
+}
+
+/// Greets the coordinator only to leave the project.
+///
+/// # Errors
+/// When it cannot be told.
+pub(crate) async fn say_goodbye(hello: &Introduction) -> Result<(), Trouble> {
+    let (session, _, mut inbound) = Box::pin(greet(hello)).await?;
+    let goodbye = worker_message::Kind::Goodbye(pb::Goodbye { leaving: true });
+    // The channel is empty.
+    let _ = session.outbound.try_send(pb::WorkerMessage { kind: Some(goodbye) });
+    // The coordinator ends the stream when it has heard.
+    while let Ok(Some(_)) = step("the stream broke", inbound.message()).await {}
+    Ok(())
+}

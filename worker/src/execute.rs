@@ -1,0 +1,30 @@
+//! Runs units of kernels in the sandbox: one child process for each slot, limits on all that a kernel may use, snapshots
+//! between steps. It knows no network and nothing of who asked for a unit.
+//!
+//! The program that holds a [`Pool`] must call [`child_main`] when its first argument is [`CHILD_VERB`]: kernels are
+//! compiled and run in children of the same program, so that a crash or a kill costs one unit.
+
+mod cache;
+mod child;
+mod compile;
+mod engine;
+mod frame;
+mod host;
+mod input;
+mod keeper;
+mod pool;
+mod process;
+mod run;
+mod slot;
+mod snapshot;
+mod unit;
+mod wasi;
+
+pub use child::{CHILD_VERB, child_main};
+pub use compile::CompileLimits;
+pub use pool::{Config, Error, Pool, Priority, Running, Status, run_once};
+pub use unit::{
+    Digest, Event, FUEL_MAX, Failure, Finished, INPUTS_MAX, Input, Kernel, Limits,
+    MEMORY_BYTES_MAX, OUTPUT_BYTES_MAX, Outcome, PARAMS_BYTES_MAX, SEGMENTS_MAX, Segment,
+    SnapshotPlan, Trouble, Unit,
+};

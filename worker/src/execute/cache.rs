@@ -1,0 +1,257 @@
+//! Compiled kernels on disk: made on this machine, for this engine, and trusted for no other reason than that.
+//!
+//! One file for each kernel: a keyed digest of the rest, the length of the layout, the layout as JSON, the engine's
+//! compilation. The key is a secret of this directory, so a file that another machine made, or that is damaged, is not
+//! loaded.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use kernel::Layout;
+use serde::{Deserialize, Serialize};
+use wasmtime::{Engine, Module};
+
+use super::pool::Config;
+use super::unit::{Kernel, Trouble};
+use super::{compile, frame};
+
+/// Bytes of compiled kernels that are kept from one start of the program to the next.
+const CACHE_BYTES_MAX: u64 = 2 << 30;
+/// Time after which a kernel that could not be compiled for want of something is tried again.
+const RETRY: Duration = Duration::from_secs(600);
+/// Bytes of a compiled kernel: many times what a module within the static limits becomes.
+const FILE_BYTES_MAX: u64 = 256 << 20;
+const SECRET_FILE: &str = "secret";
+
+/// Names a compiled kernel: digest of the module, NaN mode, kernel contract, engine and its settings, target and
+/// features of the processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Key([u8; 32]);
+
+/// The directory as a child sees it.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    secret: [u8; 32],
+}
+
+impl Directory {
+    /// Opens the directory and makes its secret if it has none.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path)?;
+        let file = path.join(SECRET_FILE);
+        if let Some(secret) = read_secret(&file)? {
+            return Ok(Self { path: path.to_owned(), secret });
+        }
+        let part = path.join(format!("{SECRET_FILE}.{}.part", std::process::id()));
+        let mut new =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+        new.write_all(&rand::random::<[u8; 32]>())?;
+        new.sync_all()?;
+        // Whoever is first wins, and everybody reads what he wrote.
+        match fs::hard_link(&part, &file) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => fs::remove_file(&part)?,
+        }
+        let secret = read_secret(&file)?
+            .ok_or_else(|| io::Error::other("the secret of the cache is damaged"))?;
+        Ok(Self { path: path.to_owned(), secret })
+    }
+
+    pub(super) fn key(&self, engine: &Engine, kernel: &Kernel) -> Key {
+        let mut hasher = KeyHasher(blake3::Hasher::new_keyed(&self.secret));
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        (kernel::CONTRACT_VERSION, kernel.digest, kernel.nan == kernel::NanMode::Canonical)
+            .hash(&mut hasher);
+        Key(hasher.0.finalize().into())
+    }
+
+    fn file(&self, key: Key) -> PathBuf {
+        self.path.join(format!("{}.kernel", blake3::Hash::from_bytes(key.0).to_hex()))
+    }
+
+    /// Stores a compilation, whole or not at all.
+    pub(super) fn store(&self, key: Key, layout: &Layout, compiled: &[u8]) -> io::Result<()> {
+        let layout = serde_json::to_vec(layout)?;
+        let length = u32::try_from(layout.len()).map_err(io::Error::other)?.to_le_bytes();
+        let tag = self.tag(key, &[&length, &layout, compiled]);
+        let part = self.path.join(format!("{}.part", std::process::id()));
+        let written = File::create(&part).and_then(|mut file| {
+            for bytes in [tag.as_slice(), &length, &layout, compiled] {
+                file.write_all(bytes)?;
+            }
+            file.sync_data()?;
+            fs::rename(&part, self.file(key))
+        });
+        if written.is_err() {
+            // Give the room back; the failure that is reported is the first.
+            let _ = fs::remove_file(&part);
+        }
+        written
+    }
+
+    /// Loads a compilation that is here, whole, and made here; none if it has to be made anew.
+    pub(super) fn load(&self, engine: &Engine, key: Key) -> Option<(Module, Layout)> {
+        let mut bytes = Vec::new();
+        File::open(self.file(key)).ok()?.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+        let (tag, rest) = bytes.split_first_chunk::<32>()?;
+        if blake3::Hash::from_bytes(self.tag(key, &[rest])) != *tag {
+            return None;
+        }
+        let (length, rest) = rest.split_first_chunk::<4>()?;
+        let (layout, compiled) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        Some((deserialize(engine, compiled)?, serde_json::from_slice(layout).ok()?))
+    }
+
+    fn tag(&self, key: Key, parts: &[&[u8]]) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.secret);
+        hasher.update(&key.0);
+        for part in parts {
+            hasher.update(part);
+        }
+        hasher.finalize().into()
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "the engine cannot know that bytes are its own compilation and must trust the caller; the caller has just \
+              checked a keyed digest, made with a secret that lies in a private directory, over the same bytes in \
+              memory that are loaded here"
+)]
+fn deserialize(engine: &Engine, compiled: &[u8]) -> Option<Module> {
+    // SAFETY: the bytes come from `Module::serialize` of the same version and configuration, see above.
+    unsafe { Module::deserialize(engine, compiled) }.ok()
+}
+
+fn read_secret(file: &Path) -> io::Result<Option<[u8; 32]>> {
+    match fs::read(file) {
+        Ok(bytes) => match bytes.try_into() {
+            Ok(secret) => Ok(Some(secret)),
+            // Damaged: what it protected cannot be told from foreign files any more.
+            Err(_) => fs::remove_file(file).map(|()| None),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives the engine's own fingerprint to BLAKE3.
+struct KeyHasher(blake3::Hasher);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+/// The directory as the parent sees it, with what is known of each kernel.
+#[derive(Debug)]
+pub(super) struct Cache {
+    directory: Directory,
+    engine: Engine,
+    known: Mutex<HashMap<Key, Arc<Mutex<Known>>>>,
+}
+
+/// What is known of a kernel.
+#[derive(Clone, Debug)]
+enum Known {
+    Nothing,
+    Compiled,
+    Refused(String),
+    Failed { reason: String, at: Instant },
+}
+
+impl Cache {
+    pub(super) fn open(path: &Path, engine: Engine) -> io::Result<Self> {
+        let directory = Directory::open(path)?;
+        tidy(path)?;
+        Ok(Self { directory, engine, known: Mutex::default() })
+    }
+
+    /// Makes sure that a kernel is compiled, in a child process if need be; slots that want the same kernel wait for the
+    /// one that compiles it. `stopped` is asked now and then whether to give up.
+    pub(super) fn ensure(
+        &self,
+        kernel: &Kernel,
+        config: &Config,
+        stopped: impl Fn() -> bool,
+    ) -> Result<Key, compile::Stop> {
+        let key = self.directory.key(&self.engine, kernel);
+        let known = Arc::clone(
+            self.known
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(key)
+                .or_insert_with(|| Arc::new(Mutex::new(Known::Nothing))),
+        );
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        let expired = matches!(&*known, Known::Failed { at, .. } if RETRY < at.elapsed());
+        if expired || matches!(&*known, Known::Nothing) {
+            *known = if self.directory.load(&self.engine, key).is_some() {
+                Known::Compiled
+            } else {
+                match compile::in_child(kernel, config, stopped)? {
+                    frame::Verdict::Compiled => Known::Compiled,
+                    frame::Verdict::Refused(reason) => Known::Refused(reason),
+                    frame::Verdict::Failed(reason) => Known::Failed { reason, at: Instant::now() },
+                }
+            };
+        }
+        match &*known {
+            Known::Compiled | Known::Nothing => Ok(key),
+            Known::Refused(reason) => Err(compile::Stop::Trouble(Trouble::Refused(reason.clone()))),
+            Known::Failed { reason, .. } => {
+                Err(compile::Stop::Trouble(Trouble::Compile(reason.clone())))
+            }
+        }
+    }
+
+    /// Forgets a compilation that a child found damaged.
+    pub(super) fn forget(&self, kernel: &Kernel) {
+        let key = self.directory.key(&self.engine, kernel);
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        // If it cannot be removed it is written over.
+        let _ = fs::remove_file(self.directory.file(key));
+    }
+}
+
+/// Removes what an interrupted compilation left and the oldest compilations beyond the limit.
+fn tidy(path: &Path) -> io::Result<()> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let file = entry.path();
+        match file.extension().and_then(|suffix| suffix.to_str()) {
+            // Another process may be compiling: only what is old is left over.
+            Some("part")
+                if entry.metadata()?.modified()?.elapsed().is_ok_and(|age| RETRY < age) =>
+            {
+                fs::remove_file(file)?;
+            }
+            Some("kernel") => {
+                files.push((entry.metadata()?.modified()?, entry.metadata()?.len(), file))
+            }
+            _ => {}
+        }
+    }
+    files.sort();
+    let mut total: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+    for (_, bytes, file) in files {
+        if total <= CACHE_BYTES_MAX {
+            break;
+        }
+        fs::remove_file(file)?;
+        total -= bytes;
+    }
+    Ok(())
+}

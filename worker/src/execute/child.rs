@@ -1,0 +1,167 @@
+//! The hidden side of the program: the process that compiles one kernel, or runs units until its parent is gone.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, SyncSender};
+use std::time::{Duration, Instant};
+
+use rustix::process::Resource;
+
+use super::frame::{self, End, Order, Request, ServeOrder, Word};
+use super::run::Runner;
+use super::unit::OUTPUT_BYTES_MAX;
+use super::{compile, process};
+
+/// First argument by which a program is told to be a child.
+pub const CHILD_VERB: &str = "__execute";
+/// Memory of a unit child beside the kernel's: the engine, compiled kernels, two outputs, buffers.
+const OVERHEAD_BYTES: u64 = (256 << 20) + 2 * OUTPUT_BYTES_MAX;
+/// Replies about short units are gathered for this long at most.
+const FLUSH: Duration = Duration::from_millis(20);
+/// Bytes of replies that are gathered at most.
+const GATHERED_BYTES: usize = 256 << 10;
+
+/// What a program does whose first argument is [`CHILD_VERB`]. Its orders come through standard input.
+#[must_use]
+pub fn child_main() -> ExitCode {
+    match obey() {
+        Ok(()) => ExitCode::SUCCESS,
+        // The parent sees the end of the stream; there is nobody else to tell.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn obey() -> io::Result<()> {
+    // Bound first, so that the lock on the input is free again.
+    let order = frame::read(&mut io::stdin().lock())?;
+    match order {
+        Some(Order::Compile(order)) => {
+            let verdict = compile::child(&order)?;
+            let mut stdout = io::stdout().lock();
+            frame::write(&mut stdout, &verdict, &[])?;
+            stdout.flush()
+        }
+        Some(Order::Serve(order)) => serve(&order),
+        None => Ok(()),
+    }
+}
+
+/// Runs batches of units until the input ends.
+fn serve(order: &ServeOrder) -> io::Result<()> {
+    process::settle(order.priority)?;
+    process::limit(Resource::Data, order.memory.saturating_add(OVERHEAD_BYTES))?;
+    let interrupted = Arc::new(AtomicU64::new(0));
+    // The parent sends a batch when the last one is answered, so one place is enough.
+    let (sender, batches) = mpsc::sync_channel(1);
+    let flag = Arc::clone(&interrupted);
+    std::thread::Builder::new()
+        .name("requests".to_owned())
+        .spawn(move || listen(&sender, &flag))?;
+    let replies = Rc::new(RefCell::new(Replies::new()?));
+    let mut runner = Runner::new(&order.cache, Rc::clone(&replies))?;
+    while let Ok((batch, units)) = batches.recv() {
+        // Several at a time are short ones; of a single one each word is wanted when it is said.
+        replies.borrow_mut().patience = if units.len() == 1 { Duration::ZERO } else { FLUSH };
+        for (index, (key, unit)) in (0_u32..).zip(&units) {
+            replies.borrow_mut().index = index;
+            let ran = runner.run(*key, unit, &|| batch <= interrupted.load(Ordering::Relaxed));
+            let end = Word::Finished { end: ran.end, cpu: ran.cpu, process_cpu: process::cpu() };
+            replies.borrow_mut().finish(&end, &ran.output);
+        }
+        replies.borrow_mut().flush();
+    }
+    Ok(())
+}
+
+/// Takes requests as they come, also while a unit runs, and ends the process when the parent is gone.
+fn listen(
+    batches: &SyncSender<(u64, Vec<(super::cache::Key, super::unit::Unit)>)>,
+    interrupted: &AtomicU64,
+) {
+    let mut stdin = io::stdin().lock();
+    while let Ok(Some(request)) = frame::read(&mut stdin) {
+        match request {
+            Request::Run { batch, units } => {
+                if batches.send((batch, units)).is_err() {
+                    break;
+                }
+            }
+            Request::Interrupt { batch } => interrupted.store(batch, Ordering::Relaxed),
+        }
+    }
+    std::process::exit(0);
+}
+
+/// The way back to the parent.
+pub(super) struct Replies {
+    to: BufWriter<File>,
+    index: u32,
+    flushed: Instant,
+    /// How long words may wait for others.
+    patience: Duration,
+    waiting: bool,
+}
+
+impl Replies {
+    fn new() -> io::Result<Self> {
+        // Past the standard library's own buffer, which looks for line ends.
+        let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        let to = BufWriter::with_capacity(GATHERED_BYTES, stdout);
+        Ok(Self { to, index: 0, flushed: Instant::now(), patience: FLUSH, waiting: false })
+    }
+
+    /// Says something about the unit that runs.
+    pub(super) fn say(&mut self, word: Word) {
+        self.write(&word, &[]);
+        self.breathe();
+    }
+
+    /// Sends what was gathered for long enough; called between steps.
+    pub(super) fn breathe(&mut self) {
+        if self.waiting && self.patience <= self.flushed.elapsed() {
+            self.flush();
+        }
+    }
+
+    fn finish(&mut self, word: &Word, output: &[u8]) {
+        self.write(word, output);
+        self.breathe();
+    }
+
+    fn write(&mut self, word: &Word, payload: &[u8]) {
+        let reply = ReplyRef { index: self.index, word };
+        self.waiting = true;
+        if frame::write(&mut self.to, &reply, payload).is_err() {
+            // The parent is gone.
+            std::process::exit(0);
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.to.flush().is_err() {
+            std::process::exit(0);
+        }
+        self.waiting = false;
+        self.flushed = Instant::now();
+    }
+}
+
+/// A [`frame::Reply`] that borrows its word, with the same bytes.
+#[derive(serde::Serialize)]
+struct ReplyRef<'a> {
+    index: u32,
+    word: &'a Word,
+}
+
+/// How a run ended.
+pub(super) struct Ran {
+    pub(super) end: End,
+    pub(super) output: Vec<u8>,
+    pub(super) cpu: Duration,
+}

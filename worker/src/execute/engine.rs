@@ -1,0 +1,36 @@
+//! The one configuration of the WASM engine: a part of the kernel contract, with the exactly pinned version.
+
+use wasmtime::{Config, Engine, Inlining, OptLevel, Strategy, WasmFeatures};
+
+/// Bytes of stack of a kernel. A kernel that needs more ends as an infrastructure failure, since frames differ in size
+/// between machines; what compilers put on the kernel's own stack lies in linear memory and does not count.
+const STACK_BYTES: usize = 512 << 10;
+/// Address space of a linear memory: all that 32 bits reach, so that no bounds check is needed.
+const RESERVATION_BYTES: u64 = 4 << 30;
+/// Guard behind it, for the constant offsets of loads and stores.
+const GUARD_BYTES: u64 = 32 << 20;
+
+/// The engine in which kernels are compiled and run. Fails where the machine lacks what the engine needs.
+pub(super) fn engine() -> wasmtime::Result<Engine> {
+    // The garbage collector's types are a part of the parser's MVP, and this build of the engine has none.
+    let features = kernel::admissible_features().difference(WasmFeatures::GC_TYPES);
+    let mut config = Config::new();
+    config
+        .strategy(Strategy::Cranelift)
+        .cranelift_opt_level(OptLevel::Speed)
+        .compiler_inlining(Inlining::Yes)
+        .wasm_features(features.complement(), false)
+        .wasm_features(features, true)
+        .consume_fuel(false)
+        .epoch_interruption(false)
+        .cranelift_nan_canonicalization(false)
+        .signals_based_traps(true)
+        .memory_reservation(RESERVATION_BYTES)
+        .memory_guard_size(GUARD_BYTES)
+        .memory_init_cow(true)
+        .max_wasm_stack(STACK_BYTES)
+        .wasm_backtrace_max_frames(None)
+        .native_unwind_info(false)
+        .generate_address_map(false);
+    Engine::new(&config)
+}

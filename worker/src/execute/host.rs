@@ -1,0 +1,296 @@
+//! What a step kernel may ask its host, and what the host holds for a unit while it runs.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use wasmtime::{Caller, Global, Linker, Memory, ResourceLimiter, Val};
+
+use super::child::Replies;
+use super::frame::Word;
+use super::input::Inputs;
+use super::unit::{Failure, Limits, Trouble, Unit};
+use super::wasi::World;
+
+/// Bytes of one log line.
+const LINE_BYTES_MAX: usize = 4096;
+/// Shortest time between two words of progress: nobody reads faster.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+/// Bytes that one unit of fuel moves between kernel and host.
+const BYTES_PER_FUEL: u64 = 16;
+/// Elements of a table. The module's own limits are far below.
+const TABLE_ELEMENTS_MAX: usize = 1 << 20;
+
+/// Why the host ends a kernel.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Stop {
+    #[error("{0}")]
+    Failure(Failure),
+    /// The command ended itself.
+    #[error("exit code {0}")]
+    Exit(i32),
+    #[error("{0}")]
+    Trouble(Trouble),
+}
+
+/// What the host holds for a unit.
+pub(super) struct Host {
+    pub(super) params: Vec<u8>,
+    pub(super) inputs: Inputs,
+    pub(super) output: Vec<u8>,
+    output_max: u64,
+    /// Bytes of log that may still be written.
+    pub(super) log_left: u64,
+    pub(super) replies: Rc<RefCell<Replies>>,
+    progressed: Option<Instant>,
+    pub(super) limiter: Limiter,
+    pub(super) world: World,
+    /// Known from instantiation on.
+    pub(super) exports: Option<Exports>,
+}
+
+/// What the host uses of an instance.
+#[derive(Clone, Copy)]
+pub(super) struct Exports {
+    pub(super) memory: Memory,
+    pub(super) fuel: Global,
+}
+
+impl Host {
+    pub(super) fn new(unit: &Unit, world: World, replies: Rc<RefCell<Replies>>) -> Self {
+        Self {
+            params: unit.params.clone(),
+            inputs: Inputs::new(&unit.inputs),
+            output: Vec::new(),
+            output_max: unit.limits.output,
+            log_left: unit.limits.log,
+            replies,
+            progressed: None,
+            limiter: Limiter::new(&unit.limits),
+            world,
+            exports: None,
+        }
+    }
+
+    /// Appends to the output.
+    pub(super) fn write_output(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        if self.output_max < self.output.len() as u64 + bytes.len() as u64 {
+            return Err(Stop::Failure(Failure::OutputTooLarge));
+        }
+        self.output.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Hands on a line, or the mark that here the log was cut.
+    pub(super) fn log(&mut self, level: i32, text: &[u8]) {
+        if self.log_left == 0 {
+            return;
+        }
+        let level = u8::try_from(level).unwrap_or(4).clamp(1, 4);
+        let cost = text.len() as u64 + 1;
+        let line = if self.log_left < cost {
+            self.log_left = 0;
+            "[the log is cut here: it reached its limit]".to_owned()
+        } else {
+            self.log_left -= cost;
+            plain(text)
+        };
+        self.replies.borrow_mut().say(Word::Log { level, line });
+    }
+
+    fn progress(&mut self, done: i64, total: i64) {
+        if self.progressed.is_some_and(|at| at.elapsed() < PROGRESS_INTERVAL) {
+            return;
+        }
+        self.progressed = Some(Instant::now());
+        let (done, total) = (done.cast_unsigned(), total.cast_unsigned());
+        self.replies.borrow_mut().say(Word::Progress { done, total });
+    }
+}
+
+/// Text that does no harm in a terminal.
+fn plain(text: &[u8]) -> String {
+    let cut = &text[..text.len().min(LINE_BYTES_MAX)];
+    let mut line: String = String::from_utf8_lossy(cut)
+        .chars()
+        .map(|c| if c.is_control() && c != '\t' { ' ' } else { c })
+        .collect();
+    if cut.len() < text.len() {
+        line.push_str(" [cut]");
+    }
+    line
+}
+
+/// Denies memory beyond the unit's limit in the same way everywhere, and tells that apart from a machine without
+/// memory.
+pub(super) struct Limiter {
+    memory_max: u64,
+}
+
+impl Limiter {
+    fn new(limits: &Limits) -> Self {
+        Self { memory_max: limits.memory }
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        _: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired as u64 <= self.memory_max && maximum.is_none_or(|maximum| desired <= maximum))
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        // Growth beyond what 32 bits address comes here as well, unasked; it fails everywhere. Anything else was
+        // granted above and is this machine's failure.
+        if error.to_string().contains("exceeds memory type's limits") {
+            return Ok(());
+        }
+        Err(Stop::Trouble(Trouble::OutOfMemory(format!("{error:#}"))).into())
+    }
+
+    fn table_growing(
+        &mut self,
+        _: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= TABLE_ELEMENTS_MAX)
+    }
+
+    fn instances(&self) -> usize {
+        1
+    }
+
+    fn memories(&self) -> usize {
+        1
+    }
+}
+
+/// Charges the kernel's own counter for bytes moved.
+pub(super) fn charge(caller: &mut Caller<'_, Host>, bytes: usize) -> wasmtime::Result<()> {
+    let cost = (bytes as u64 / BYTES_PER_FUEL).cast_signed();
+    if cost == 0 {
+        return Ok(());
+    }
+    let fuel = exports(caller)?.fuel;
+    let left = fuel.get(&mut *caller).i64().unwrap_or(0).saturating_sub(cost);
+    fuel.set(&mut *caller, Val::I64(left))?;
+    if left < 0 { Err(Stop::Failure(Failure::FuelSpent).into()) } else { Ok(()) }
+}
+
+pub(super) fn exports(caller: &Caller<'_, Host>) -> wasmtime::Result<Exports> {
+    let unready =
+        || Stop::Trouble(Trouble::Host("the kernel ran before it was ready".to_owned())).into();
+    caller.data().exports.ok_or_else(unready)
+}
+
+/// The kernel's memory, whole, beside the host.
+pub(super) fn memory<'a>(
+    caller: &'a mut Caller<'_, Host>,
+) -> wasmtime::Result<(&'a mut [u8], &'a mut Host)> {
+    let memory = exports(caller)?.memory;
+    Ok(memory.data_and_store_mut(caller))
+}
+
+/// A range of the kernel's memory; outside it is a trap.
+pub(super) fn range(bytes: &[u8], ptr: i32, len: usize) -> Result<Range<usize>, Stop> {
+    let start = ptr.cast_unsigned() as usize;
+    match start.checked_add(len) {
+        Some(end) if end <= bytes.len() => Ok(start..end),
+        _ => Err(Stop::Failure(Failure::OutOfBounds)),
+    }
+}
+
+fn length(len: i32) -> usize {
+    len.cast_unsigned() as usize
+}
+
+/// Defines the module `starling`.
+pub(super) fn define(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    let module = "starling";
+    linker.func_wrap(module, "params_len", |caller: Caller<'_, Host>| {
+        as_i32(caller.data().params.len())
+    })?;
+    linker.func_wrap(module, "params_read", params_read)?;
+    linker.func_wrap(module, "input_count", |caller: Caller<'_, Host>| {
+        as_i32(caller.data().inputs.count())
+    })?;
+    linker.func_wrap(module, "input_len", |caller: Caller<'_, Host>, input: i32| {
+        caller.data().inputs.len(length(input)).map_or(-1, u64::cast_signed)
+    })?;
+    linker.func_wrap(module, "input_read", input_read)?;
+    linker.func_wrap(module, "output_write", output_write)?;
+    linker.func_wrap(
+        module,
+        "progress",
+        |mut caller: Caller<'_, Host>, done: i64, total: i64| {
+            caller.data_mut().progress(done, total);
+        },
+    )?;
+    linker.func_wrap(module, "log", log)?;
+    Ok(())
+}
+
+fn params_read(
+    mut caller: Caller<'_, Host>,
+    offset: i32,
+    ptr: i32,
+    len: i32,
+) -> wasmtime::Result<i32> {
+    let (bytes, host) = memory(&mut caller)?;
+    let range = range(bytes, ptr, length(len))?;
+    let rest = host.params.get(length(offset)..).unwrap_or_default();
+    let n = rest.len().min(range.len());
+    bytes[range][..n].copy_from_slice(&rest[..n]);
+    charge(&mut caller, n)?;
+    Ok(as_i32(n))
+}
+
+fn input_read(
+    mut caller: Caller<'_, Host>,
+    input: i32,
+    offset: i64,
+    ptr: i32,
+    len: i32,
+) -> wasmtime::Result<i32> {
+    let (bytes, host) = memory(&mut caller)?;
+    if host.inputs.count() <= length(input) {
+        return Ok(-1);
+    }
+    let range = range(bytes, ptr, length(len))?;
+    let n = host
+        .inputs
+        .read(length(input), offset.cast_unsigned(), &mut bytes[range])
+        .map_err(|error| unreadable(length(input), &error))?;
+    charge(&mut caller, n)?;
+    Ok(as_i32(n))
+}
+
+/// An input that cannot be read is this machine's fault.
+pub(super) fn unreadable(input: usize, error: &std::io::Error) -> Stop {
+    Stop::Trouble(Trouble::Host(format!("input {input} could not be read: {error}")))
+}
+
+fn output_write(mut caller: Caller<'_, Host>, ptr: i32, len: i32) -> wasmtime::Result<()> {
+    let (bytes, host) = memory(&mut caller)?;
+    let range = range(bytes, ptr, length(len))?;
+    host.write_output(&bytes[range])?;
+    charge(&mut caller, length(len))
+}
+
+fn log(mut caller: Caller<'_, Host>, level: i32, ptr: i32, len: i32) -> wasmtime::Result<()> {
+    let (bytes, host) = memory(&mut caller)?;
+    let range = range(bytes, ptr, length(len))?;
+    host.log(level, &bytes[range]);
+    charge(&mut caller, length(len))
+}
+
+/// A length as the kernel sees it: 32 bits without a sign.
+pub(super) fn as_i32(n: usize) -> i32 {
+    u32::try_from(n).unwrap_or(u32::MAX).cast_signed()
+}

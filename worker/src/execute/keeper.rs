@@ -1,0 +1,169 @@
+//! A unit child as its slot holds it: the process, the pipes, and the clock of its CPU time.
+
+use std::io::{self, PipeReader, Write};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Serialize;
+
+use super::cache::Key;
+use super::child::CHILD_VERB;
+use super::frame::{self, Frames, Order, Reply, ServeOrder};
+use super::pool::Config;
+use super::process;
+use super::unit::Unit;
+
+/// A child that runs units, ended when it is dropped.
+pub(super) struct Child {
+    process: std::process::Child,
+    stdin: ChildStdin,
+    stdout: ChildStdout,
+    frames: Frames,
+    /// Number of the batch that was sent last.
+    batch: u64,
+    /// The child's CPU time when its last unit ended.
+    cpu_at_end: Duration,
+    /// When that was, or when it got its batch.
+    end: Instant,
+    /// Its CPU time when it was ended itself.
+    cpu_at_death: Option<Duration>,
+}
+
+/// What a wait came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// There may be something to do.
+    Something,
+    /// The child has closed its side.
+    End,
+}
+
+/// A [`frame::Request`] that borrows its units, with the same bytes.
+#[derive(Serialize)]
+enum RequestRef<'a> {
+    Run { batch: u64, units: Vec<(Key, &'a Unit)> },
+    Interrupt { batch: u64 },
+}
+
+impl Child {
+    pub(super) fn start(config: &Config) -> io::Result<Self> {
+        let mut process = Command::new(&config.program)
+            .arg(CHILD_VERB)
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let (Some(stdin), Some(stdout)) = (process.stdin.take(), process.stdout.take()) else {
+            return Err(io::Error::other("a child without pipes"));
+        };
+        let mut child = Self {
+            process,
+            stdin,
+            stdout,
+            frames: Frames::default(),
+            batch: 0,
+            cpu_at_end: Duration::ZERO,
+            end: Instant::now(),
+            cpu_at_death: None,
+        };
+        let order = ServeOrder {
+            cache: config.cache.clone(),
+            priority: config.priority,
+            memory: config.slot_memory,
+        };
+        child.write(&Order::Serve(order))?;
+        Ok(child)
+    }
+
+    /// The child, if it has not ended.
+    pub(super) fn alive(mut self) -> Option<Self> {
+        matches!(self.process.try_wait(), Ok(None)).then_some(self)
+    }
+
+    pub(super) fn send(&mut self, units: Vec<(Key, &Unit)>) -> io::Result<()> {
+        self.batch += 1;
+        self.end = Instant::now();
+        self.write(&RequestRef::Run { batch: self.batch, units })
+    }
+
+    pub(super) fn interrupt(&mut self) -> io::Result<()> {
+        self.write(&RequestRef::Interrupt { batch: self.batch })
+    }
+
+    fn write(&mut self, message: &impl Serialize) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        frame::write(&mut bytes, message, &[])?;
+        self.stdin.write_all(&bytes)
+    }
+
+    /// The next reply that has arrived whole.
+    pub(super) fn reply(&mut self) -> io::Result<Option<(Reply, Vec<u8>)>> {
+        self.frames.take()
+    }
+
+    /// Waits for the child or the bell.
+    pub(super) fn wait(&mut self, bell: &PipeReader, most: Duration) -> io::Result<Heard> {
+        let mut fds = [PollFd::new(&self.stdout, PollFlags::IN), PollFd::new(bell, PollFlags::IN)];
+        // One millisecond more, so that a deadline has passed when the wait for it ends.
+        let most = Timespec::try_from(most + Duration::from_millis(1)).map_err(io::Error::other)?;
+        match poll(&mut fds, Some(&most)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if fds[0].revents().is_empty() {
+            return Ok(Heard::Something);
+        }
+        Ok(if self.frames.fill(&mut self.stdout)? { Heard::Something } else { Heard::End })
+    }
+
+    /// Stops the process where it is.
+    pub(super) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub(super) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            // It fails only if the process has ended, which the next wait tells.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Notes what the child says of its own CPU time at the end of a unit.
+    pub(super) fn note_end(&mut self, process_cpu: Duration) {
+        self.cpu_at_end = process_cpu;
+        self.end = Instant::now();
+    }
+
+    /// CPU time since the last unit ended, or the time on the wall where the system does not tell of other processes.
+    pub(super) fn cpu_since_last_end(&self) -> Duration {
+        match self.cpu_at_death.or_else(|| process::cpu_of(self.process.id())) {
+            Some(now) => now.saturating_sub(self.cpu_at_end),
+            None => self.end.elapsed(),
+        }
+    }
+
+    /// Ends the process and says how it ended, which is its own way if it had one.
+    pub(super) fn end(&mut self) -> String {
+        self.cpu_at_death = process::cpu_of(self.process.id());
+        let _ = self.process.kill();
+        match self.process.wait() {
+            Ok(status) => process::ending(status),
+            Err(error) => format!("unknown: {error}"),
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,383 @@
+//! Runs one unit in this process: instantiates its kernel, steps it, keeps snapshots, and names its end.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use kernel::{FUEL_EXPORT, Kind, Layout, MEMORY_EXPORT};
+use wasmtime::{Engine, Global, Instance, InstancePre, Linker, Store, Trap, TypedFunc, Val};
+
+use super::cache::{Directory, Key};
+use super::child::{Ran, Replies};
+use super::engine::engine;
+use super::frame::{End, Word};
+use super::host::{self, Exports, Host, Stop};
+use super::process;
+use super::snapshot::{self, Meta, Snapshots};
+use super::unit::{Failure, Trouble, Unit};
+use super::wasi::{self, World};
+
+/// Kernels that are kept loaded: units of a few jobs are interleaved at a time.
+const LOADED_MAX: usize = 8;
+/// Bytes of a page of memory.
+const PAGE_BYTES: u64 = 65_536;
+
+/// Runs units, one after the other.
+pub(super) struct Runner {
+    engine: Engine,
+    cache: Directory,
+    linker: Linker<Host>,
+    /// The last used first.
+    loaded: VecDeque<(Key, Rc<Loaded>)>,
+    replies: Rc<RefCell<Replies>>,
+}
+
+struct Loaded {
+    instance: InstancePre<Host>,
+    layout: Layout,
+}
+
+impl Runner {
+    pub(super) fn new(cache: &Path, replies: Rc<RefCell<Replies>>) -> io::Result<Self> {
+        let text = |error: wasmtime::Error| io::Error::other(format!("{error:#}"));
+        let engine = engine().map_err(text)?;
+        let mut linker = Linker::new(&engine);
+        host::define(&mut linker).map_err(text)?;
+        wasi::define(&mut linker).map_err(text)?;
+        Ok(Self {
+            engine,
+            cache: Directory::open(cache)?,
+            linker,
+            loaded: VecDeque::new(),
+            replies,
+        })
+    }
+
+    /// Runs a unit to its end, or until `interrupted` says so between two steps.
+    pub(super) fn run(&mut self, key: Key, unit: &Unit, interrupted: &dyn Fn() -> bool) -> Ran {
+        let before = process::cpu();
+        let replies = Rc::clone(&self.replies);
+        let mut run =
+            Run { unit, replies: &replies, earlier: Duration::ZERO, before, output: Vec::new() };
+        let end = if interrupted() {
+            End::Interrupted { saved: false }
+        } else {
+            match self.load(key) {
+                Ok(Some(loaded)) => run.unit(&self.engine, &loaded, interrupted),
+                Ok(None) => End::Recompile,
+                Err(error) => {
+                    End::Trouble(Trouble::Host(format!("the kernel does not link: {error:#}")))
+                }
+            }
+        };
+        Ran { end, cpu: run.cpu(), output: run.output }
+    }
+
+    fn load(&mut self, key: Key) -> wasmtime::Result<Option<Rc<Loaded>>> {
+        if let Some(index) = self.loaded.iter().position(|(other, _)| *other == key) {
+            self.loaded.swap(0, index);
+        } else {
+            let Some((module, layout)) = self.cache.load(&self.engine, key) else {
+                return Ok(None);
+            };
+            let instance = self.linker.instantiate_pre(&module)?;
+            self.loaded.truncate(LOADED_MAX - 1);
+            self.loaded.push_front((key, Rc::new(Loaded { instance, layout })));
+        }
+        Ok(self.loaded.front().map(|(_, loaded)| Rc::clone(loaded)))
+    }
+}
+
+/// One unit on its way.
+struct Run<'a> {
+    unit: &'a Unit,
+    replies: &'a Rc<RefCell<Replies>>,
+    /// CPU time before the snapshot that was taken up.
+    earlier: Duration,
+    /// The process's CPU time at the start.
+    before: Duration,
+    output: Vec<u8>,
+}
+
+impl Run<'_> {
+    fn cpu(&self) -> Duration {
+        self.earlier + process::cpu().saturating_sub(self.before)
+    }
+
+    fn unit(&mut self, engine: &Engine, loaded: &Loaded, interrupted: &dyn Fn() -> bool) -> End {
+        let limits = &self.unit.limits;
+        let memory_min = loaded.layout.memory_min_pages.saturating_mul(PAGE_BYTES);
+        if limits.memory < memory_min {
+            let reason = format!(
+                "it starts with {memory_min} bytes of memory and the unit may have {}",
+                limits.memory
+            );
+            return End::Trouble(Trouble::Refused(reason));
+        }
+        let world = match loaded.layout.kind {
+            Kind::Step => World::default(),
+            Kind::Wasi => match World::new(self.unit) {
+                Ok(world) => world,
+                Err(error) => {
+                    let reason = format!("the parameters are not one JSON object: {error}");
+                    return End::Trouble(Trouble::Host(reason));
+                }
+            },
+        };
+        let mut store = Store::new(engine, Host::new(self.unit, world, Rc::clone(self.replies)));
+        store.limiter(|host| &mut host.limiter);
+        let end = match self.start(&mut store, loaded) {
+            Ok(mut kernel) => {
+                let end = kernel.go(self, &mut store, interrupted);
+                end.unwrap_or_else(|error| kernel.end_of(&mut store, &error, limits.fuel))
+            }
+            Err(error) => plain_end(&error, 0),
+        };
+        store.data_mut().log_rest();
+        if let (End::Done { .. } | End::Failed { .. }, Some(plan)) = (&end, &self.unit.snapshot) {
+            snapshot::tidy(plan);
+        }
+        if matches!(end, End::Done { .. }) {
+            self.output = std::mem::take(&mut store.data_mut().output);
+        }
+        end
+    }
+
+    fn start<'k>(
+        &self,
+        store: &mut Store<Host>,
+        loaded: &'k Loaded,
+    ) -> wasmtime::Result<Kernel<'k>> {
+        let instance = loaded.instance.instantiate(&mut *store)?;
+        let missing = |name: &str| {
+            Stop::Trouble(Trouble::Host(format!("the prepared kernel lacks its export {name}")))
+        };
+        let memory = instance
+            .get_memory(&mut *store, MEMORY_EXPORT)
+            .ok_or_else(|| missing(MEMORY_EXPORT))?;
+        let fuel =
+            instance.get_global(&mut *store, FUEL_EXPORT).ok_or_else(|| missing(FUEL_EXPORT))?;
+        let mut globals = Vec::new();
+        for global in &loaded.layout.globals {
+            globals.push(
+                instance
+                    .get_global(&mut *store, &global.name)
+                    .ok_or_else(|| missing(&global.name))?,
+            );
+        }
+        let exports = Exports { memory, fuel };
+        store.data_mut().exports = Some(exports);
+        fuel.set(&mut *store, Val::I64(self.unit.limits.fuel.cast_signed()))?;
+        Ok(Kernel { instance, exports, globals, layout: &loaded.layout })
+    }
+}
+
+/// An instance that is ready to run.
+struct Kernel<'a> {
+    instance: Instance,
+    exports: Exports,
+    globals: Vec<Global>,
+    layout: &'a Layout,
+}
+
+impl Kernel<'_> {
+    fn go(
+        &mut self,
+        run: &mut Run<'_>,
+        store: &mut Store<Host>,
+        interrupted: &dyn Fn() -> bool,
+    ) -> wasmtime::Result<End> {
+        match self.layout.kind {
+            Kind::Wasi => {
+                let start: TypedFunc<(), ()> =
+                    self.instance.get_typed_func(&mut *store, "_start")?;
+                run.replies.borrow_mut().say(Word::Started { resumed: false, cpu: Duration::ZERO });
+                start.call(&mut *store, ())?;
+                Ok(End::Done { fuel: self.burned(store, run.unit.limits.fuel) })
+            }
+            Kind::Step => self.steps(run, store, interrupted),
+        }
+    }
+
+    fn steps(
+        &mut self,
+        run: &mut Run<'_>,
+        store: &mut Store<Host>,
+        interrupted: &dyn Fn() -> bool,
+    ) -> wasmtime::Result<End> {
+        let start: TypedFunc<(), ()> =
+            self.instance.get_typed_func(&mut *store, "starling_start")?;
+        let step: TypedFunc<(), i32> =
+            self.instance.get_typed_func(&mut *store, "starling_step")?;
+        let mut snapshots = run
+            .unit
+            .snapshot
+            .as_ref()
+            .map(|plan| Snapshots::new(plan, snapshot::identity(run.unit)));
+        let resumed = match &mut snapshots {
+            Some(snapshots) => self.resume(run, store, snapshots)?,
+            None => false,
+        };
+        run.replies.borrow_mut().say(Word::Started { resumed, cpu: run.earlier });
+        if !resumed {
+            start.call(&mut *store, ())?;
+        }
+        loop {
+            let interrupted = interrupted();
+            if let Some(snapshots) = &mut snapshots {
+                if interrupted || snapshots.due() {
+                    let saved = self.save(run, store, snapshots);
+                    if interrupted {
+                        return Ok(End::Interrupted { saved });
+                    }
+                }
+            } else if interrupted {
+                return Ok(End::Interrupted { saved: false });
+            }
+            // The trace goes here: at fixed amounts of fuel, and so at the same steps on every machine, a digest of
+            // memory, globals and output joins the unit's Merkle tree.
+            match step.call(&mut *store, ())? {
+                1 => run.replies.borrow_mut().breathe(),
+                0 => return Ok(End::Done { fuel: self.burned(store, run.unit.limits.fuel) }),
+                other => {
+                    let fuel = self.burned(store, run.unit.limits.fuel);
+                    return Ok(End::Failed { reason: Failure::BadStep(other), fuel });
+                }
+            }
+        }
+    }
+
+    /// Takes up the unit's snapshot if there is one that is its own and whole.
+    fn resume(
+        &self,
+        run: &mut Run<'_>,
+        store: &mut Store<Host>,
+        snapshots: &mut Snapshots,
+    ) -> wasmtime::Result<bool> {
+        let limits = &run.unit.limits;
+        let taken = match snapshots.load(limits.memory, limits.output) {
+            Ok(Some(taken)) => taken,
+            Ok(None) => return Ok(false),
+            Err(error) => {
+                let text = format!("the snapshot is of no use and the unit starts anew: {error}");
+                run.replies.borrow_mut().say(Word::Warning(text));
+                return Ok(false);
+            }
+        };
+        let memory = self.exports.memory;
+        let more = taken.meta.memory_pages.checked_sub(memory.size(&*store));
+        if taken.meta.globals.len() != self.globals.len() || more.is_none() {
+            let text = "the snapshot does not fit the kernel and the unit starts anew".to_owned();
+            run.replies.borrow_mut().say(Word::Warning(text));
+            return Ok(false);
+        }
+        memory.grow(&mut *store, more.unwrap_or(0))?;
+        let broken = |error: io::Error| {
+            Stop::Trouble(Trouble::Host(format!("the snapshot could not be read: {error}")))
+        };
+        store.data_mut().output =
+            snapshots.restore(&taken, memory.data_mut(&mut *store)).map_err(broken)?;
+        store.data_mut().log_left = taken.meta.log_left;
+        for (global, bits) in self.globals.iter().zip(&taken.meta.globals) {
+            let value = value(&global.get(&mut *store), *bits);
+            global.set(&mut *store, value)?;
+        }
+        self.exports.fuel.set(&mut *store, Val::I64(taken.meta.fuel))?;
+        run.earlier = taken.meta.cpu;
+        Ok(true)
+    }
+
+    /// Writes a snapshot; when it cannot be written the unit goes on without.
+    fn save(&self, run: &Run<'_>, store: &mut Store<Host>, snapshots: &mut Snapshots) -> bool {
+        let globals = self.globals.iter().map(|global| bits(&global.get(&mut *store))).collect();
+        let meta = Meta {
+            fuel: self.fuel(store),
+            cpu: run.cpu(),
+            log_left: store.data().log_left,
+            globals,
+            memory_pages: self.exports.memory.size(&*store),
+        };
+        let saved = snapshots.save(&meta, self.exports.memory.data(&*store), &store.data().output);
+        if let Err(error) = &saved {
+            let text = format!("no snapshot could be written, the unit goes on without: {error}");
+            run.replies.borrow_mut().say(Word::Warning(text));
+        }
+        saved.is_ok()
+    }
+
+    fn fuel(&self, store: &mut Store<Host>) -> i64 {
+        self.exports.fuel.get(&mut *store).i64().unwrap_or(0)
+    }
+
+    /// Fuel used so far; all of it where the counter went below zero.
+    fn burned(&self, store: &mut Store<Host>, budget: u64) -> u64 {
+        budget.saturating_sub(u64::try_from(self.fuel(store)).unwrap_or(0))
+    }
+
+    fn end_of(&self, store: &mut Store<Host>, error: &wasmtime::Error, budget: u64) -> End {
+        let fuel = self.burned(store, budget);
+        if let Some(Stop::Exit(0)) = error.downcast_ref() {
+            return End::Done { fuel };
+        }
+        let spent = self.fuel(store) < 0;
+        match plain_end(error, fuel) {
+            End::Failed { reason: Failure::Unreachable, fuel } if spent => {
+                End::Failed { reason: Failure::FuelSpent, fuel }
+            }
+            end => end,
+        }
+    }
+}
+
+/// The end that an error means, apart from what the fuel says.
+fn plain_end(error: &wasmtime::Error, fuel: u64) -> End {
+    if let Some(stop) = error.downcast_ref::<Stop>() {
+        return match stop.clone() {
+            Stop::Failure(reason) => End::Failed { reason, fuel },
+            Stop::Exit(code) => End::Failed { reason: Failure::Exit(code), fuel },
+            Stop::Trouble(reason) => End::Trouble(reason),
+        };
+    }
+    let reason = match error.downcast_ref::<Trap>() {
+        Some(Trap::UnreachableCodeReached) => Failure::Unreachable,
+        Some(Trap::MemoryOutOfBounds | Trap::TableOutOfBounds) => Failure::OutOfBounds,
+        Some(Trap::IntegerDivisionByZero | Trap::IntegerOverflow) => Failure::Division,
+        Some(Trap::BadConversionToInteger) => Failure::BadConversion,
+        Some(Trap::IndirectCallToNull | Trap::BadSignature | Trap::NullReference) => {
+            Failure::BadCall
+        }
+        Some(Trap::StackOverflow) => return End::Trouble(Trouble::StackOverflow),
+        // Failing to get the memory to start with, and whatever else the engine cannot do here.
+        _ => return End::Trouble(Trouble::Host(format!("the engine failed: {error:#}"))),
+    };
+    End::Failed { reason, fuel }
+}
+
+/// The bits of a global, whatever its type.
+fn bits(value: &Val) -> u128 {
+    match value {
+        Val::I32(value) => u128::from(value.cast_unsigned()),
+        Val::I64(value) => u128::from(value.cast_unsigned()),
+        Val::F32(bits) => u128::from(*bits),
+        Val::F64(bits) => u128::from(*bits),
+        Val::V128(value) => value.as_u128(),
+        // Mutable globals of reference type are not admissible.
+        _ => 0,
+    }
+}
+
+/// The value of the type of `like` that has these bits.
+#[expect(clippy::cast_possible_truncation, reason = "the bits were widened from the same type")]
+fn value(like: &Val, bits: u128) -> Val {
+    match like {
+        Val::I32(_) => Val::I32((bits as u32).cast_signed()),
+        Val::I64(_) => Val::I64((bits as u64).cast_signed()),
+        Val::F32(_) => Val::F32(bits as u32),
+        Val::F64(_) => Val::F64(bits as u64),
+        Val::V128(_) => Val::V128(bits.into()),
+        other => *other,
+    }
+}

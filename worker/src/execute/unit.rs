@@ -1,0 +1,223 @@
+//! What a slot is given to run and what it says of it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kernel::NanMode;
+use serde::{Deserialize, Serialize};
+
+/// A BLAKE3 digest as plain bytes.
+pub type Digest = [u8; 32];
+
+/// Inputs that one unit may have: a merge stage of this width is already far deeper than it is wide.
+pub const INPUTS_MAX: usize = 4096;
+/// Segments over all inputs of one unit.
+pub const SEGMENTS_MAX: usize = 65_536;
+/// Bytes of a unit's parameters: they are one JSON object, not data.
+pub const PARAMS_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one output: it is held in the memory of the child and of its parent.
+pub const OUTPUT_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of memory: all that wasm32 can address.
+pub const MEMORY_BYTES_MAX: u64 = 4 << 30;
+/// The counter of fuel in a kernel is a signed 64-bit integer.
+pub const FUEL_MAX: u64 = i64::MAX as u64;
+
+/// A unit as the sandbox sees it: files, bytes and limits, and nothing of who asked for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unit {
+    /// The kernel to run.
+    pub kernel: Kernel,
+    /// The parameters: one JSON object in UTF-8.
+    pub params: Vec<u8>,
+    /// The inputs, in the order in which the kernel numbers them.
+    pub inputs: Vec<Input>,
+    /// Where the random bytes of a WASI command come from.
+    pub seed: [u8; 32],
+    /// What the unit may use before it fails.
+    pub limits: Limits,
+    /// CPU time after which the unit is stopped as an infrastructure failure: a guard against steps that never return.
+    pub time: Duration,
+    /// Where the unit's state is kept between steps, if anywhere. The file is the caller's to remove once the outcome
+    /// is durable.
+    pub snapshot: Option<SnapshotPlan>,
+}
+
+/// The kernel of a unit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Kernel {
+    /// The file with the module as the researcher submitted it.
+    pub path: PathBuf,
+    /// Its digest, checked before it is compiled.
+    pub digest: Digest,
+    /// How NaN bits are treated.
+    pub nan: NanMode,
+}
+
+/// One input: the concatenation of segments of files, read where the kernel asks and never copied whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// In the order of the bytes.
+    pub segments: Vec<Segment>,
+}
+
+/// A part of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// The file.
+    pub path: PathBuf,
+    /// Digest of the whole file, by which a snapshot knows the unit it belongs to. It is not checked here.
+    pub digest: Digest,
+    /// First byte.
+    pub offset: u64,
+    /// Number of bytes.
+    pub len: u64,
+}
+
+/// Limits that belong to the job: going beyond them has the same outcome on every machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes of linear memory; `memory.grow` beyond them answers -1.
+    pub memory: u64,
+    /// Fuel budget.
+    pub fuel: u64,
+    /// Bytes of output.
+    pub output: u64,
+    /// Bytes of log lines; what is beyond is cut with a mark and has no effect on the outcome.
+    pub log: u64,
+}
+
+/// Where and how often the state of a unit is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotPlan {
+    /// The file. Beside it a file with the suffix `.part` may appear for moments.
+    pub path: PathBuf,
+    /// Time between two snapshots.
+    pub interval: Duration,
+}
+
+/// What happens to a unit, in order. [`Event::Finished`] comes exactly once and last.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The first instruction is about to run; `resumed` tells whether from a snapshot. Comes again after a pause.
+    Started {
+        /// Whether a snapshot was taken up.
+        resumed: bool,
+    },
+    /// How far the kernel says it is, ten times a second at most.
+    Progress {
+        /// In the kernel's own measure.
+        done: u64,
+        /// In the kernel's own measure; 0 if it does not know.
+        total: u64,
+    },
+    /// A line for the researcher.
+    Log {
+        /// 1 error, 2 warning, 3 information, 4 debugging.
+        level: u8,
+        /// The text, without its line end.
+        line: String,
+    },
+    /// Something for the volunteer: the unit goes on, but a snapshot was useless or could not be written.
+    Warning(String),
+    /// The end.
+    Finished(Finished),
+}
+
+/// How a unit ended and what it cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    /// How.
+    pub outcome: Outcome,
+    /// CPU time of the whole unit, over all its resumptions.
+    pub cpu: Duration,
+}
+
+/// How a unit ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The kernel said that it is done.
+    Done {
+        /// What it wrote.
+        output: Vec<u8>,
+        /// What it burned.
+        fuel: u64,
+    },
+    /// The kernel failed as it would on every machine: a result like any other.
+    Failed {
+        /// How.
+        reason: Failure,
+        /// What it burned until then.
+        fuel: u64,
+    },
+    /// This machine could not run it: nobody's result.
+    Infrastructure {
+        /// Why.
+        reason: Trouble,
+    },
+    /// The pool was stopped or the unit cancelled.
+    Interrupted {
+        /// Whether the state of this moment is in the snapshot file.
+        saved: bool,
+    },
+}
+
+/// How a kernel fails in the same way on every machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+pub enum Failure {
+    /// `unreachable` was executed: a panic, an abort, an error that the kernel logged.
+    #[error("the kernel stopped itself (unreachable: a panic or an error it logged)")]
+    Unreachable,
+    /// The fuel budget was spent.
+    #[error("the unit's fuel budget was spent")]
+    FuelSpent,
+    /// An access outside memory or a table, by the kernel or by a pointer it gave to the host.
+    #[error("the kernel accessed memory or a table out of bounds")]
+    OutOfBounds,
+    /// An integer division by zero, or the overflow of a division or of a conversion from float: the engine tells
+    /// these overflows apart by nothing.
+    #[error(
+        "the kernel divided an integer by zero, or an integer overflowed in a division or conversion"
+    )]
+    Division,
+    /// A float that is no number was converted to an integer.
+    #[error("the kernel converted a float that is no number to an integer")]
+    BadConversion,
+    /// A call through a table to nothing or to another signature.
+    #[error("the kernel called through a table what is not there or has another signature")]
+    BadCall,
+    /// The output grew beyond its limit.
+    #[error("the output grew beyond its limit")]
+    OutputTooLarge,
+    /// A step answered neither 0 nor 1.
+    #[error("a step answered {0}, which is neither 0 (done) nor 1 (more)")]
+    BadStep(i32),
+    /// A command ended with this exit code.
+    #[error("the command ended with exit code {0}")]
+    Exit(i32),
+}
+
+/// Why this machine could not run a unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Trouble {
+    /// The module is no admissible kernel, or starts with more memory than the unit may have. Known at submission.
+    #[error("the kernel was refused: {0}")]
+    Refused(String),
+    /// Compiling it took more time or memory than it may, or failed.
+    #[error("the kernel could not be compiled: {0}")]
+    Compile(String),
+    /// The depth of the machine's stack is not a property of the kernel.
+    #[error("the kernel recursed deeper than this machine's stack")]
+    StackOverflow,
+    /// The machine has less memory left than the unit may use.
+    #[error("out of memory: {0}")]
+    OutOfMemory(String),
+    /// The unit's CPU time was spent.
+    #[error("the unit was stopped after {} s of CPU time", .0.as_secs_f64())]
+    Time(Duration),
+    /// The child process ended in the middle of the unit.
+    #[error("the unit's process ended: {0}")]
+    Died(String),
+    /// A file could not be read, the unit is beyond the bounds of this module, or the like.
+    #[error("{0}")]
+    Host(String),
+}

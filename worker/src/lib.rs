@@ -1,0 +1,16 @@
+//! A volunteer's worker: takes units, runs them in the sandbox on all its cores, and reports what they came to.
+
+pub mod blobs;
+pub mod command;
+pub mod control;
+pub mod core;
+mod driver;
+pub mod execute;
+mod file;
+pub mod folder;
+pub mod outbox;
+
+pub use driver::{Config, Ended, Notice, StartError, Worker};
+
+#[cfg(test)]
+mod testing;

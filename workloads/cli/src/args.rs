@@ -1,0 +1,273 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use proto::id::UnitId;
+use proto::join::Join;
+use proto::{JobId, UnitIndex};
+
+use crate::error::EXIT_CODES;
+use crate::output::Format;
+
+/// Computes a researcher's jobs on volunteers' machines, and checks what comes back.
+#[derive(Debug, Parser)]
+#[command(name = "starling", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub struct Cli {
+    /// How answers are written: for people, or one JSON object in each line.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub output: Format,
+    /// The file that says which coordinator and holds the token; made by `starling login`.
+    #[arg(long, global = true, env = "STARLING_PROFILE", value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show everything at work here: a coordinator, two workers, a search for Mersenne primes.
+    Demo(Demo),
+    /// Make, build and check kernels.
+    #[command(subcommand)]
+    Kernel(Kernel),
+    /// Run some units of a job on this machine: output, fuel and time, and a forecast of the whole.
+    Try(Try),
+    /// Remember which coordinator to speak with, and as whom.
+    Login(Login),
+    /// Submit a job.
+    Submit(Submit),
+    /// List the jobs.
+    Jobs,
+    /// Watch a job until it ends.
+    Watch(OneJob),
+    /// Say why a job or a unit is not done.
+    Why(Why),
+    /// Get a job's results, each checked against its receipt; goes on where it was stopped.
+    Fetch(Fetch),
+    /// Stop a job; what was settled stays.
+    Cancel(OneJob),
+    /// Check fetched results against their receipts, without the coordinator.
+    Verify(Verify),
+    /// Look at recordings of pulsars.
+    #[command(subcommand)]
+    Pulsar(Pulsar),
+    /// Write completions for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// `starling demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// A search of seconds instead of about a minute.
+    #[arg(long)]
+    pub quick: bool,
+    /// Keep the coordinator's and the workers' folders here instead of in a temporary folder.
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+}
+
+/// `starling kernel`.
+#[derive(Debug, Subcommand)]
+pub enum Kernel {
+    /// Write the project of a new kernel in Rust.
+    New {
+        /// What it is called; a folder of this name is made.
+        name: String,
+    },
+    /// Compile a kernel: a folder with a Cargo.toml, or a C file.
+    Build {
+        /// The folder or the C file.
+        #[arg(default_value = ".")]
+        path: PathBuf,
+    },
+    /// Check a kernel: imports, limits, and that it gives the same bytes and fuel however it is run.
+    Check(Check),
+}
+
+/// `starling kernel check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// A .wasm file, or the name of a shipped kernel.
+    pub kernel: String,
+    /// The unit's parameters, a JSON object.
+    #[arg(long, value_name = "JSON")]
+    pub params: Option<String>,
+    /// An input; may be given again.
+    #[arg(long, value_name = "FILE")]
+    pub input: Vec<PathBuf>,
+    /// Only look at the module, do not run it.
+    #[arg(long, conflicts_with_all = ["params", "input"])]
+    pub no_run: bool,
+}
+
+/// Where a job is described.
+#[derive(Debug, Args)]
+pub struct JobSource {
+    /// The job file; with --kernel, input files instead, one unit for each.
+    #[arg(required = true, value_name = "JOB.TOML")]
+    pub files: Vec<PathBuf>,
+    /// Run this kernel (a shipped one's name or a .wasm file) over the files, without a job file.
+    #[arg(long, value_name = "NAME")]
+    pub kernel: Option<String>,
+    /// Change a field of the job file: `copies=3`, `params.mode=fast`, `cut.0.end=1000`. May be given again.
+    #[arg(long, value_name = "FIELD=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// `starling try`.
+#[derive(Debug, Args)]
+pub struct Try {
+    /// The job.
+    #[command(flatten)]
+    pub job: JobSource,
+    /// Run this unit.
+    #[arg(long, value_name = "N", conflicts_with = "units", value_parser = parse_unit)]
+    pub unit: Option<UnitIndex>,
+    /// Run this many units, spread evenly over the job.
+    #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub units: u64,
+    /// Forecast for this many cores [default: those of this machine].
+    #[arg(long, value_name = "N")]
+    pub cores: Option<u32>,
+    /// Write the outputs into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+}
+
+/// `starling login`.
+#[derive(Debug, Args)]
+pub struct Login {
+    /// The join string, starling://..., as `starling-coordinator run` prints it.
+    pub join: Join,
+    /// The token that the operator made for you (starling-coordinator token issue).
+    #[arg(long, env = "STARLING_TOKEN", hide_env_values = true)]
+    pub token: String,
+}
+
+/// `starling submit`.
+#[derive(Debug, Args)]
+pub struct Submit {
+    /// The job.
+    #[command(flatten)]
+    pub job: JobSource,
+    /// Watch it until it ends.
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// Commands that take a job.
+#[derive(Debug, Args)]
+pub struct OneJob {
+    /// The job, as in j7.
+    #[arg(value_parser = parse_job)]
+    pub job: JobId,
+}
+
+/// `starling why`.
+#[derive(Debug, Args)]
+pub struct Why {
+    /// A job or a unit, as in j7 or j7/u12.
+    #[arg(value_name = "JOB|UNIT", value_parser = parse_what)]
+    pub what: What,
+}
+
+/// A job or one of its units.
+#[derive(Clone, Copy, Debug)]
+pub enum What {
+    /// The job.
+    Job(JobId),
+    /// The unit.
+    Unit(UnitId),
+}
+
+fn parse_job(text: &str) -> Result<JobId, &'static str> {
+    text.parse().map_err(|_| "not a job: write it as in j7")
+}
+
+fn parse_unit(text: &str) -> Result<UnitIndex, &'static str> {
+    text.parse().map_err(|_| "not a unit: write its number, as in 12 or u12")
+}
+
+fn parse_what(text: &str) -> Result<What, &'static str> {
+    let wrong = "not a job and not a unit: write j7 or j7/u12";
+    if text.contains('/') {
+        text.parse().map(What::Unit).map_err(|_| wrong)
+    } else {
+        text.parse().map(What::Job).map_err(|_| wrong)
+    }
+}
+
+/// `starling fetch`.
+#[derive(Debug, Args)]
+pub struct Fetch {
+    /// The job, as in j7.
+    #[arg(value_parser = parse_job)]
+    pub job: JobId,
+    /// The folder for the results [default: the job's name, as in j7].
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// Stay until the job has ended, and take results as they come.
+    #[arg(long)]
+    pub follow: bool,
+    /// Do not get receipts: faster, but then nothing vouches for the results.
+    #[arg(long)]
+    pub no_receipts: bool,
+}
+
+/// `starling verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The folder that `starling fetch` made.
+    pub folder: PathBuf,
+    /// Check this unit only.
+    #[arg(long, value_name = "N", value_parser = parse_unit)]
+    pub unit: Option<UnitIndex>,
+    /// Also run the unit (or --sample units) again here, and compare output and fuel.
+    #[arg(long)]
+    pub rerun: bool,
+    /// How many units to run again, spread evenly.
+    #[arg(
+        long,
+        value_name = "K",
+        default_value_t = 1,
+        requires = "rerun",
+        conflicts_with = "unit"
+    )]
+    pub sample: u64,
+}
+
+/// `starling pulsar`.
+#[derive(Debug, Subcommand)]
+pub enum Pulsar {
+    /// Draw the periodogram and the folded profile of a recording.
+    Plot(Plot),
+}
+
+/// `starling pulsar plot`.
+#[derive(Debug, Args)]
+pub struct Plot {
+    /// The recording: SIGPROC, .tim or .fil.
+    pub file: PathBuf,
+    /// The period in seconds [default: the best candidate of --result].
+    #[arg(long, value_name = "SECONDS")]
+    pub period: Option<f64>,
+    /// The dispersion measure, pc/cm3 [default: the candidate's, or 0].
+    #[arg(long)]
+    pub dm: Option<f64>,
+    /// An output of the kernel `pulsar`, whose best candidate is drawn.
+    #[arg(long, value_name = "FILE", required_unless_present = "period")]
+    pub result: Option<PathBuf>,
+    /// Bins of the profile.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..=4096))]
+    pub bins: u32,
+    /// The pictures' names begin with this [default: the recording's name].
+    #[arg(long, value_name = "PATH")]
+    pub to: Option<PathBuf>,
+}

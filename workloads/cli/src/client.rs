@@ -1,0 +1,158 @@
+//! Speaks with the coordinator.
+
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use proto::pb::blobs_client::BlobsClient;
+use proto::pb::jobs_client::JobsClient;
+use proto::{Digest, JobId, bounds, pb, tls};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+
+use crate::error::{Error, chain};
+use crate::profile::Profile;
+
+/// Longest wait for one answer: far more than any call takes, less than the patience of who waits.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// A lost connection is tried again this often, over about a minute.
+const RETRIES_MAX: usize = 8;
+
+type Authorised = InterceptedService<Channel, Bearer>;
+
+/// Adds the token to each call.
+#[derive(Clone, Debug)]
+pub struct Bearer(MetadataValue<Ascii>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+/// A connection to the coordinator, made again whenever it is lost.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Who asks whom.
+    pub profile: Profile,
+    channel: Channel,
+    bearer: Bearer,
+}
+
+impl Client {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When nobody answers, or somebody other than the profile's coordinator.
+    pub async fn connect(profile: Profile) -> Result<Self, Error> {
+        let bearer = format!("Bearer {}", profile.token).parse();
+        let bearer = bearer.map_err(|_| {
+            Error::Usage("the token has characters that no token has: copy it whole".into())
+        })?;
+        let channel = tls::connect(&profile.join).await.map_err(|error| {
+            let why = chain(&error);
+            let foreign = why.contains("UnknownIssuer") || why.contains("certificate");
+            let why = if foreign { format!("another project answers there ({why})") } else { why };
+            Error::Unreachable { address: profile.join.address.clone(), why }
+        })?;
+        Ok(Self { profile, channel, bearer: Bearer(bearer) })
+    }
+
+    /// The service for jobs.
+    #[must_use]
+    pub fn jobs(&self) -> JobsClient<Authorised> {
+        JobsClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+            .max_decoding_message_size(bounds::MESSAGE_BYTES_MAX)
+    }
+
+    /// The service for blobs.
+    #[must_use]
+    pub fn blobs(&self) -> BlobsClient<Authorised> {
+        BlobsClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+            .max_decoding_message_size(bounds::MESSAGE_BYTES_MAX)
+    }
+
+    /// Calls until there is an answer, with pauses, as long as the connection is what fails.
+    ///
+    /// # Errors
+    /// What the coordinator refuses, or that it is away.
+    pub async fn call<T, F>(&self, doing: &str, mut call: impl FnMut() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let within = || {
+            let call = call();
+            async {
+                tokio::time::timeout(CALL_TIMEOUT, call)
+                    .await
+                    .unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer within a minute")))
+            }
+        };
+        let waits = ExponentialBuilder::default().with_jitter().with_max_times(RETRIES_MAX);
+        let answer = within.retry(waits).when(is_passing).await;
+        answer.map(Response::into_inner).map_err(|status| self.error(doing, &status))
+    }
+
+    /// What a status means to who asked.
+    #[must_use]
+    pub fn error(&self, doing: &str, status: &Status) -> Error {
+        let message = status.message().to_owned();
+        let refused =
+            |hint| Error::Refused { doing: doing.to_owned(), message: message.clone(), hint };
+        match status.code() {
+            Code::Unavailable | Code::DeadlineExceeded => {
+                let address = self.profile.join.address.clone();
+                Error::Unreachable { address, why: chain(status) }
+            }
+            Code::Unauthenticated => {
+                refused(": log in with a token that is good: starling login JOIN --token TOKEN")
+            }
+            Code::Internal | Code::Unknown | Code::DataLoss | Code::Cancelled | Code::Aborted => {
+                Error::Failed(format!("the coordinator failed to {doing}: {}", chain(status)))
+            }
+            _ => refused(""),
+        }
+    }
+
+    /// How a job is.
+    ///
+    /// # Errors
+    /// As for [`Client::call`].
+    pub async fn status(&self, job: JobId) -> Result<pb::JobStatus, Error> {
+        let jobs = self.jobs();
+        let request = pb::JobRequest { job_id: job.0 };
+        self.call("tell about the job", || {
+            let mut jobs = jobs.clone();
+            async move { jobs.get(request).await }
+        })
+        .await
+    }
+
+    /// The specification of a job, as it was submitted.
+    ///
+    /// # Errors
+    /// As for [`Client::call`], and when the bytes are not those of the job.
+    pub async fn spec(&self, status: &pb::JobStatus) -> Result<Vec<u8>, Error> {
+        let jobs = self.jobs();
+        let request = pb::JobRequest { job_id: status.job_id };
+        let reply = self
+            .call("give the specification", || {
+                let mut jobs = jobs.clone();
+                async move { jobs.spec(request).await }
+            })
+            .await?;
+        if Digest::of(&reply.spec).0.as_slice() != status.spec_digest.as_ref() {
+            return Err(Error::Unverified("the specification that came is not the job's".into()));
+        }
+        Ok(reply.spec.to_vec())
+    }
+}
+
+/// Whether the connection, and not the call, is what failed.
+#[must_use]
+pub fn is_passing(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable)
+}

@@ -1,0 +1,106 @@
+//! Takes the command line apart and runs what it says.
+
+mod cancel;
+mod demo;
+mod fetch;
+mod jobs;
+mod kernel;
+mod login;
+mod pulsar;
+mod source;
+mod submit;
+mod try_out;
+mod verify;
+mod view;
+mod watch;
+mod why;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use tracing_subscriber::EnvFilter;
+use worker::execute;
+
+use crate::args::{Cli, Command};
+use crate::client::Client;
+use crate::error::Error;
+use crate::output::{self, Output};
+use crate::profile::{self, Profile};
+
+/// What all commands share.
+#[derive(Debug)]
+struct Context {
+    output: Output,
+    profile: Option<PathBuf>,
+}
+
+impl Context {
+    fn profile_path(&self) -> Result<PathBuf, Error> {
+        self.profile.clone().map_or_else(profile::default_path, Ok)
+    }
+
+    async fn connect(&self) -> Result<Client, Error> {
+        Client::connect(Profile::load(&self.profile_path()?)?).await
+    }
+}
+
+/// The whole program.
+#[must_use]
+pub fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == execute::CHILD_VERB) {
+        return execute::child_main();
+    }
+    let cli = Cli::parse();
+    // What the parts of a demo log is for who asks for it with RUST_LOG.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let output = Output::new(cli.output);
+    let context = Context { output, profile: cli.profile };
+    match run(cli.command, &context) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output.error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(command: Command, context: &Context) -> Result<(), Error> {
+    match command {
+        Command::Kernel(args) => kernel::run(args, context),
+        Command::Try(args) => try_out::run(args, context),
+        Command::Pulsar(args) => pulsar::run(args, context),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "starling", &mut script);
+            output::raw(&script);
+            Ok(())
+        }
+        command => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+            let runtime =
+                runtime.map_err(|error| Error::Failed(format!("could not start: {error}")))?;
+            let result = runtime.block_on(run_async(command, context));
+            runtime.shutdown_background();
+            result
+        }
+    }
+}
+
+async fn run_async(command: Command, context: &Context) -> Result<(), Error> {
+    match command {
+        Command::Demo(args) => demo::run(args, context).await,
+        Command::Login(args) => login::run(args, context).await,
+        Command::Submit(args) => submit::run(args, context).await,
+        Command::Jobs => jobs::run(context).await,
+        Command::Watch(args) => watch::run(args.job, context).await,
+        Command::Why(args) => why::run(args.what, context).await,
+        Command::Fetch(args) => fetch::run(args, context).await,
+        Command::Cancel(args) => cancel::run(args.job, context).await,
+        Command::Verify(args) => verify::run(args, context).await,
+        Command::Kernel(_) | Command::Try(_) | Command::Pulsar(_) | Command::Completions { .. } => {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Reads the job that a command line names.
+
+use std::path::Path;
+
+use crate::args::JobSource;
+use crate::error::Error;
+use crate::job_file::{self, Job};
+
+impl JobSource {
+    /// The job of the job file, or of a kernel over files.
+    pub(super) fn read(&self) -> Result<Job, Error> {
+        match (&self.kernel, self.files.as_slice()) {
+            (Some(kernel), files) => {
+                let names: Vec<String> = files.iter().map(|file| escaped(&file.to_string_lossy())).collect();
+                let text = written(kernel, &names);
+                Ok(job_file::parse("the command line as a job file", &text, &self.set, Path::new(""))?)
+            }
+            (None, [file]) => Ok(job_file::read(file, &self.set)?),
+            (None, _) => Err(Error::Usage(
+                "give one job file, or a kernel and its input files: starling submit --kernel NAME FILE...".into(),
+            )),
+        }
+    }
+}
+
+/// A file's name as a pattern that fits it alone.
+fn escaped(name: &str) -> String {
+    glob::Pattern::escape(name)
+}
+
+/// The job file that somebody would write for a kernel over files.
+fn written(kernel: &str, files: &[String]) -> String {
+    let stem =
+        Path::new(kernel).file_stem().map_or_else(|| kernel.into(), |stem| stem.to_string_lossy());
+    let count = files.len();
+    let plural = if count == 1 { "" } else { "s" };
+    let name = toml::Value::from(format!("{stem} over {count} file{plural}"));
+    let kernel = toml::Value::from(kernel);
+    let files = toml::Value::from(files.to_vec());
+    format!("name = {name}\nkernel = {kernel}\n[[cut]]\nfiles = {files}\n")
+}

@@ -1,0 +1,84 @@
+//! `starling submit`: brings a job to the coordinator, once, however often the connection breaks on the way.
+
+use std::fs;
+use std::path::PathBuf;
+
+use proto::job::JobSpec;
+use proto::{Digest, JobId, pb};
+
+use super::view::{View, line};
+use super::{Context, watch};
+use crate::args::Submit;
+use crate::client::Client;
+use crate::error::Error;
+use crate::profile::write_private;
+use crate::upload;
+
+pub(super) async fn run(args: Submit, context: &Context) -> Result<(), Error> {
+    let job = args.job.read()?;
+    let client = context.connect().await?;
+    upload::upload(&client, &job.blobs, context.output).await?;
+    let pending = Pending::of(&job.spec, &client, context)?;
+    let status = submit(&client, &job.spec, pending.id()?).await?;
+    pending.done()?;
+    let id = JobId(status.job_id);
+    if !args.watch {
+        context.output.answer(&View::from(&status), || {
+            format!(
+                "submitted {}\nnext: starling watch {id}, then starling fetch {id}",
+                line(&status)
+            )
+        });
+        return Ok(());
+    }
+    context
+        .output
+        .say(&format!("submitted {id}, {} units; it goes on if you stop watching", status.units));
+    let status = watch::follow(&client, id, context.output).await?;
+    context.output.say(&format!("next: starling fetch {id}"));
+    watch::end(&status)
+}
+
+/// Submits a specification whose content is at the coordinator.
+pub(super) async fn submit(
+    client: &Client,
+    spec: &JobSpec,
+    submission_id: [u8; 16],
+) -> Result<pb::JobStatus, Error> {
+    let request = pb::SubmitRequest {
+        spec: spec.encode().into(),
+        submission_id: submission_id.to_vec().into(),
+    };
+    let jobs = client.jobs();
+    client
+        .call("take the job", || {
+            let (mut jobs, request) = (jobs.clone(), request.clone());
+            async move { jobs.submit(request).await }
+        })
+        .await
+}
+
+/// The id of a submission that may or may not have arrived: kept in a file until there is an answer, so that the same
+/// command after a crash gives the same job.
+struct Pending(PathBuf);
+
+impl Pending {
+    fn of(spec: &JobSpec, client: &Client, context: &Context) -> Result<Self, Error> {
+        let what = [client.profile.join.to_string().into_bytes(), spec.encode()].concat();
+        let folder = context.profile_path()?.with_extension("pending");
+        Ok(Self(folder.join(Digest::of(&what).to_string())))
+    }
+
+    fn id(&self) -> Result<[u8; 16], Error> {
+        if let Some(id) = fs::read(&self.0).ok().and_then(|bytes| bytes.try_into().ok()) {
+            return Ok(id);
+        }
+        let id: [u8; 16] = rand::random();
+        write_private(&self.0, &id)?;
+        Ok(id)
+    }
+
+    fn done(&self) -> Result<(), Error> {
+        fs::remove_file(&self.0).map_err(Error::file("remove", &self.0))
+    }
+}

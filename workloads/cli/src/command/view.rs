@@ -1,0 +1,134 @@
+//! How a job's status is shown.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use proto::pb::job_status::State;
+use proto::{Digest, JobId, pb};
+use serde::Serialize;
+
+use crate::amount;
+
+/// A job's status, as programs see it.
+#[derive(Debug, Serialize)]
+pub(super) struct View {
+    job: String,
+    name: String,
+    state: &'static str,
+    reason: String,
+    account: String,
+    units: u64,
+    settled: u64,
+    failed: u64,
+    leased: u64,
+    workers: u64,
+    fuel: u64,
+    credit: u64,
+    copies: u64,
+    units_per_second: f64,
+    submitted_at: Option<String>,
+    ended_at: Option<String>,
+    spec: Option<Digest>,
+}
+
+pub(super) fn state(status: &pb::JobStatus) -> &'static str {
+    match status.state() {
+        State::Running => "running",
+        State::Done => "done",
+        State::Cancelled => "cancelled",
+        State::Unspecified => "unknown",
+    }
+}
+
+pub(super) fn has_ended(status: &pb::JobStatus) -> bool {
+    matches!(status.state(), State::Done | State::Cancelled)
+}
+
+impl From<&pb::JobStatus> for View {
+    fn from(status: &pb::JobStatus) -> Self {
+        Self {
+            job: JobId(status.job_id).to_string(),
+            name: status.name.clone(),
+            state: state(status),
+            reason: status.reason.clone(),
+            account: status.account.clone(),
+            units: status.units,
+            settled: status.settled,
+            failed: status.failed,
+            leased: status.leased,
+            workers: status.workers,
+            fuel: status.fuel,
+            credit: status.credit,
+            copies: status.copies,
+            units_per_second: rate(status),
+            submitted_at: time(status.submitted_at_ms),
+            ended_at: time(status.ended_at_ms),
+            spec: Digest::try_from(status.spec_digest.as_ref()).ok(),
+        }
+    }
+}
+
+fn time(ms: u64) -> Option<String> {
+    let ms = i64::try_from(ms).ok().filter(|ms| *ms != 0)?;
+    Timestamp::from_millisecond(ms).ok().map(|time| time.to_string())
+}
+
+/// Units settled in a second, lately.
+#[expect(clippy::cast_precision_loss, reason = "shown, not computed with")]
+pub(super) fn rate(status: &pb::JobStatus) -> f64 {
+    status.units_per_second_milli as f64 / 1e3
+}
+
+/// Time until the job has ended, at the rate of late.
+pub(super) fn left(status: &pb::JobStatus) -> Option<Duration> {
+    let ms = (status.units - status.settled.min(status.units)).checked_mul(1_000_000)?;
+    Some(Duration::from_millis(ms.checked_div(status.units_per_second_milli)?))
+}
+
+/// What is said beside a bar or on a line of its own: rate, time left, workers, credit.
+pub(super) fn details(status: &pb::JobStatus) -> String {
+    let left = left(status).map_or_else(
+        || "time left unknown".to_owned(),
+        |left| format!("{} left", amount::duration(left)),
+    );
+    let failed =
+        if status.failed == 0 { String::new() } else { format!(", {} failed", status.failed) };
+    let rate = rate(status);
+    let workers = counted(status.workers, "worker");
+    format!("{rate:.1} units/s, {left}, {workers}, credit {}{failed}", amount::count(status.credit))
+}
+
+/// `1 worker`, `2 workers`.
+pub(super) fn counted(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// One line about a job.
+pub(super) fn line(status: &pb::JobStatus) -> String {
+    let job = JobId(status.job_id);
+    let percent = 100 * u128::from(status.settled) / u128::from(status.units.max(1));
+    let (settled, units, name) = (status.settled, status.units, &status.name);
+    match status.state() {
+        State::Running => format!(
+            "{job} \"{name}\": {settled} of {units} units ({percent} %), {}",
+            details(status)
+        ),
+        _ => {
+            let failed = if status.failed == 0 {
+                String::new()
+            } else {
+                format!(", {} failed", status.failed)
+            };
+            let reason = if status.reason.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", status.reason)
+            };
+            let (fuel, credit) = (amount::count(status.fuel), amount::count(status.credit));
+            format!(
+                "{job} \"{name}\": {}{reason}, {settled} of {units} units{failed}, fuel {fuel}, credit {credit}",
+                state(status)
+            )
+        }
+    }
+}

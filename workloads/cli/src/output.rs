@@ -1,0 +1,155 @@
+//! The one place that writes to standard output and standard error.
+
+use std::borrow::Cow;
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::error::Error;
+
+/// How answers are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Human,
+    /// For programs: one JSON object in each line of standard output.
+    Json,
+}
+
+/// Where answers go.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    format: Format,
+}
+
+impl Output {
+    /// Answers in this format.
+    #[must_use]
+    pub fn new(format: Format) -> Self {
+        Self { format }
+    }
+
+    /// Whether programs read it.
+    #[must_use]
+    pub fn is_json(self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// Whether bars can be drawn.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        !self.is_json() && stderr().is_terminal()
+    }
+
+    /// One answer: `value` for programs, `text` for people.
+    pub fn answer(self, value: &impl Serialize, text: impl FnOnce() -> String) {
+        match self.format {
+            Format::Json => line(&serde_json::to_string(value).unwrap_or_default()),
+            Format::Human => line(&text()),
+        }
+    }
+
+    /// A line for people only, where they look for answers.
+    pub fn say(self, text: &str) {
+        if !self.is_json() {
+            line(text);
+        }
+    }
+
+    /// A line for people only, beside the answers.
+    pub fn note(self, text: &str) {
+        if !self.is_json() {
+            note(text);
+        }
+    }
+
+    /// An error: for programs `{"error":{"message","exit_code"}}` on standard error.
+    pub fn error(self, error: &Error) {
+        match self.format {
+            Format::Json => {
+                let error =
+                    serde_json::json!({ "message": error.chain(), "exit_code": error.exit_code() });
+                note(&serde_json::json!({ "error": error }).to_string());
+            }
+            Format::Human => note(&format!("error: {}", error.chain())),
+        }
+    }
+
+    /// A bar of `len`, drawn where somebody looks at it.
+    #[must_use]
+    pub fn bar(self, len: u64, template: &str) -> ProgressBar {
+        let target = if self.is_live() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let style =
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(Some(len), target)
+            .with_style(style.progress_chars("=> "));
+        bar.enable_steady_tick(Duration::from_millis(250));
+        bar
+    }
+}
+
+/// Writes a line of an answer. Nobody is left to be told when this fails: the reader has gone.
+pub(crate) fn line(text: &str) {
+    let _ = writeln!(stdout().lock(), "{text}");
+}
+
+/// Writes bytes as they are.
+pub(crate) fn raw(bytes: &[u8]) {
+    let _ = stdout().lock().write_all(bytes);
+}
+
+/// Writes a line to standard error.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(stderr().lock(), "{text}");
+}
+
+/// `bytes` as text for a terminal, cut to `bytes_max`, without control characters.
+#[must_use]
+pub fn excerpt(bytes: &[u8], bytes_max: usize) -> String {
+    let shown = &bytes[..bytes.len().min(bytes_max)];
+    let text: Cow<'_, str> = String::from_utf8_lossy(shown);
+    let mut text: String = text
+        .chars()
+        .map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c })
+        .collect();
+    if shown.len() < bytes.len() {
+        text.push_str("...");
+    }
+    text
+}
+
+/// Rows with aligned columns.
+#[must_use]
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max()
+    };
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let row = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(row).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_excerpts_are_harmless() {
+        let rows = [vec!["a".into(), "bcd".into()], vec!["long".into(), "e".into()]];
+        assert_eq!(table(&rows), "a     bcd\nlong  e");
+        assert_eq!(excerpt(b"a\x1b[31mb\nc", 100), "a\u{fffd}[31mb\nc");
+        assert_eq!(excerpt(b"abcdef", 3), "abc...");
+    }
+}

@@ -1,0 +1,144 @@
+//! Brings the content of a job to the coordinator: what is there already is not sent again.
+
+use std::fs::File;
+use std::io::Read;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use indicatif::ProgressBar;
+use proto::bounds::CHUNK_BYTES_MAX;
+use proto::pb;
+
+use crate::client::{Client, is_passing};
+use crate::error::Error;
+use crate::job_file::{Blob, Content};
+use crate::output::Output;
+
+/// Digests in one question, as the protocol allows.
+const HAVE_DIGESTS_MAX: usize = 10_000;
+/// A connection that breaks this often in the middle of one blob is not worth more.
+const ATTEMPTS_MAX: u32 = 5;
+
+/// Bytes sent.
+///
+/// # Errors
+/// As for [`Client::call`], and when a file cannot be read or changes meanwhile.
+pub async fn upload(client: &Client, blobs: &[Blob], output: Output) -> Result<u64, Error> {
+    let missing = missing(client, blobs).await?;
+    let bytes = missing.iter().map(|blob| blob.len).sum();
+    let bar = output.bar(bytes, "uploading [{bar:30}] {binary_bytes}/{binary_total_bytes}, {binary_bytes_per_sec}, {eta} left");
+    for blob in missing {
+        put(client, blob, &bar).await?;
+    }
+    bar.finish_and_clear();
+    Ok(bytes)
+}
+
+async fn missing<'a>(client: &Client, blobs: &'a [Blob]) -> Result<Vec<&'a Blob>, Error> {
+    let mut missing = Vec::new();
+    for blobs in blobs.chunks(HAVE_DIGESTS_MAX) {
+        let digests = blobs.iter().map(|blob| blob.digest.0.to_vec().into()).collect();
+        let (service, request) = (client.blobs(), pb::HaveRequest { digests });
+        let reply = client
+            .call("tell which content it has", || {
+                let (mut service, request) = (service.clone(), request.clone());
+                async move { service.have(request).await }
+            })
+            .await?;
+        if reply.have.len() != blobs.len() {
+            return Err(Error::Failed(
+                "the coordinator's answer about its content makes no sense".into(),
+            ));
+        }
+        missing
+            .extend(blobs.iter().zip(reply.have).filter(|(_, have)| !have).map(|(blob, _)| blob));
+    }
+    Ok(missing)
+}
+
+async fn put(client: &Client, blob: &Blob, bar: &ProgressBar) -> Result<(), Error> {
+    let start = bar.position();
+    for attempt in 1.. {
+        bar.set_position(start);
+        let trouble = Arc::new(Mutex::new(None));
+        let chunks = Chunks::open(blob, bar.clone(), Arc::clone(&trouble))?;
+        let Err(status) = client.blobs().put(tokio_stream::iter(chunks)).await else { break };
+        if let Some(error) = trouble.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(error);
+        }
+        if ATTEMPTS_MAX <= attempt || !is_passing(&status) {
+            return Err(client.error("take content", &status));
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(1 << attempt)).await;
+    }
+    Ok(())
+}
+
+/// The messages that carry one blob.
+struct Chunks {
+    reader: Box<dyn Read + Send>,
+    digest: bytes::Bytes,
+    len: u64,
+    sent: u64,
+    bar: ProgressBar,
+    trouble: Arc<Mutex<Option<Error>>>,
+    name: std::path::PathBuf,
+}
+
+impl Chunks {
+    fn open(
+        blob: &Blob,
+        bar: ProgressBar,
+        trouble: Arc<Mutex<Option<Error>>>,
+    ) -> Result<Self, Error> {
+        let (reader, name): (Box<dyn Read + Send>, _) = match &blob.content {
+            Content::File(path) => {
+                (Box::new(File::open(path).map_err(Error::file("read", path))?), path.clone())
+            }
+            Content::Bytes(bytes) => {
+                (Box::new(std::io::Cursor::new(bytes.clone())), "a shipped kernel".into())
+            }
+        };
+        let digest = blob.digest.0.to_vec().into();
+        Ok(Self { reader, digest, len: blob.len, sent: 0, bar, trouble, name })
+    }
+
+    fn read(&mut self) -> std::io::Result<Vec<u8>> {
+        let mut data = Vec::with_capacity(CHUNK_BYTES_MAX);
+        self.reader.by_ref().take(CHUNK_BYTES_MAX as u64).read_to_end(&mut data)?;
+        Ok(data)
+    }
+}
+
+impl Iterator for Chunks {
+    type Item = pb::PutRequest;
+
+    fn next(&mut self) -> Option<pb::PutRequest> {
+        let first = !self.digest.is_empty();
+        if !first && self.len <= self.sent {
+            return None;
+        }
+        let data = match self.read() {
+            Ok(data)
+                if data.len() as u64 + self.sent <= self.len && (first || !data.is_empty()) =>
+            {
+                data
+            }
+            Ok(_) => {
+                let message =
+                    format!("{} has changed while it was sent: submit again", self.name.display());
+                *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(Error::Failed(message));
+                return None;
+            }
+            Err(source) => {
+                *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(Error::file("read", &self.name)(source));
+                return None;
+            }
+        };
+        self.sent += data.len() as u64;
+        self.bar.inc(data.len() as u64);
+        let digest = std::mem::take(&mut self.digest);
+        Some(pb::PutRequest { digest, len: if first { self.len } else { 0 }, data: data.into() })
+    }
+}

@@ -1,0 +1,15 @@
+//! The command `starling` as its users meet it: real processes, a real coordinator, real workers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a failed expectation is the result of a test"
+)]
+
+#[path = "it/alone.rs"]
+mod alone;
+#[path = "it/grid.rs"]
+mod grid;
+#[path = "it/world.rs"]
+mod world;

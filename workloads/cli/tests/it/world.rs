@@ -1,0 +1,138 @@
+//! A folder of its own for each test, the program, and a grid to speak with.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use coordinator::Coordinator;
+use proto::join::Join;
+use serde_json::Value;
+use tempfile::TempDir;
+use worker::Worker;
+use worker::folder::{Folder, Project};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_starling");
+
+/// A user's home.
+pub(crate) struct World {
+    home: TempDir,
+}
+
+/// How a call ended.
+pub(crate) struct Answer {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self { home: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, content: &str) {
+        std::fs::write(self.path(name), content).unwrap();
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.args(args).current_dir(self.home.path());
+        command.env("HOME", self.home.path()).env("STARLING_PROFILE", self.path("profile.json"));
+        // Compiled kernels are shared by all tests of a run.
+        command.env("XDG_CACHE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"));
+        command
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Answer {
+        self.command(args).output().unwrap().into()
+    }
+
+    /// Runs and expects success; the standard output.
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
+        let answer = self.run(args);
+        assert_eq!(answer.code, Some(0), "{args:?}: {}{}", answer.stdout, answer.stderr);
+        answer.stdout
+    }
+
+    /// Runs and expects an exit code; the standard error.
+    pub(crate) fn fails(&self, code: i32, args: &[&str]) -> String {
+        let answer = self.run(args);
+        assert_eq!(answer.code, Some(code), "{args:?}: {}{}", answer.stdout, answer.stderr);
+        answer.stderr
+    }
+
+    /// Runs with `--output json` and expects success; the objects.
+    pub(crate) fn json(&self, args: &[&str]) -> Vec<Value> {
+        let text = self.ok(&[&["--output", "json"], args].concat());
+        text.lines()
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+            })
+            .collect()
+    }
+}
+
+impl From<Output> for Answer {
+    fn from(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Self {
+            code: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+}
+
+/// A coordinator with workers of different owners, in this process.
+pub(crate) struct Grid {
+    runtime: tokio::runtime::Runtime,
+    coordinator: Coordinator,
+    workers: Vec<Worker>,
+}
+
+impl Grid {
+    pub(crate) fn start(world: &World) -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let config = coordinator::Config::new(world.path("coordinator"));
+        let coordinator = runtime.block_on(Coordinator::start(config)).unwrap();
+        Self { runtime, coordinator, workers: Vec::new() }
+    }
+
+    pub(crate) fn join(&self) -> Join {
+        self.coordinator.join().clone()
+    }
+
+    pub(crate) fn login(&self, world: &World) {
+        world.ok(&[
+            "login",
+            &self.join().to_string(),
+            "--token",
+            self.coordinator.operator_token(),
+        ]);
+    }
+
+    pub(crate) fn add_worker(&mut self, world: &World, owner: &str) {
+        let folder = Folder::take(&world.path(owner)).unwrap();
+        let project = Project { join: self.join(), name: owner.into(), account_name: owner.into() };
+        folder.join(&project).unwrap();
+        let mut config = worker::Config::new(PROGRAM.into());
+        config.slots = 1;
+        config.memory_bytes = 1 << 30;
+        config.buffer = Duration::from_secs(2);
+        let _entered = self.runtime.enter();
+        self.workers.push(Worker::start(folder, config).unwrap());
+    }
+
+    pub(crate) fn stop(self) {
+        self.runtime.block_on(async {
+            for worker in self.workers {
+                worker.shutdown().await;
+            }
+            self.coordinator.shutdown(Duration::from_secs(5)).await;
+        });
+    }
+}

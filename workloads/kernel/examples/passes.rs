@@ -1,0 +1,24 @@
+//! Prints what preparing costs: `cargo run --release -p kernel --example passes -- FILE.wasm...`
+#![expect(clippy::print_stdout, reason = "it is for people")]
+
+use std::error::Error;
+use std::time::Instant;
+
+use kernel::{NanMode, inspect, prepare};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    for path in std::env::args().skip(1) {
+        let wasm = std::fs::read(&path)?;
+        let summary = inspect(&wasm)?;
+        println!("{path}: {} bytes, {} functions", wasm.len(), summary.functions);
+        for limit in &summary.limits {
+            println!("  {}: {} of {}", limit.what, limit.value, limit.max);
+        }
+        for nan in [NanMode::Unchecked, NanMode::Canonical] {
+            let start = Instant::now();
+            let bytes = prepare(&wasm, nan)?.wasm.len();
+            println!("  {nan:?}: {bytes} bytes, {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    Ok(())
+}

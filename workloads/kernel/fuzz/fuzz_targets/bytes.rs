@@ -1,0 +1,17 @@
+//! Any bytes: no panic, one verdict, valid output.
+#![no_main]
+
+#[path = "../../tests/suite/checks.rs"]
+#[allow(dead_code, reason = "each target runs one check")]
+mod checks;
+#[path = "../../tests/suite/engines.rs"]
+mod engines;
+#[path = "../../tests/suite/interpreter.rs"]
+mod interpreter;
+#[path = "../../tests/suite/smith.rs"]
+#[allow(dead_code, reason = "each target has one diet")]
+mod smith;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    checks::any_bytes(bytes);
+});

@@ -1,0 +1,299 @@
+//! Rewrites one function: the metering, and NaNs.
+//!
+//! Fuel is charged by regions: when a function is entered, the number of its operators outside loops;
+//! at each turn of a loop, the number of its operators outside the loops in it. A function with loops
+//! counts in a local, which is saved to the exported global before calls and at the end, and read again
+//! after calls:
+//!
+//! ```text
+//! block                       ;; left when the budget is spent
+//!   block (result ...)        ;; the function's own body: branches to its end lead here
+//!     fuel = global - cost; br_if 1 (fuel < 0)
+//!     ...
+//!     loop
+//!       fuel -= cost; br_if n (fuel < 0)
+//!       ...
+//!   end
+//!   global = fuel; return
+//! end
+//! global = fuel; unreachable
+//! ```
+//!
+//! A function without loops charges the global itself, once.
+
+use wasm_encoder::{Encode, InstructionSink};
+use wasmparser::{BinaryReader, Operator, OperatorsReader, ValType};
+
+use crate::body::Body;
+use crate::module::Module;
+use crate::nan::{self, NanMode};
+use crate::operators::{is_bulk, leaves_exact_scalar, shows_scalar, vector_arithmetic};
+use crate::scratch::{Scratch, encode_type, value_type};
+
+/// Bytes that one unit of fuel moves: measured, a vector's worth.
+const BULK_SHIFT: i64 = 4;
+
+/// The block types that are added to a module: of functions with several results.
+#[derive(Debug)]
+pub(super) struct BlockTypes {
+    first: u32,
+    results: Vec<Vec<ValType>>,
+    encoded: Vec<u8>,
+}
+
+impl BlockTypes {
+    /// For a module that has `first` types.
+    pub(super) const fn new(first: u32) -> Self {
+        Self { first, results: Vec::new(), encoded: Vec::new() }
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        super::index(self.results.len())
+    }
+
+    pub(super) fn encoded(&self) -> &[u8] {
+        &self.encoded
+    }
+
+    /// The type of a block that takes nothing and leaves `results`.
+    fn of(&mut self, results: &[ValType]) -> wasm_encoder::BlockType {
+        match results {
+            [] => return wasm_encoder::BlockType::Empty,
+            [one] => return wasm_encoder::BlockType::Result(value_type(*one)),
+            _ => {}
+        }
+        let position =
+            self.results.iter().position(|known| known == results).unwrap_or_else(|| {
+                self.encoded.extend([0x60, 0]); // a function type; no parameters
+                results.len().encode(&mut self.encoded);
+                results.iter().for_each(|ty| encode_type(*ty, &mut self.encoded));
+                self.results.push(results.to_vec());
+                self.results.len() - 1
+            });
+        wasm_encoder::BlockType::FunctionType(self.first + super::index(position))
+    }
+}
+
+/// Writes a function's locals and code.
+pub(super) fn write(
+    module: &Module<'_>,
+    body: &Body<'_>,
+    nan: NanMode,
+    fuel: u32,
+    types: &mut BlockTypes,
+) -> Vec<u8> {
+    let mut locals =
+        body.code.get_locals_reader().expect("the function was valid when it was read");
+    let first_run = locals.original_position();
+    let runs = locals.get_count();
+    for _ in 0..runs {
+        locals.read().expect("the function was valid when it was read");
+    }
+    let start = locals.original_position();
+    let range = body.code.range();
+
+    let mut writer = Writer {
+        body,
+        fuel,
+        scratch: Scratch::new(body.locals),
+        code: Vec::with_capacity(range.len() * 5 / 4),
+        metering: if body.loops() == 0 { Metering::Global } else { Metering::Local },
+        depth: 0,
+        next_loop: 1,
+    };
+    writer.enter(module, types);
+    let reader = BinaryReader::new(&module.wasm[start..range.end], start);
+    writer.operators(module, nan, OperatorsReader::new(reader));
+    writer.leave();
+
+    let mut function = Vec::new();
+    (runs + writer.scratch.runs()).encode(&mut function);
+    function.extend(&module.wasm[first_run..start]);
+    writer.scratch.encode(&mut function);
+    function.extend(writer.code);
+    function
+}
+
+/// Where a function counts its fuel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Metering {
+    Global,
+    Local,
+}
+
+struct Writer<'a> {
+    body: &'a Body<'a>,
+    fuel: u32,
+    scratch: Scratch,
+    code: Vec<u8>,
+    metering: Metering,
+    /// Blocks open inside the function.
+    depth: u32,
+    /// Position in [`Body::regions`] of the next loop that opens.
+    next_loop: usize,
+}
+
+impl Writer<'_> {
+    /// Opens the function and charges its first region.
+    fn enter(&mut self, module: &Module<'_>, types: &mut BlockTypes) {
+        if self.metering == Metering::Local {
+            let ty = module.func_type_of(self.body.function).expect("a valid function has a type");
+            let block = types.of(ty.results());
+            InstructionSink::new(&mut self.code)
+                .block(wasm_encoder::BlockType::Empty)
+                .block(block)
+                .global_get(self.fuel);
+        }
+        self.charge_region(0, true);
+    }
+
+    fn operators(&mut self, module: &Module<'_>, nan: NanMode, mut reader: OperatorsReader<'_>) {
+        let mut visible = self.body.visible_vectors.iter().copied().peekable();
+        let mut exact = false;
+        for index in 0u32.. {
+            if reader.eof() {
+                break;
+            }
+            let from = reader.original_position();
+            let operator = reader.read().expect("the function was valid when it was read");
+            let raw = &module.wasm[from..reader.original_position()];
+            if nan == NanMode::Canonical && !exact {
+                self.show_scalar(module, &operator);
+            }
+            exact = leaves_exact_scalar(&operator);
+            self.operator(&operator, raw);
+            if visible.next_if_eq(&index).is_some()
+                && nan == NanMode::Canonical
+                && let Some(shape) = vector_arithmetic(&operator).and_then(|vectors| vectors.makes)
+            {
+                nan::vector(shape, &mut self.scratch, &mut InstructionSink::new(&mut self.code));
+            }
+        }
+    }
+
+    /// Makes the scalar canonical whose bits the operator is about to show.
+    fn show_scalar(&mut self, module: &Module<'_>, operator: &Operator<'_>) {
+        let shown = match operator {
+            Operator::GlobalSet { global_index } => module
+                .global(*global_index)
+                .map(|global| global.content_type)
+                .filter(|ty| matches!(ty, ValType::F32 | ValType::F64)),
+            _ => shows_scalar(operator),
+        };
+        if let Some(ty) = shown {
+            nan::scalar(ty, &mut self.scratch, &mut InstructionSink::new(&mut self.code));
+        }
+    }
+
+    /// Writes an operator with the metering that belongs to it.
+    fn operator(&mut self, operator: &Operator<'_>, raw: &[u8]) {
+        match operator {
+            Operator::Block { .. } | Operator::If { .. } => self.depth += 1,
+            Operator::Loop { .. } => {
+                self.depth += 1;
+                self.code.extend(raw);
+                let region = self.next_loop;
+                self.next_loop += 1;
+                self.charge_region(region, false);
+                return;
+            }
+            Operator::End => self.depth = self.depth.saturating_sub(1),
+            Operator::Return if self.metering == Metering::Local => {
+                InstructionSink::new(&mut self.code).br(self.depth);
+                return;
+            }
+            Operator::Call { .. } | Operator::CallIndirect { .. }
+                if self.metering == Metering::Local =>
+            {
+                let (fuel, local) = (self.fuel, self.counter());
+                InstructionSink::new(&mut self.code).local_get(local).global_set(fuel);
+                self.code.extend(raw);
+                InstructionSink::new(&mut self.code).global_get(fuel).local_set(local);
+                return;
+            }
+            _ if is_bulk(operator) => self.charge_bulk(),
+            _ => {}
+        }
+        self.code.extend(raw);
+    }
+
+    /// The local that counts, of a function with loops: the only scratch local of its type.
+    fn counter(&mut self) -> u32 {
+        self.scratch.of(ValType::I64)
+    }
+
+    /// Charges a region; at a function's entry the counter's value lies on the stack already.
+    fn charge_region(&mut self, region: usize, entry: bool) {
+        let cost = i64::try_from(self.body.regions[region]).expect("a body has few operators");
+        if self.metering == Metering::Global {
+            InstructionSink::new(&mut self.code).global_get(self.fuel);
+        } else if !entry {
+            let local = self.counter();
+            InstructionSink::new(&mut self.code).local_get(local);
+        }
+        InstructionSink::new(&mut self.code).i64_const(cost);
+        self.take();
+    }
+
+    /// Charges the bytes that a bulk operator is about to move; their number is on top of the stack.
+    fn charge_bulk(&mut self) {
+        let bytes = self.scratch.of(ValType::I32);
+        InstructionSink::new(&mut self.code).local_tee(bytes);
+        if self.metering == Metering::Global {
+            InstructionSink::new(&mut self.code).global_get(self.fuel);
+        } else {
+            let local = self.counter();
+            InstructionSink::new(&mut self.code).local_get(local);
+        }
+        InstructionSink::new(&mut self.code)
+            .local_get(bytes)
+            .i64_extend_i32_u()
+            .i64_const(BULK_SHIFT)
+            .i64_shr_u();
+        self.take();
+    }
+
+    /// Subtracts the cost on top of the stack from the counter below it, keeps it, and stops when it is
+    /// below zero.
+    fn take(&mut self) {
+        let (fuel, spent) = (self.fuel, self.depth + 1);
+        match self.metering {
+            Metering::Global => {
+                InstructionSink::new(&mut self.code)
+                    .i64_sub()
+                    .global_set(fuel)
+                    .global_get(fuel)
+                    .i64_const(0)
+                    .i64_lt_s()
+                    .if_(wasm_encoder::BlockType::Empty)
+                    .unreachable()
+                    .end();
+            }
+            Metering::Local => {
+                let local = self.counter();
+                InstructionSink::new(&mut self.code)
+                    .i64_sub()
+                    .local_tee(local)
+                    .i64_const(0)
+                    .i64_lt_s()
+                    .br_if(spent);
+            }
+        }
+    }
+
+    /// Closes the function, whose own `end` has been written.
+    fn leave(&mut self) {
+        if self.metering == Metering::Local {
+            let (fuel, local) = (self.fuel, self.counter());
+            InstructionSink::new(&mut self.code)
+                .local_get(local)
+                .global_set(fuel)
+                .return_()
+                .end()
+                .local_get(local)
+                .global_set(fuel)
+                .unreachable()
+                .end();
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The exact bytes of prepared modules: a change here is a new version of the contract.
+
+use kernel::{NanMode, prepare};
+
+/// A kernel with everything that the passes touch.
+const KERNEL: &str = r#"(module
+    (import "starling" "params_len" (func $len (result i32)))
+    (memory (export "memory") 1 4)
+    (table 1 funcref) (elem (i32.const 0) $float)
+    (global $seed (mut i64) (i64.const 1)) (global $x (mut f64) (f64.const 0))
+    (data (i32.const 16) "golden")
+    (type $t (func (param f64) (result f64)))
+    (func $float (type $t) (f64.div (local.get 0) (f64.const 3)))
+    (func $two (param $n i32) (result i32 f32)
+        (loop $l
+            (if (i32.eqz (local.get $n)) (then (return (i32.const 1) (f32.const 2))))
+            (memory.fill (i32.const 64) (i32.const 1) (local.get $n))
+            (global.set $x (call_indirect (type $t) (global.get $x) (i32.const 0)))
+            (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+            (br $l))
+        (unreachable))
+    (func (export "starling_abi_1"))
+    (func (export "starling_start") (local $v v128) (local $f f32)
+        (call $two (call $len)) (local.set $f) (drop)
+        (f32.store (i32.const 0) (f32.add (local.get $f) (local.get $f)))
+        (local.set $v (f32x4.mul (f32x4.splat (local.get $f)) (v128.load (i32.const 0))))
+        (local.set $v (f32x4.sub (local.get $v) (local.get $v)))
+        (v128.store (i32.const 32) (f32x4.add (local.get $v) (local.get $v))))
+    (func (export "starling_step") (result i32) (i32.const 0)))"#;
+
+fn check(nan: NanMode, digest: &str) {
+    let wasm = prepare(&wat::parse_str(KERNEL).unwrap(), nan).unwrap().wasm;
+    assert_eq!(blake3::hash(&wasm).to_hex().as_str(), digest, "{nan:?}: {} bytes", wasm.len());
+}
+
+#[test]
+fn the_bytes_of_prepared_modules_are_pinned() {
+    check(NanMode::Unchecked, "00cc7916d4b07af4c760f923889b1b1dd49b2cad8d44791fffe590e99330a7b5");
+    check(NanMode::Canonical, "9a0eda1a521ed810dd798cf4c4e41df142a95a99fa84fb8651c95f22e4ab2ce0");
+}

@@ -1,0 +1,122 @@
+//! What is hidden is found, and in mere noise nothing.
+
+use super::*;
+use crate::{Output, Record, Search, read_result};
+
+/// The results of a recipe: signals, and best signals.
+fn search(plants: &[Plant], chirp_limits: [f64; 2]) -> Vec<Record> {
+    let recipe = Recipe {
+        seed: 7,
+        nsamples: 1 << 17,
+        chirp_limits,
+        max_signals: 1000,
+        plants: plants.to_vec(),
+    };
+    let mut search = Search::new(&recipe.unit().unwrap(), |table| 0..table.pairs.len()).unwrap();
+    while search.step(u64::MAX) {}
+    let Output::Result(result) = search.finish() else { panic!("the whole table gives a result") };
+    read_result(&result).unwrap()
+}
+
+fn count(records: &[Record], kind: &str) -> usize {
+    records.iter().filter(|record| record.kind == kind).count()
+}
+
+/// The strongest of a kind.
+#[track_caller]
+fn strongest<'a>(records: &'a [Record], kind: &str) -> &'a Record {
+    let of_kind = records.iter().filter(|record| record.kind == kind);
+    of_kind
+        .max_by(|a, b| a.number("peak_power").total_cmp(&b.number("peak_power")))
+        .expect("such a signal is found")
+}
+
+const BASE: f64 = 1_419_995_727.54;
+
+#[test]
+fn noise_gives_next_to_nothing() {
+    let records = search(&[], [0.2, 0.4]);
+    assert!(
+        records.iter().all(|record| record.kind.starts_with("best_") || record.kind == "triplet")
+    );
+    // Three of a noise's powers in a row happen now and then; the other thresholds are passed once in 10,000 units.
+    let triplets = count(&records, "triplet");
+    assert!(triplets <= 2);
+    assert_eq!(records.len() - triplets, 4 + triplets.min(1));
+}
+
+#[test]
+fn a_tone_is_a_spike() {
+    let tone =
+        Plant::Tone { amplitude: 0.07, frequency: 300.0, drift: -0.11, begin: 40.2, end: 53.8 };
+    let records = search(&[tone], [0.15, 0.15]);
+    let spike = strongest(&records, "spike");
+    assert!((spike.number("chirp_rate") + 0.11).abs() < 0.004, "{spike:?}");
+    assert!((spike.number("freq") - BASE - 300.0).abs() < 0.3, "{spike:?}");
+    assert!(
+        (spike.number("time") - 2_451_545.0 - 47.0 / 86400.0).abs() < 7.0 / 86400.0,
+        "{spike:?}"
+    );
+}
+
+#[test]
+fn a_passing_source_is_a_gaussian() {
+    let source = Plant::Source { amplitude: 0.09, frequency: 250.0, drift: 0.13, at: 51.0 };
+    let records = search(&[source], [0.15, 0.15]);
+    let gaussian = strongest(&records, "gaussian");
+    assert!((gaussian.number("chirp_rate") - 0.13).abs() < 0.06, "{gaussian:?}");
+    assert!(
+        (gaussian.number("detection_freq") - BASE - 250.0 - 0.13 * 51.0).abs() < 1.0,
+        "{gaussian:?}"
+    );
+    assert!(
+        (gaussian.number("time") - 2_451_545.0 - 51.0 / 86400.0).abs() < 3.0 / 86400.0,
+        "{gaussian:?}"
+    );
+}
+
+#[test]
+fn a_train_is_a_pulse_and_three_of_it_are_a_triplet() {
+    // One spectrum of 256 samples wide, 15 of them apart.
+    let spectrum = 256.0 * 8.0 / 9765.625;
+    let train = |amplitude, count| Plant::Pulses {
+        amplitude,
+        frequency: 32.0 / spectrum,
+        drift: 0.0,
+        begin: 136.0 * spectrum,
+        period: 15.0 * spectrum,
+        width: spectrum,
+        count,
+    };
+    let records = search(&[train(0.3, 5)], [0.0, 0.0]);
+    let pulse = strongest(&records, "pulse");
+    assert!((pulse.number("period") - 15.0 * spectrum).abs() < 0.5 * spectrum, "{pulse:?}");
+    let records = search(&[train(0.5, 3)], [0.0, 0.0]);
+    let triplet = strongest(&records, "triplet");
+    assert!((triplet.number("period") - 15.0 * spectrum).abs() < 2.0 * spectrum, "{triplet:?}");
+    assert!((triplet.number("freq") - BASE - 32.0 / spectrum).abs() < 10.0, "{triplet:?}");
+}
+
+#[test]
+fn an_echo_is_an_autocorrelation() {
+    let records = search(&[Plant::Echo { amplitude: 0.08, delay: 3.1 }], [0.0, 0.0]);
+    let echo = strongest(&records, "autocorr");
+    assert!((echo.number("delay") - 3.1).abs() < 0.002, "{echo:?}");
+}
+
+#[test]
+fn sizes_that_no_unit_can_have_are_refused() {
+    let recipe = |nsamples| Recipe {
+        seed: 1,
+        nsamples,
+        chirp_limits: [0.0, 0.0],
+        max_signals: 30,
+        plants: Vec::new(),
+    };
+    assert!(recipe(1 << 14).unit().is_ok());
+    assert!(
+        recipe(0).unit().is_err()
+            && recipe(1000).unit().is_err()
+            && recipe(1 << 21).unit().is_err()
+    );
+}

@@ -1,0 +1,20 @@
+//! What several tests need.
+
+use std::path::Path;
+
+/// The reference work unit, which is not ours to publish: it lies beside the repository.
+pub(crate) fn reference_unit() -> Vec<u8> {
+    reference("reference_work_unit.sah")
+}
+
+/// The result that every client had to reproduce.
+pub(crate) fn reference_result() -> String {
+    String::from_utf8(reference("reference_result_unit.sah")).unwrap()
+}
+
+fn reference(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/seti").join(name);
+    std::fs::read(&path).unwrap_or_else(|error| {
+        panic!("the reference data are missing: {}: {error}", path.display())
+    })
+}
