@@ -16,7 +16,7 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 
 /// How long a program may take to start, answer or stop on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Which build of the programs to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -171,11 +171,17 @@ impl Volunteer {
         }
     }
 
-    /// Asks for work until leases come.
+    /// Asks for work until leases come; those that came while it listened for something else are the first.
     ///
     /// # Errors
     /// When the stream has ended.
     pub async fn lease(&mut self, units: u32) -> Result<Vec<pb::Lease>> {
+        let came = |said: &Said| matches!(said, Said::Leases(_));
+        if let Some(index) = self.waiting.iter().position(came)
+            && let Some(Said::Leases(leases)) = self.waiting.remove(index)
+        {
+            return Ok(leases.leases);
+        }
         self.want(units).await?;
         loop {
             match self.hear_new().await? {
