@@ -19,7 +19,9 @@ pub const FAN_IN_MAX: u32 = 1024;
 /// Most units in one lease: bounds what is redone when one worker vanishes, and one message.
 pub const LEASE_UNITS_MAX: u32 = 4096;
 /// Most inputs of a job: they are listed in the specification.
-pub const INPUTS_MAX: usize = 8192;
+pub const INPUTS_MAX: usize = 4096;
+/// Largest output of one unit, bytes: a worker holds it in the memory of the unit's process and of its own.
+pub const OUTPUT_BYTES_MAX: u64 = 256 << 20;
 /// Longest name of a job, machine or account, bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 /// Longest reason given for people, bytes.

@@ -1,7 +1,9 @@
 //! The specification of a job, and the units it falls into. Unit *i* is a pure function of the specification and *i*
 //! (and, where it says so, of what the lease brings).
 
-use crate::bounds::{FAN_IN_MAX, INPUTS_MAX, NAME_BYTES_MAX, SPEC_BYTES_MAX, UNITS_MAX};
+use crate::bounds::{
+    FAN_IN_MAX, INPUTS_MAX, NAME_BYTES_MAX, OUTPUT_BYTES_MAX, SPEC_BYTES_MAX, UNITS_MAX,
+};
 use crate::cut::{self, Axis};
 use crate::json::{self, Object};
 use crate::report::Output;
@@ -225,7 +227,7 @@ impl JobSpec {
         within("attempts_max", self.attempts_max.into(), 1, 1_000)?;
         within("limits.memory_bytes", self.limits.memory_bytes, 1 << 16, 4 << 30)?;
         within("limits.fuel", self.limits.fuel, 1, 1 << 62)?;
-        within("limits.output_bytes", self.limits.output_bytes, 0, 1 << 30)?;
+        within("limits.output_bytes", self.limits.output_bytes, 0, OUTPUT_BYTES_MAX)?;
         within("limits.log_bytes", self.limits.log_bytes, 0, 1 << 20)?;
         within("limits.time_s", self.limits.time_s, 1, 90 * 86_400)?;
         if let Some(merge) = &self.merge {

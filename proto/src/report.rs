@@ -97,9 +97,9 @@ pub enum Failure {
     FuelSpent,
     /// An access outside memory or a table.
     OutOfBounds,
-    /// An integer division by zero, or its overflow.
+    /// An integer division by zero, or an integer out of range: from a division, or converted from a float.
     Division,
-    /// A float that has no integer counterpart.
+    /// A NaN was converted to an integer.
     BadConversion,
     /// A call through a table to nothing or to another signature.
     BadCall,
@@ -122,10 +122,10 @@ impl fmt::Display for Failure {
             ),
             Self::OutOfBounds => f.write_str("the kernel accessed memory or a table out of bounds"),
             Self::Division => {
-                f.write_str("the kernel divided an integer by zero or overflowed doing so")
+                f.write_str("the kernel divided an integer by zero, or a division or a conversion from a float gave an integer out of range")
             }
             Self::BadConversion => {
-                f.write_str("the kernel converted a float that no integer can hold")
+                f.write_str("the kernel converted a NaN to an integer")
             }
             Self::BadCall => f.write_str(
                 "the kernel called through a table what is not there or has another signature",

@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tonic::Request;
@@ -190,6 +191,23 @@ pub async fn until_within<T>(
     }
 }
 
+/// A loopback address that stays free while its program is down: its port is below those that the system gives to
+/// outgoing connections.
+fn free_address() -> Result<SocketAddr> {
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..COUNT {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let number = std::process::id().wrapping_mul(97).wrapping_add(next);
+        let port = u16::try_from(FIRST + number % COUNT)?;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return Ok(listener.local_addr()?);
+        }
+    }
+    bail!("no port from {FIRST} on is free")
+}
+
 /// A coordinator process with its folder.
 #[derive(Debug)]
 pub struct Coordinator {
@@ -224,7 +242,7 @@ impl Coordinator {
     /// # Errors
     /// When it does not start.
     pub async fn start_in(profile: Profile, folder: TempDir, data: PathBuf) -> Result<Self> {
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let address = free_address()?;
         let placeholder = Join {
             address: address.to_string(),
             project: proto::ProjectKey([0; 32]),
@@ -547,7 +565,9 @@ impl Worker {
             utf8(&output.stdout),
             utf8(&output.stderr)
         );
-        let arguments = ["--cores", "1", "--snapshot-interval", "1s"].map(str::to_owned).to_vec();
+        // At the usual priority, whatever else a busy machine does would decide how long a test takes.
+        let arguments = ["--cores", "1", "--snapshot-interval", "1s", "--priority", "normal"];
+        let arguments = arguments.map(str::to_owned).to_vec();
         Ok(Self { data, arguments, name: name.to_owned(), program: None, profile, folder })
     }
 

@@ -8,6 +8,7 @@
 )]
 
 mod faults;
+mod hostile;
 mod protocol;
 mod pulsar;
 mod tidy;

@@ -85,7 +85,7 @@ async fn a_stop_takes_snapshots_and_the_next_start_goes_on() -> Result<()> {
     let spec = coordinator.trivial_spec(axis, 1).await?;
     let job = coordinator.submit(&spec).await?.job_id;
     let mut worker = Worker::join(Profile::Same, &coordinator.join, "ada")?;
-    worker.arguments = ["--cores", "1", "--snapshot-interval", "1h"].map(str::to_owned).to_vec();
+    worker.arguments[3] = "1h".into();
     worker.restart()?;
     let data = worker.data.clone();
     until("a unit that is on its way", async || {
@@ -103,6 +103,33 @@ async fn a_stop_takes_snapshots_and_the_next_start_goes_on() -> Result<()> {
     ensure!(worker.said().contains("resumed"), "it went on from its snapshot:\n{}", worker.said());
     until("an empty folder of snapshots", async || {
         Ok((std::fs::read_dir(data.join("snapshots"))?.count() == 0).then_some(()))
+    })
+    .await
+}
+
+/// Niceness and scheduling class of a process.
+fn courtesy(pid: &str) -> Result<(i32, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields: Vec<&str> = stat.rsplit_once(')').context("a name")?.1.split_whitespace().collect();
+    Ok((fields[16].parse()?, fields[38].parse()?)) // proc(5): fields 19 and 41
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn units_let_every_other_program_go_first() -> Result<()> {
+    const SCHED_IDLE: u32 = 5;
+    let coordinator = Coordinator::start(Profile::Same).await?;
+    long_job(&coordinator).await?;
+    let mut worker = Worker::join(Profile::Same, &coordinator.join, "ada")?;
+    worker.arguments = vec!["--cores".into(), "1".into()];
+    worker.restart()?;
+    let threads = format!("/proc/{}/task", worker.program().id());
+    until("a child at the lowest priority", async || {
+        let mut children = String::new();
+        for thread in std::fs::read_dir(&threads)? {
+            children += &std::fs::read_to_string(thread?.path().join("children"))?;
+        }
+        let lowest = |pid| courtesy(pid).is_ok_and(|found| found == (19, SCHED_IDLE));
+        Ok(children.split_whitespace().any(lowest).then_some(()))
     })
     .await
 }

@@ -101,6 +101,18 @@ struct Run {
     /// Time between snapshots of a unit
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
     snapshot_interval: Duration,
+    /// Whom the units let go first
+    #[arg(long, value_enum, default_value_t = Courtesy::Background)]
+    priority: Courtesy,
+}
+
+/// [`execute::Priority`] as it is written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Courtesy {
+    /// Every other program of this machine
+    Background,
+    /// Nobody: for a machine that does nothing else
+    Normal,
 }
 
 #[derive(Debug, Subcommand)]

@@ -21,6 +21,8 @@ const LIST_MAX: usize = 256;
 const STREAM_MESSAGES: usize = 2;
 /// Least time from one status of a watched job to the next.
 const WATCH_EVERY: Duration = Duration::from_millis(250);
+/// Bytes of a page of WebAssembly memory.
+const PAGE_BYTES: u64 = 64 << 10;
 /// Largest kernel, bytes, read to see whether it is one; the contract's own limit is lower.
 const KERNEL_BYTES_MAX: u64 = 16 << 20;
 
@@ -47,7 +49,8 @@ impl Jobs {
             .chain(merge_kernel.map(|k| ("merge.kernel", k)))
         {
             let blobs = Arc::clone(&self.0.blobs);
-            blocking(move || check_kernel(&blobs, what, &digest)).await?;
+            let memory = spec.limits.memory_bytes;
+            blocking(move || check_kernel(&blobs, what, &digest, memory)).await?;
         }
         for axis in &spec.cut {
             let Axis::Lines { digest, count, .. } = *axis else { continue };
@@ -62,6 +65,7 @@ fn check_kernel(
     blobs: &crate::blobs::BlobStore,
     what: &str,
     digest: &Digest,
+    memory_bytes: u64,
 ) -> Result<(), Refusal> {
     let blob = blobs.open_blob(digest).map_err(|error| match error {
         crate::blobs::Error::Absent(_) => Refusal(Status::failed_precondition(format!(
@@ -77,12 +81,16 @@ fn check_kernel(
         return Err(Refusal(Status::invalid_argument(text)));
     }
     let module = blob.read(0, usize::MAX)?;
-    match kernel::inspect(&module) {
-        Ok(_) => Ok(()),
-        Err(refusal) => {
-            Err(Refusal(Status::invalid_argument(format!("{what}: {}", super::told(&refusal)))))
-        }
+    let summary = kernel::inspect(&module).map_err(|refusal| {
+        Refusal(Status::invalid_argument(format!("{what}: {}", super::told(&refusal))))
+    })?;
+    let starts_with = summary.memory_min_pages.saturating_mul(PAGE_BYTES);
+    if memory_bytes < starts_with {
+        return Err(Refusal(Status::invalid_argument(format!(
+            "limits.memory_bytes: {memory_bytes} is not allowed: the {what} starts with {starts_with} bytes of memory"
+        ))));
     }
+    Ok(())
 }
 
 fn absent(job: u64) -> Refusal {

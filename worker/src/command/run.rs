@@ -2,6 +2,7 @@
 
 use super::{Failure, output, runtime};
 use crate::driver::{Config, Ended, Worker};
+use crate::execute::Priority;
 use crate::folder::Folder;
 use std::path::Path;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,6 +19,10 @@ pub(super) fn run(data: &Path, arguments: &super::Run) -> Result<(), Failure> {
         cache_bytes: arguments.cache.as_u64(),
         buffer: arguments.buffer,
         snapshot_interval: arguments.snapshot_interval,
+        priority: match arguments.priority {
+            super::Courtesy::Background => Priority::Background,
+            super::Courtesy::Normal => Priority::Normal,
+        },
         ..defaults
     };
     let folder = Folder::take(data)?;

@@ -4,19 +4,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kernel::NanMode;
+pub use proto::bounds::{INPUTS_MAX, OUTPUT_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 
 /// A BLAKE3 digest as plain bytes.
 pub type Digest = [u8; 32];
 
-/// Inputs that one unit may have: a merge stage of this width is already far deeper than it is wide.
-pub const INPUTS_MAX: usize = 4096;
 /// Segments over all inputs of one unit.
 pub const SEGMENTS_MAX: usize = 65_536;
 /// Bytes of a unit's parameters: they are one JSON object, not data.
 pub const PARAMS_BYTES_MAX: usize = 1 << 20;
-/// Bytes of one output: it is held in the memory of the child and of its parent.
-pub const OUTPUT_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of memory: all that wasm32 can address.
 pub const MEMORY_BYTES_MAX: u64 = 4 << 30;
 /// The counter of fuel in a kernel is a signed 64-bit integer.
