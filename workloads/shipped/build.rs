@@ -13,10 +13,11 @@ struct Kernel {
     features: &'static str,
 }
 
-const KERNELS: [Kernel; 2] = [
+const KERNELS: [Kernel; 3] = [
     // Without simd128: vectorised, the number-theoretic transform is slower.
     Kernel { name: "mersenne", features: "+wide-arithmetic" },
     Kernel { name: "pulsar", features: "+simd128" },
+    Kernel { name: "seti", features: "+simd128" },
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -29,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     ] {
         println!("cargo::rerun-if-changed={}", workspace.join(path).display());
     }
-    for package in ["sdk", "mersenne", "pulsar"] {
+    for package in ["sdk", "mersenne", "pulsar", "seti"] {
         for part in ["src", "Cargo.toml"] {
             println!(
                 "cargo::rerun-if-changed={}",

@@ -45,7 +45,7 @@ pub(crate) struct Gaussians {
     peak_thresh: f64,
     chi_thresh: f64,
     null_thresh: f64,
-    /// What a peak needs to be fitted, over the mean; 0 until the first fit of a whole run.
+    /// What a peak needs to be fitted, over the mean; 0 in chirp 0 until the first fit of a whole run.
     display: f64,
     /// The constant part of the score.
     offset: f64,
@@ -124,6 +124,11 @@ impl Gaussians {
             if perfect(middle) <= best { low = middle } else { high = middle }
         }
         low * 0.999
+    }
+
+    /// Ends what is special about the beginning of a whole run.
+    pub(crate) fn leave_first_chirp(&mut self) {
+        self.display = self.peak_thresh / 3.0;
     }
 
     /// The fits in a spectrogram that may be reported, or that have at least this misfit of no signal; by ascending

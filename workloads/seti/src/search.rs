@@ -191,6 +191,9 @@ impl Search {
     #[inline(never)]
     fn gaussians(&mut self, pair: Pair) {
         let Some(gaussians) = &mut self.gaussians else { return };
+        if pair.chirp != 0 {
+            gaussians.leave_first_chirp();
+        }
         let best = match (&self.part.best_gaussian, &self.part.best_early_gaussian) {
             (Some(_), _) => f64::INFINITY,
             (None, Some(best)) => best.score,

@@ -67,13 +67,15 @@ impl Table {
         self.costs.last().copied().unwrap_or(0)
     }
 
-    /// The pairs whose chirp begins within these shares of the whole cost, of which there are [`SHARES`]. However the
-    /// shares are cut, each chirp falls to exactly one piece.
+    /// The pairs that begin within these shares of the whole cost, of which there are [`SHARES`]. However the shares
+    /// are cut, each pair falls to exactly one piece. Section 22 of the specification cuts between chirps, to dechirp
+    /// only once; here each pair dechirps on its way into the transform, so nothing is repeated.
     pub fn share(&self, first: u64, end: u64) -> Range<usize> {
         self.boundary(first)..self.boundary(end)
     }
 
-    /// The first pair of the first chirp that begins at or after a share.
+    /// The first pair that begins at or after a share, and not within chirp 0: what the first fit of a run changes
+    /// stays within the part that begins the table.
     fn boundary(&self, share: u64) -> usize {
         if SHARES <= share {
             return self.pairs.len();
@@ -81,9 +83,7 @@ impl Table {
         let position = u128::from(share) * u128::from(self.cost_total());
         let reached = |cost: &u64| u128::from(*cost) * u128::from(SHARES) < position;
         let pair = self.costs.partition_point(reached).min(self.pairs.len());
-        (pair..self.pairs.len())
-            .find(|&pair| pair == 0 || self.pairs[pair].chirp != self.pairs[pair - 1].chirp)
-            .unwrap_or(self.pairs.len())
+        if pair == 0 { 0 } else { pair.max(self.pairs.partition_point(|pair| pair.chirp == 0)) }
     }
 }
 

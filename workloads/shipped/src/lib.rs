@@ -8,6 +8,8 @@ pub use template::{SOURCES, TEMPLATE};
 pub const MERSENNE: &[u8] = include_bytes!(env!("MERSENNE_WASM"));
 /// A search for pulsars in a recording (package `pulsar`).
 pub const PULSAR: &[u8] = include_bytes!(env!("PULSAR_WASM"));
+/// The search of SETI@home in one of its work units (package `seti`).
+pub const SETI: &[u8] = include_bytes!(env!("SETI_WASM"));
 /// Collatz records of a range, a WASI command compiled from C (folder `workloads/collatz`).
 pub const COLLATZ: &[u8] = include_bytes!("../../collatz/collatz.wasm");
 
@@ -38,6 +40,11 @@ pub const ALL: &[Shipped] = &[
         name: "pulsar",
         wasm: PULSAR,
         about: "pulsars in a SIGPROC recording, over a range of dispersions dm",
+    },
+    Shipped {
+        name: "seti",
+        wasm: SETI,
+        about: "signals in a work unit of SETI@home, over a range of equal shares of its search",
     },
 ];
 

@@ -55,8 +55,9 @@ fn what_does_not_belong_together_is_refused() {
     let parts = pieces(&unit(1000), 7);
     let read = |index: usize| Output::from_bytes(&parts[index]).unwrap();
     let message = |outputs| Output::merge(outputs).unwrap_err().to_string();
-    assert!(message(vec![read(0), read(2)]).starts_with("after pair "));
-    assert!(message(vec![read(1), read(1)]).starts_with("after pair "));
+    // Chirp 0 is a large part of so small a table: the second piece may be empty, the last is not.
+    assert!(message(vec![read(0), read(6)]).starts_with("after pair "));
+    assert!(message(vec![read(6), read(6)]).starts_with("after pair "));
     assert_eq!(message(Vec::new()), "there are no parts to merge");
     let Output::Part(mut other) = read(1) else { panic!() };
     other.header.push('x');

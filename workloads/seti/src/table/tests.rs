@@ -60,7 +60,7 @@ fn the_table_has_the_pairs_of_the_original() {
 }
 
 #[test]
-fn shares_cut_the_table_between_chirps_without_gap() {
+fn shares_cut_the_table_without_gap_and_chirp_0_not_at_all() {
     let table = Table::new(&setup());
     for pieces in [1, 7, 60, 999] {
         let at = |piece: u64| piece * SHARES / pieces;
@@ -70,7 +70,7 @@ fn shares_cut_the_table_between_chirps_without_gap() {
         for pair in ranges.windows(2) {
             assert_eq!(pair[0].end, pair[1].start);
             let cut = pair[0].end;
-            assert!(cut == 0 || table.pairs[cut].chirp != table.pairs[cut - 1].chirp);
+            assert!(cut == 0 || cut == table.pairs.len() || table.pairs[cut].chirp != 0);
         }
         if pieces == 60 {
             let cost = |range: &Range<usize>| {
@@ -78,7 +78,8 @@ fn shares_cut_the_table_between_chirps_without_gap() {
             };
             let (least, most) =
                 (ranges.iter().map(cost).min().unwrap(), ranges.iter().map(cost).max().unwrap());
-            assert!(most < least + least / 10, "{least} {most}");
+            // A pair of the shortest length with its pulses is the largest piece that is never cut.
+            assert!(most < least + least / 2, "{least} {most}");
         }
     }
 }
