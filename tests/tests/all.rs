@@ -11,5 +11,6 @@ mod faults;
 mod hostile;
 mod protocol;
 mod pulsar;
+mod seti;
 mod tidy;
 mod worker;

@@ -29,7 +29,7 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show everything at work here: a coordinator, two workers, a search for Mersenne primes.
+    /// Show everything at work here: a coordinator, two workers, a search for Mersenne primes or in the sky.
     Demo(Demo),
     /// Make, build and check kernels.
     #[command(subcommand)]
@@ -55,6 +55,9 @@ pub enum Command {
     /// Look at recordings of pulsars.
     #[command(subcommand)]
     Pulsar(Pulsar),
+    /// Make, compare and look at work units and results of SETI@home.
+    #[command(subcommand)]
+    Seti(Seti),
     /// Write completions for a shell.
     Completions {
         /// The shell.
@@ -68,6 +71,9 @@ pub struct Demo {
     /// A search of seconds instead of about a minute.
     #[arg(long)]
     pub quick: bool,
+    /// Search a recording of the sky in which a signal of every kind is hidden, and see that each is found.
+    #[arg(long)]
+    pub seti: bool,
     /// Keep the coordinator's and the workers' folders here instead of in a temporary folder.
     #[arg(long, value_name = "DIR")]
     pub folder: Option<PathBuf>,
@@ -110,7 +116,8 @@ pub struct Check {
 /// Where a job is described.
 #[derive(Debug, Args)]
 pub struct JobSource {
-    /// The job file; with --kernel, input files instead, one unit for each.
+    /// The job file; with --kernel, input files instead, one unit for each (of the kernel seti: one work unit, cut
+    /// into many).
     #[arg(required = true, value_name = "JOB.TOML")]
     pub files: Vec<PathBuf>,
     /// Run this kernel (a shipped one's name or a .wasm file) over the files, without a job file.
@@ -160,6 +167,10 @@ pub struct Submit {
     /// Watch it until it ends.
     #[arg(long)]
     pub watch: bool,
+    /// Watch it until it ends, fetch its results into a folder of the job's name, and write the merged output here
+    /// [default with --kernel seti: result.sah].
+    #[arg(long, value_name = "FILE")]
+    pub to: Option<PathBuf>,
 }
 
 /// Commands that take a job.
@@ -270,4 +281,67 @@ pub struct Plot {
     /// The pictures' names begin with this [default: the recording's name].
     #[arg(long, value_name = "PATH")]
     pub to: Option<PathBuf>,
+}
+
+/// `starling seti`.
+#[derive(Debug, Subcommand)]
+pub enum Seti {
+    /// Say how similar two results are, and list what differs and by how much.
+    ///
+    /// Strongly similar: each signal of either has its like in the other. Weakly similar: at least half of them do.
+    /// The exit code is 0 only for results that are strongly similar, else 5.
+    Compare(SetiCompare),
+    /// Make a work unit: noise, and a signal of every kind hidden in it.
+    Generate(SetiGenerate),
+    /// Draw a result: the spectrogram around each signal, profiles with their fits, all signals over frequency and
+    /// drift.
+    Plots(SetiPlots),
+}
+
+/// `starling seti compare`.
+#[derive(Debug, Args)]
+pub struct SetiCompare {
+    /// A result file.
+    pub first: PathBuf,
+    /// Another.
+    pub second: PathBuf,
+}
+
+/// `starling seti generate`.
+#[derive(Debug, Args)]
+pub struct SetiGenerate {
+    /// The file to write; one that exists is not overwritten.
+    #[arg(default_value = "generated.sah")]
+    pub file: PathBuf,
+    /// Of the noise: the same seed gives the same file everywhere.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Samples, a power of two from 16384 to 1048576, which is what the project sent.
+    #[arg(long, value_name = "N", default_value_t = 131_072)]
+    pub samples: usize,
+    /// Hz/s: up to which drift the longest spectra, and then the others, are searched.
+    #[arg(long, value_name = "A,B", num_args = 1, value_delimiter = ',')]
+    pub chirp_limits: Vec<f64>,
+    /// Signals at which a search of it ends; the project's units said 30.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub max_signals: usize,
+    /// Hide nothing.
+    #[arg(long, conflicts_with = "plant")]
+    pub noise: bool,
+    /// Hide this, as `{"tone":{"amplitude":0.1,"frequency":300,"drift":-0.1,"begin":40,"end":54}}`, and nothing else;
+    /// may be given again. There are tone, source, pulses and echo (docs/seti.md).
+    #[arg(long, value_name = "JSON")]
+    pub plant: Vec<String>,
+}
+
+/// `starling seti plots`.
+#[derive(Debug, Args)]
+pub struct SetiPlots {
+    /// The work unit.
+    pub unit: PathBuf,
+    /// The result of its search.
+    pub result: PathBuf,
+    /// The folder for the pictures and the page that shows them.
+    #[arg(long, value_name = "DIR", default_value = "pictures")]
+    pub to: PathBuf,
 }

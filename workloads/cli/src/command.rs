@@ -7,6 +7,7 @@ mod jobs;
 mod kernel;
 mod login;
 mod pulsar;
+mod seti;
 mod source;
 mod submit;
 mod try_out;
@@ -71,6 +72,7 @@ fn run(command: Command, context: &Context) -> Result<(), Error> {
         Command::Kernel(args) => kernel::run(args, context),
         Command::Try(args) => try_out::run(args, context),
         Command::Pulsar(args) => pulsar::run(args, context),
+        Command::Seti(args) => seti::run(args, context),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "starling", &mut script);
@@ -99,8 +101,10 @@ async fn run_async(command: Command, context: &Context) -> Result<(), Error> {
         Command::Fetch(args) => fetch::run(args, context).await,
         Command::Cancel(args) => cancel::run(args.job, context).await,
         Command::Verify(args) => verify::run(args, context).await,
-        Command::Kernel(_) | Command::Try(_) | Command::Pulsar(_) | Command::Completions { .. } => {
-            Ok(())
-        }
+        Command::Kernel(_)
+        | Command::Try(_)
+        | Command::Pulsar(_)
+        | Command::Seti(_)
+        | Command::Completions { .. } => Ok(()),
     }
 }

@@ -48,6 +48,18 @@ fn reversed(vector: f32x4) -> f32x4 {
     f32x4::new([d, c, b, a])
 }
 
+/// `A[d]^2` of one delay by the sum itself, for a spectrum as [`Fft::powers`] leaves it.
+pub(crate) fn square_of_sum(powers: &[f32], delay: usize) -> f64 {
+    let length = powers.len();
+    let term = |(position, &power): (usize, &f32)| {
+        let turns = delay * (2 * fft::bin(length, position) + 1) % (4 * length);
+        2.0 * f64::from(power)
+            * libm::cos(std::f64::consts::PI * turns as f64 / (2 * length) as f64)
+    };
+    let sum: f64 = powers.iter().enumerate().map(term).sum();
+    sum * sum
+}
+
 impl Autocorr {
     pub(crate) fn new(length: usize) -> Self {
         let quarter = length / 4;

@@ -4,7 +4,7 @@ use bytemuck::cast;
 use wide::{f32x4, i32x4};
 
 /// Samples between two exact phases; between them the phase advances in 32 bits, whose rounding stays below 5e-9 cycles.
-const STRETCH: usize = 32;
+pub(crate) const STRETCH: usize = 32;
 
 /// A drift rate as the phase that it adds: `phase * j^2` cycles at sample j, in units of 2^-64 cycles. Whole cycles
 /// fall away by themselves when the product wraps.

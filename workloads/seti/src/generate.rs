@@ -8,9 +8,15 @@ use crate::samples::{self, Samples};
 /// The header's form: `{name}` is filled in.
 const FORM: &str = include_str!("generate/form.txt");
 
+/// Where the band of every generated unit begins, Hz.
+const BASE_HZ: f64 = 1_419_995_727.54;
+/// When every generated unit begins, Julian date.
+const BEGIN_JD: f64 = 2_451_545.0;
+
 /// A signal to hide. Times in seconds from the beginning, frequencies in Hz above the base of the band at time 0,
 /// drifts in Hz/s, amplitudes over that of the noise of one sample.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Plant {
     /// A drifting tone: a spike.
     Tone {
@@ -78,6 +84,43 @@ pub struct Recipe {
 }
 
 impl Recipe {
+    /// A unit in which one signal of every kind is hidden well, far from each other, whatever its size.
+    pub fn showcase(seed: u64, nsamples: usize) -> Self {
+        // All was chosen for 2^17 samples; the band and the noise in it grow with the size.
+        let wider = nsamples as f64 / 131_072.0;
+        let (band, weaker) = (wider, 1.0 / wider.sqrt());
+        // The time in which 256 samples of 2^17 are taken.
+        let tick = 256.0 * 8.0 / 9765.625;
+        let train = |amplitude: f64, tone: f64, begin: f64, count| Plant::Pulses {
+            amplitude: amplitude * weaker,
+            frequency: tone / tick * band,
+            drift: 0.0,
+            begin: begin * tick,
+            period: 15.0 * tick,
+            width: tick,
+            count,
+        };
+        let plants = vec![
+            Plant::Tone {
+                amplitude: 0.08 * weaker,
+                frequency: 300.0 * band,
+                drift: -0.11,
+                begin: 40.2,
+                end: 53.8,
+            },
+            Plant::Source {
+                amplitude: 0.1 * weaker,
+                frequency: 250.0 * band,
+                drift: 0.13,
+                at: 51.0,
+            },
+            train(0.42, 32.0, 136.0, 5),
+            train(0.5, 96.0, 300.0, 3),
+            Plant::Echo { amplitude: 0.08 * weaker, delay: 3.1 },
+        ];
+        Self { seed, nsamples, chirp_limits: [0.15, 0.2], max_signals: 1000, plants }
+    }
+
     /// Hz: the project's rate for 2^20 samples.
     pub fn sample_rate(&self) -> f64 {
         9765.625 * self.nsamples as f64 / 1_048_576.0
@@ -163,6 +206,48 @@ impl Recipe {
 }
 
 impl Plant {
+    /// The kind of signal that it shows as, by the name in a result.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Tone { .. } => "spike",
+            Self::Source { .. } => "gaussian",
+            Self::Pulses { count: 3, .. } => "triplet",
+            Self::Pulses { .. } => "pulse",
+            Self::Echo { .. } => "autocorr",
+        }
+    }
+
+    /// Whether a signal of a generated unit's result is this one: its kind, where and when it is, how it drifts, its
+    /// period or delay, as exactly as the search can tell them.
+    pub fn shows_as(&self, record: &crate::Record) -> bool {
+        let near = |field: &str, value: f64, off: f64| (record.number(field) - value).abs() <= off;
+        let seconds = (record.number("time") - BEGIN_JD) * 86400.0;
+        let frequency = |value: f64, width: f64| {
+            (record.number("detection_freq") - BASE_HZ - value).abs() <= width
+        };
+        let during = |begin: f64, end: f64| begin - 8.0 <= seconds && seconds <= end + 8.0;
+        record.kind == self.kind()
+            && match *self {
+                Self::Tone { frequency: at_0, drift, begin, end, .. } => {
+                    frequency(at_0 + drift * seconds, 1.0)
+                        && near("chirp_rate", drift, 0.01)
+                        && during(begin, end)
+                }
+                Self::Source { frequency: at_0, drift, at, .. } => {
+                    frequency(at_0 + drift * seconds, 2.0)
+                        && near("chirp_rate", drift, 0.06)
+                        && during(at, at)
+                }
+                Self::Pulses { frequency: at_0, drift, begin, period, width, count, .. } => {
+                    // Of a train, any neighbouring ones may be the three.
+                    frequency(at_0 + drift * seconds, 2.0 / width)
+                        && near("period", period, 2.0 * width)
+                        && during(begin, begin + period * f64::from(count))
+                }
+                Self::Echo { delay, .. } => near("delay", delay, 0.01),
+            }
+    }
+
     /// Amplitude and phase at a time, for a beam whose Gaussian has `sigma` of 64 points over the whole time.
     fn at(&self, seconds: f64, sigma: f64) -> (f64, f64) {
         let phase = |frequency: f64, drift: f64| (frequency + 0.5 * drift * seconds) * seconds;

@@ -31,6 +31,7 @@ mod spectrogram;
 mod spike;
 mod table;
 mod triplet;
+mod view;
 mod windows;
 
 pub use compare::{Allowed, Comparison, Difference, Match, Similarity, compare};
@@ -43,6 +44,7 @@ pub use samples::{Error as SamplesError, Samples};
 pub use search::{Error as SearchError, Search};
 pub use signal::{Shape, Signal};
 pub use table::{Pair, SHARES, Table};
+pub use view::{View, Waterfall};
 
 use std::io::Read;
 

@@ -1,5 +1,7 @@
 //! What several tests need.
 
+mod malformed;
+
 use std::path::Path;
 
 /// The reference work unit, which is not ours to publish: it lies beside the repository.

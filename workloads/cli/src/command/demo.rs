@@ -1,12 +1,13 @@
 //! `starling demo`: everything at work on one machine, and a search whose answer is known.
 
 mod grid;
+mod sky;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use proto::{Digest, JobId};
+use proto::{Digest, JobId, pb};
 use serde_json::json;
 
 use self::grid::Grid;
@@ -62,8 +63,15 @@ pub(super) async fn run(args: Demo, context: &Context) -> Result<(), Error> {
     let job = job_file::parse("the demo's job", JOB, &set.map(str::to_owned), Path::new(""))?;
     output.say("starting a coordinator and two workers of different owners...");
     let grid = Grid::start(home).await?;
+    let search = async {
+        if args.seti {
+            sky::search(&grid, args.quick, home, args.folder.is_some(), output).await
+        } else {
+            primes(&grid, &job, home, output).await
+        }
+    };
     let result = tokio::select! {
-        result = search(&grid, &job, home, output) => result,
+        result = search => result,
         _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
     };
     output.note("stopping...");
@@ -73,21 +81,33 @@ pub(super) async fn run(args: Demo, context: &Context) -> Result<(), Error> {
     Ok(())
 }
 
-/// Submits the job, watches it, fetches and checks the results, and compares the primes with the known ones.
-async fn search(grid: &Grid, job: &Job, home: &Path, output: Output) -> Result<(), Error> {
+/// A job that has ended well: its results are here and hold.
+struct Ended {
+    status: pb::JobStatus,
+    /// The folder of its results.
+    path: PathBuf,
+    /// What vouches for them.
+    found: verify::Found,
+    merged: Option<String>,
+    took: Duration,
+}
+
+/// Submits the job, watches it, fetches and checks the results; `say` tells what begins, `each` sees the results of the
+/// cut's units as they come.
+async fn compute(
+    grid: &Grid,
+    job: &Job,
+    home: &Path,
+    output: Output,
+    say: impl FnOnce(JobId, u64) -> String,
+    mut each: impl FnMut(&Line, &Path),
+) -> Result<Ended, Error> {
     let client = Client::connect(Profile { join: grid.join(), token: grid.token() }).await?;
     upload::upload(&client, &job.blobs, output).await?;
     let started = Instant::now();
     let status = submit::submit(&client, &job.spec, rand::random()).await?;
     let id = JobId(status.job_id);
-    let range = range(job);
-    output.say(&format!(
-        "{id}: which 2^p - 1 are prime, for p from {} below {}? {}, each computed by {} owners",
-        range.start,
-        range.end,
-        counted(status.units, "unit"),
-        job.spec.copies
-    ));
+    output.say(&say(id, status.units));
     let path = home.join(format!("results-{id}"));
     let project = client.profile.join.project;
     let spec = job.spec.encode();
@@ -102,13 +122,9 @@ async fn search(grid: &Grid, job: &Job, home: &Path, output: Output) -> Result<(
     let source = Arc::new(source);
     let bar = output.bar(status.units, "[{bar:30}] {pos}/{len} units, {elapsed}, {msg}");
     let cut_units = job.spec.cut_units();
-    let mut primes = Vec::new();
     let pulling = fetch::pull(&source, &mut folder, true, |lines| {
-        for line in lines.iter().filter(|line| line.unit < cut_units) {
-            let found = primes_of(line, &path);
-            bar.suspend(|| found.iter().for_each(|prime| announce(*prime, output)));
-            primes.extend(found);
-        }
+        let lines = lines.iter().filter(|line| line.unit < cut_units);
+        bar.suspend(|| lines.for_each(|line| each(line, &path)));
     });
     let watching = watch::until_end(&client, id, |status| {
         bar.set_position(status.settled);
@@ -118,7 +134,6 @@ async fn search(grid: &Grid, job: &Job, home: &Path, output: Output) -> Result<(
     bar.finish_and_clear();
     let took = started.elapsed();
     watch::end(&status)?;
-    compare(&mut primes, &range)?;
     let found = verify::check(&path, &folder.state, &project, None)?;
     if found.receipts != status.units {
         return Err(Error::Unverified(format!(
@@ -126,6 +141,30 @@ async fn search(grid: &Grid, job: &Job, home: &Path, output: Output) -> Result<(
             found.receipts, status.units
         )));
     }
+    let merged = fetch::merged(&source, &folder)?;
+    Ok(Ended { status, path, found, merged, took })
+}
+
+/// Which Mersenne numbers are prime, and whether these are the known ones.
+async fn primes(grid: &Grid, job: &Job, home: &Path, output: Output) -> Result<(), Error> {
+    let range = range(job);
+    let mut primes = Vec::new();
+    let say = |id, units| {
+        format!(
+            "{id}: which 2^p - 1 are prime, for p from {} below {}? {}, each computed by {} owners",
+            range.start,
+            range.end,
+            counted(units, "unit"),
+            job.spec.copies
+        )
+    };
+    let Ended { status, found, took, .. } = compute(grid, job, home, output, say, |line, path| {
+        let found = primes_of(line, path);
+        found.iter().for_each(|prime| announce(*prime, output));
+        primes.extend(found);
+    })
+    .await?;
+    compare(&mut primes, &range)?;
     let answer = json!({
         "demo": { "primes": primes, "units": status.units, "receipts": found.receipts, "copies": found.copies,
         "accounts": found.accounts.len(), "fuel": status.fuel, "credit": status.credit, "time_s": took.as_secs_f64() }

@@ -39,45 +39,40 @@ pub(super) struct Source {
     pub(super) receipts: bool,
 }
 
+/// What a fetch brought.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    /// Results that were not there before.
+    pub(super) new: u64,
+    /// All that are there.
+    pub(super) results: u64,
+    /// Of a job with a merge stage, the file with the output of the last unit, relative to the folder.
+    pub(super) merged: Option<String>,
+}
+
 pub(super) async fn run(args: Fetch, context: &Context) -> Result<(), Error> {
     let client = context.connect().await?;
     let status = client.status(args.job).await?;
-    let spec = client.spec(&status).await?;
     let path = args.to.unwrap_or_else(|| args.job.to_string().into());
-    let mut folder = Folder::open(&path, args.job, client.profile.join.project, &spec)?;
-    let before = folder.state.results;
-    let bar = context
-        .output
-        .bar(status.units, "fetching [{bar:30}] {pos}/{len} results, {per_sec}, {eta} left");
-    bar.set_position(before);
-    let source = Source {
-        client,
-        job: args.job,
-        spec: Digest::of(&spec),
-        folder: path,
-        receipts: !args.no_receipts,
-    };
-    let source = Arc::new(source);
-    pull(&source, &mut folder, args.follow, |lines| bar.inc(lines.len() as u64)).await?;
-    bar.finish_and_clear();
-    let status = source.client.status(args.job).await?;
-    let merged = merged(&source, &folder)?;
-    let results = folder.state.results;
+    let how = (!args.no_receipts, args.follow);
+    let Fetched { new, results, merged } =
+        all(client.clone(), &status, path.clone(), how, context.output).await?;
+    let status = client.status(args.job).await?;
     let whole = results == status.units;
     let answer = json!({
-        "job": args.job.to_string(), "folder": source.folder, "new": results - before, "results": results,
+        "job": args.job.to_string(), "folder": path, "new": new, "results": results,
         "units": status.units, "whole": whole, "merged": merged,
     });
     context.output.answer(&answer, || {
-        let checked = if source.receipts { ", each checked against its receipt" } else { "" };
+        let checked = if args.no_receipts { "" } else { ", each checked against its receipt" };
         let merged = merged
             .as_ref()
-            .map(|name| format!("\nthe merged output: {}", source.folder.join(name).display()));
+            .map(|name| format!("\nthe merged output: {}", path.join(name).display()));
         format!(
             "{} new, {results} of {} in {}{checked}{}{}",
-            counted(results - before, "result"),
+            counted(new, "result"),
             counted(status.units, "unit"),
-            source.folder.display(),
+            path.display(),
             merged.unwrap_or_default(),
             if whole || has_ended(&status) {
                 ""
@@ -87,6 +82,30 @@ pub(super) async fn run(args: Fetch, context: &Context) -> Result<(), Error> {
         )
     });
     Ok(())
+}
+
+/// Brings the results of a job into the folder at `path`; `receipts`: with their receipts, `follow`: until it ends.
+pub(super) async fn all(
+    client: Client,
+    status: &pb::JobStatus,
+    path: PathBuf,
+    (receipts, follow): (bool, bool),
+    output: crate::output::Output,
+) -> Result<Fetched, Error> {
+    let job = JobId(status.job_id);
+    let spec = client.spec(status).await?;
+    let mut folder = Folder::open(&path, job, client.profile.join.project, &spec)?;
+    let before = folder.state.results;
+    let bar =
+        output.bar(status.units, "fetching [{bar:30}] {pos}/{len} results, {per_sec}, {eta} left");
+    bar.set_position(before);
+    let source = Source { client, job, spec: Digest::of(&spec), folder: path, receipts };
+    let source = Arc::new(source);
+    pull(&source, &mut folder, follow, |lines| bar.inc(lines.len() as u64)).await?;
+    bar.finish_and_clear();
+    let merged = merged(&source, &folder)?;
+    let results = folder.state.results;
+    Ok(Fetched { new: results - before, results, merged })
 }
 
 /// Takes results until there are no more, through lost connections; `each` sees those that are kept.
@@ -206,7 +225,7 @@ impl Source {
 }
 
 /// Of a job with a merge stage, the name of the file with the output of the last unit.
-fn merged(source: &Source, folder: &Folder) -> Result<Option<String>, Error> {
+pub(super) fn merged(source: &Source, folder: &Folder) -> Result<Option<String>, Error> {
     let spec = results::load_spec(&source.folder, &folder.state)?;
     if spec.merge.is_none() {
         return Ok(None);

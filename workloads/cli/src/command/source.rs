@@ -6,10 +6,25 @@ use crate::args::JobSource;
 use crate::error::Error;
 use crate::job_file::{self, Job};
 
+/// The kernel that cuts one file into many units.
+const SETI: &str = "seti";
+
 impl JobSource {
+    /// Whether it is a search of a work unit of SETI@home, and all about it is known.
+    pub(super) fn is_sky_search(&self) -> bool {
+        self.kernel.as_deref() == Some(SETI)
+    }
+
     /// The job of the job file, or of a kernel over files.
     pub(super) fn read(&self) -> Result<Job, Error> {
         match (&self.kernel, self.files.as_slice()) {
+            (Some(kernel), [file]) if kernel == SETI => {
+                let text = sky_search(&file.to_string_lossy());
+                Ok(job_file::parse("the command line as a job file", &text, &self.set, Path::new(""))?)
+            }
+            (Some(kernel), _) if kernel == SETI => Err(Error::Usage(
+                "the kernel seti searches one work unit: submit each by itself".into(),
+            )),
             (Some(kernel), files) => {
                 let names: Vec<String> = files.iter().map(|file| escaped(&file.to_string_lossy())).collect();
                 let text = written(kernel, &names);
@@ -21,6 +36,16 @@ impl JobSource {
             )),
         }
     }
+}
+
+/// The job that searches one work unit: what docs/seti.md gives, in units of about ten seconds for a unit of the
+/// project's size.
+pub(super) fn sky_search(file: &str) -> String {
+    let name = Path::new(file).file_name().unwrap_or_default().to_string_lossy();
+    let name = toml::Value::from(format!("signals in {name}"));
+    include_str!("../../examples/seti.toml")
+        .replace("\"signals in a work unit\"", &name.to_string())
+        .replace("\"work_unit.sah\"", &toml::Value::from(file).to_string())
 }
 
 /// A file's name as a pattern that fits it alone.

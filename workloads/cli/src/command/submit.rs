@@ -1,13 +1,14 @@
 //! `starling submit`: brings a job to the coordinator, once, however often the connection breaks on the way.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use proto::job::JobSpec;
 use proto::{Digest, JobId, pb};
+use serde_json::json;
 
 use super::view::{View, line};
-use super::{Context, watch};
+use super::{Context, fetch, watch};
 use crate::args::Submit;
 use crate::client::Client;
 use crate::error::Error;
@@ -16,13 +17,17 @@ use crate::upload;
 
 pub(super) async fn run(args: Submit, context: &Context) -> Result<(), Error> {
     let job = args.job.read()?;
+    let to = args.to.or_else(|| args.job.is_sky_search().then(|| PathBuf::from("result.sah")));
+    if let Some(to) = &to {
+        can_have(&job.spec, to)?;
+    }
     let client = context.connect().await?;
     upload::upload(&client, &job.blobs, context.output).await?;
     let pending = Pending::of(&job.spec, &client, context)?;
     let status = submit(&client, &job.spec, pending.id()?).await?;
     pending.done()?;
     let id = JobId(status.job_id);
-    if !args.watch {
+    if !args.watch && to.is_none() {
         context.output.answer(&View::from(&status), || {
             format!(
                 "submitted {}\nnext: starling watch {id}, then starling fetch {id}",
@@ -35,8 +40,46 @@ pub(super) async fn run(args: Submit, context: &Context) -> Result<(), Error> {
         .output
         .say(&format!("submitted {id}, {} units; it goes on if you stop watching", status.units));
     let status = watch::follow(&client, id, context.output).await?;
-    context.output.say(&format!("next: starling fetch {id}"));
-    watch::end(&status)
+    let Some(to) = to else {
+        context.output.say(&format!("next: starling fetch {id}"));
+        return watch::end(&status);
+    };
+    watch::end(&status)?;
+    let folder = to.with_file_name(id.to_string());
+    let fetched =
+        fetch::all(client, &status, folder.clone(), (true, false), context.output).await?;
+    let merged = fetched
+        .merged
+        .ok_or_else(|| Error::Failed(format!("{id} has ended without a merged output")))?;
+    fs::copy(folder.join(merged), &to).map_err(Error::file("write", &to))?;
+    let answer = json!({
+        "job": id.to_string(), "result": to, "folder": folder, "units": status.units, "fuel": status.fuel,
+    });
+    context.output.answer(&answer, || {
+        format!(
+            "{} written; every unit with its receipt is in {} (starling verify {})",
+            to.display(),
+            folder.display(),
+            folder.display()
+        )
+    });
+    Ok(())
+}
+
+/// Refuses before anything is computed what could not be written afterwards.
+fn can_have(spec: &JobSpec, to: &Path) -> Result<(), Error> {
+    if spec.merge.is_none() {
+        return Err(Error::Usage(
+            "--to takes the merged output, and the job merges nothing: give it a [merge]".into(),
+        ));
+    }
+    if to.exists() {
+        return Err(Error::Usage(format!(
+            "{} exists already: move it away, or name another file with --to",
+            to.display()
+        )));
+    }
+    Ok(())
 }
 
 /// Submits a specification whose content is at the coordinator.

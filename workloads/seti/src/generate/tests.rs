@@ -45,6 +45,40 @@ fn noise_gives_next_to_nothing() {
     assert_eq!(records.len() - triplets, 4 + triplets.min(1));
 }
 
+/// With a threshold that noise often passes, it does so as often as it should: the powers of its bins fall off
+/// exponentially.
+#[test]
+fn noise_passes_a_low_threshold_as_often_as_it_should() {
+    const THRESH: f64 = 8.0;
+    let recipe =
+        Recipe { plants: Vec::new(), max_signals: 10_000, ..Recipe::showcase(11, 1 << 17) };
+    let recipe = Recipe { chirp_limits: [0.0, 0.0], ..recipe };
+    let unit = String::from_utf8(recipe.unit().unwrap()).unwrap();
+    let unit = unit.replace("<spike_thresh>22<", &format!("<spike_thresh>{THRESH}<"));
+    let mut search = Search::new(unit.as_bytes(), |table| 0..table.pairs.len()).unwrap();
+    while search.step(u64::MAX) {}
+    let Output::Result(result) = search.finish() else { panic!("the whole table gives a result") };
+    let records = read_result(&result).unwrap();
+    let mut all = 0.0;
+    for length in (7..15).map(|log| 1usize << log) {
+        let of_length = records
+            .iter()
+            .filter(|record| record.kind == "spike" && record.number("fft_len") == length as f64);
+        // The largest bin of each spectrum passes unless none does.
+        let spectra = (recipe.nsamples / length) as f64;
+        let none = (1.0 - (-THRESH).exp()).powi(i32::try_from(length - 1).unwrap());
+        let (expected, deviation) =
+            (spectra * (1.0 - none), (spectra * (1.0 - none) * none).sqrt());
+        let found = of_length.count() as f64;
+        all += found;
+        assert!(
+            (found - expected).abs() <= 4.0 * deviation + 1.0,
+            "{length}: {found} instead of {expected:.1}, give or take {deviation:.1}"
+        );
+    }
+    assert!(100.0 < all, "too few to tell: {all}");
+}
+
 #[test]
 fn a_tone_is_a_spike() {
     let tone =
@@ -102,6 +136,31 @@ fn an_echo_is_an_autocorrelation() {
     let records = search(&[Plant::Echo { amplitude: 0.08, delay: 3.1 }], [0.0, 0.0]);
     let echo = strongest(&records, "autocorr");
     assert!((echo.number("delay") - 3.1).abs() < 0.002, "{echo:?}");
+}
+
+/// All kinds in one unit, which the demo searches.
+#[test]
+fn all_that_a_showcase_hides_is_found() {
+    for (seed, nsamples) in [(1, 1 << 16), (2, 1 << 17), (3, 1 << 17), (4, 1 << 18)] {
+        let recipe = Recipe::showcase(seed, nsamples);
+        let mut search =
+            Search::new(&recipe.unit().unwrap(), |table| 0..table.pairs.len()).unwrap();
+        while search.step(u64::MAX) {}
+        let Output::Result(result) = search.finish() else { panic!() };
+        let records = read_result(&result).unwrap();
+        for plant in &recipe.plants {
+            let found = records.iter().filter(|record| plant.shows_as(record)).count();
+            assert!(0 < found, "{nsamples}: {plant:?} is not found");
+        }
+        // What is at another place is not taken for it.
+        let elsewhere = |plant: &&Plant| records.iter().all(|record| !plant.shows_as(record));
+        let others = [
+            Plant::Tone { amplitude: 1.0, frequency: 20.0, drift: 0.1, begin: 5.0, end: 9.0 },
+            Plant::Source { amplitude: 1.0, frequency: 20.0, drift: 0.1, at: 20.0 },
+            Plant::Echo { amplitude: 1.0, delay: 5.0 },
+        ];
+        assert_eq!(others.iter().filter(elsewhere).count(), others.len(), "{nsamples}");
+    }
 }
 
 #[test]
