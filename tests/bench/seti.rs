@@ -1,7 +1,10 @@
-//! The sky search of the reference work unit, natively and in the sandbox (metered, NaN bits unchecked), by phase:
-//! `cargo bench -p tests --bench seti` for the short unit (limits of 1 and 2 Hz/s). A phase is what a run takes less
-//! when the header leaves that search out. `-- whole` measures the whole run alone, canonical NaN bits too; `-- full`
-//! the unit as it is, about 20 minutes.
+//! The sky search of the reference work unit, natively and in the sandbox (metered, NaN bits unchecked).
+//!
+//! - `cargo bench -p tests --bench seti`: the short unit (limits of 1 and 2 Hz/s) by phase; a phase is what a run takes
+//!   less when the header leaves that search out.
+//! - `-- whole`: the short unit alone, canonical NaN bits too.
+//! - `-- full`: the unit as it is, against the reference result; about 20 minutes.
+//! - `-- job`: the same as a job of 60 units through a real coordinator and two workers of one core; `-- job short`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -9,6 +12,11 @@
     clippy::expect_used,
     reason = "what is printed is for the reader of a bench, and a failed expectation is its result"
 )]
+
+#[path = "seti/job.rs"]
+mod job;
+#[path = "seti/reference.rs"]
+mod reference;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -51,11 +59,15 @@ fn all() -> Result<()> {
     let unit = std::fs::read(&path).with_context(|| format!("{} is missing", path.display()))?;
     let folder = tempfile::tempdir()?;
     let says = |word: &str| std::env::args().any(|argument| argument == word);
+    if says("job") {
+        let runtime = tokio::runtime::Runtime::new()?;
+        return runtime.block_on(job::measure(&path, says("short")));
+    }
     if says("full") {
-        return whole(&unit, "{}", folder.path());
+        return reference::check(&whole(&unit, "{}", folder.path())?);
     }
     if says("whole") {
-        return whole(&unit, SHORT, folder.path());
+        return whole(&unit, SHORT, folder.path()).map(drop);
     }
     let mut unit = String::from_utf8(unit)?;
     let mut before = measure("all", unit.as_bytes(), SHORT, folder.path())?;
@@ -96,7 +108,8 @@ fn measure(what: &str, unit: &[u8], params: &str, folder: &Path) -> Result<[Dura
     Ok([native, sandboxed.cpu])
 }
 
-fn whole(unit: &[u8], params: &str, folder: &Path) -> Result<()> {
+/// The whole search, whose bytes must be the same however it is run: they are returned.
+fn whole(unit: &[u8], params: &str, folder: &Path) -> Result<Vec<u8>> {
     let (native, expected) = natively(unit, params)?;
     println!("native                     {:>8.2} CPU s", native.as_secs_f64());
     for (name, nan) in [
@@ -116,7 +129,7 @@ fn whole(unit: &[u8], params: &str, folder: &Path) -> Result<()> {
             run.steps
         );
     }
-    Ok(())
+    Ok(expected)
 }
 
 /// CPU time of this thread's process: nothing else runs here.
