@@ -83,14 +83,19 @@ pub(crate) fn parse(document: &str) -> Result<Element, Error> {
 fn close(open: &mut Vec<Element>, name: &str, text: &str, at: usize) -> Result<(), Error> {
     let last = open.last_mut().filter(|last| last.name == name && !name.is_empty());
     let Some(last) = last else {
-        let open = open.last().map(|last| last.name.clone()).unwrap_or_default();
-        return Err(Error::Mismatch { close: name.to_owned(), open, at });
+        let open = open.last().map(|last| excerpt(&last.name)).unwrap_or_default();
+        return Err(Error::Mismatch { close: excerpt(name), open, at });
     };
     if last.children.is_empty() {
         text.clone_into(&mut last.text);
     }
     fold(open);
     Ok(())
+}
+
+/// The beginning of a name that may be anything, fit to be printed.
+fn excerpt(name: &str) -> String {
+    name.chars().take(24).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// The innermost element becomes a child of the one around it.
