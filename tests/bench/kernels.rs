@@ -1,6 +1,6 @@
-//! The shipped kernels in the sandbox, with canonical and with unchecked NaN bits, against the same code natively; runs
-//! of the three alternate. Native code is what the compiler makes of `RUSTFLAGS`; for a modern machine
-//! `RUSTFLAGS="-C target-cpu=x86-64-v3" cargo bench -p tests --bench kernels`
+//! The shipped kernels in the sandbox, with canonical and with unchecked NaN bits, against the same code as a native
+//! program for x86-64-v3 (the machine's own processor elsewhere), which this builds; runs of the three alternate.
+//! `cargo bench -p tests --bench kernels`
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -12,21 +12,19 @@
 use anyhow::{Context, Result, ensure};
 use kernel::NanMode;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
 use worker::execute::{self, Config, Input, Kernel, Limits, Outcome, Priority, Segment, Unit};
 
 const REPETITIONS: usize = 5;
-
-/// Runs a unit natively: parameters and inputs to its output.
-type Native = fn(&str, &[&[u8]]) -> Result<Vec<u8>>;
 
 struct Case {
     name: &'static str,
     module: &'static [u8],
     params: &'static str,
     input: Option<PathBuf>,
-    native: Native,
+    /// The package whose example `native` is the same kernel.
+    package: &'static str,
 }
 
 fn main() -> ExitCode {
@@ -50,31 +48,31 @@ fn all() -> Result<()> {
             module: shipped::MERSENNE,
             params: r#"{"p":{"end":9740,"first":9600}}"#,
             input: None,
-            native: |params, inputs| native::<mersenne::Mersenne>(params, inputs),
+            package: "mersenne",
         },
         Case {
             name: "mersenne, p = 44,497",
             module: shipped::MERSENNE,
             params: r#"{"p":{"end":44498,"first":44497}}"#,
             input: None,
-            native: |params, inputs| native::<mersenne::Mersenne>(params, inputs),
+            package: "mersenne",
         },
         Case {
             name: "pulsar, 131,072 samples",
             module: shipped::PULSAR,
             params: "{}",
             input: Some(data.join("GBT_J1807-0847.tim")),
-            native: |params, inputs| native::<pulsar::Pulsar>(params, inputs),
+            package: "pulsar",
         },
         Case {
             name: "pulsar, filterbank of 64 channels, 20 dispersion measures",
             module: shipped::PULSAR,
             params: r#"{"dm":{"count":20,"start":20.0,"step":1.0}}"#,
             input: Some(data.join("tutorial.fil")),
-            native: |params, inputs| native::<pulsar::Pulsar>(params, inputs),
+            package: "pulsar",
         },
     ];
-    println!("CPU seconds, median of {REPETITIONS} (compiled before); ratios to native");
+    println!("seconds, median of {REPETITIONS}, compiled before; ratios to native");
     println!(
         "{:<58} {:>8} {:>10} {:>6} {:>10} {:>6} {:>11}",
         "kernel", "native", "unchecked", "", "canonical", "", "Gfuel/s"
@@ -90,23 +88,40 @@ fn all() -> Result<()> {
     Ok(())
 }
 
-fn native<K: starling_sdk::Kernel>(params: &str, inputs: &[&[u8]]) -> Result<Vec<u8>> {
-    starling_sdk::native::run::<K>(params, inputs)
-        .map(|run| run.output)
-        .map_err(|error| anyhow::anyhow!("{error}"))
+/// Builds a kernel as a native program, in a folder of its own so that other builds stay as they are.
+fn build(package: &str) -> Result<PathBuf> {
+    let cpu = if cfg!(target_arch = "x86_64") { "x86-64-v3" } else { "native" };
+    let target = std::env::current_exe()?.with_file_name("native");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--release", "--example", "native", "-p", package])
+        .env("RUSTFLAGS", format!("-C target-cpu={cpu}"))
+        .env("CARGO_TARGET_DIR", &target)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .status()?;
+    ensure!(status.success(), "{package} cannot be built natively");
+    let program = target.join(format!("native-{package}"));
+    std::fs::copy(target.join("release/examples/native"), &program)?; // the next package's has the same name
+    Ok(program)
+}
+
+/// Runs a unit natively: its output and the seconds it took.
+fn native(program: &Path, case: &Case) -> Result<(Vec<u8>, Duration)> {
+    let output = Command::new(program).arg(case.params).args(&case.input).output()?;
+    let said = String::from_utf8(output.stderr)?;
+    ensure!(output.status.success(), "{said}");
+    Ok((output.stdout, Duration::from_secs_f64(said.trim().parse()?)))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
 fn measure(case: &Case) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let content = case.input.as_ref().map(std::fs::read).transpose()?;
-    let inputs: Vec<&[u8]> = content.iter().map(Vec::as_slice).collect();
+    let program = build(case.package)?;
     let units = [NanMode::Unchecked, NanMode::Canonical].map(|nan| unit(case, folder.path(), nan));
     let (mut times, mut fuels) = (vec![Vec::new(); 3], [0; 2]);
     for repetition in 0..=REPETITIONS {
-        let started = Instant::now();
-        let expected = (case.native)(case.params, &inputs)?;
-        let mut seconds = vec![started.elapsed()];
+        let (expected, seconds) = native(&program, case)?;
+        let mut seconds = vec![seconds];
         for (unit, fuel) in units.iter().zip(&mut fuels) {
             let config = Config::new(std::env::current_exe()?, folder.path().join("cache"), 1);
             let config = Config { priority: Priority::Normal, ..config };

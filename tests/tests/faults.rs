@@ -124,6 +124,48 @@ async fn a_coordinator_killed_at_any_moment_loses_nothing() -> Result<()> {
     settled_as_in_peace(coordinator, job.job_id, &spec).await
 }
 
+/// Whole snapshots of a worker; one that is being written has a name that begins with a dot.
+fn snapshots(worker: &Worker) -> Result<usize> {
+    let mut count = 0;
+    for entry in std::fs::read_dir(worker.data.join("snapshots"))? {
+        count += usize::from(!entry?.file_name().to_string_lossy().starts_with('.'));
+    }
+    Ok(count)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_at_any_moment_goes_on_from_its_snapshot() -> Result<()> {
+    let (coordinator, mut random) = (Coordinator::start(Profile::Same).await?, randomness());
+    // Two units of several seconds, so that there is something to resume, each with a prime's test in one of them.
+    let spec = search(&coordinator, 44_496, 44_504, 4, 1).await?;
+    let job = coordinator.submit(&spec).await?;
+    let mut worker = Worker::start(Profile::Same, &coordinator.join, "ada")?;
+    let mut resumed = 0;
+    for _ in 0..3 {
+        let running = until("a snapshot, or the job's end", async || {
+            let ended = coordinator.job(job.job_id).await?.state() == pb::job_status::State::Done;
+            Ok((ended || snapshots(&worker)? > 0).then_some(!ended))
+        })
+        .await?;
+        if !running {
+            break;
+        }
+        pause(&mut random, 0, 500).await;
+        worker.kill()?;
+        let left = snapshots(&worker)?;
+        worker.restart()?;
+        if left > 0 {
+            until("a unit that goes on from its snapshot", async || {
+                Ok((resumed < worker.said().matches("resumed").count()).then_some(()))
+            })
+            .await?;
+            resumed = worker.said().matches("resumed").count();
+        }
+    }
+    ensure!(resumed > 0, "nothing was resumed:\n{}", worker.said());
+    settled_as_in_peace(coordinator, job.job_id, &spec).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn both_sides_killed_together_lose_nothing() -> Result<()> {
     let (mut coordinator, mut random) = (Coordinator::start(Profile::Same).await?, randomness());

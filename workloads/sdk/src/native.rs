@@ -1,6 +1,7 @@
 //! Running a kernel without a sandbox, with the same calls in the same order, to test and debug it as plain Rust.
 
 use std::cell::RefCell;
+use std::io::Write;
 use std::rc::Rc;
 
 use crate::Kernel;
@@ -37,6 +38,24 @@ pub fn run<K: Kernel>(params: &str, inputs: &[&[u8]]) -> Result<Run, Error> {
         memory.run.borrow_mut().steps += 1;
     }
     Ok(memory.run.take())
+}
+
+/// The whole of a native program for a kernel, called as `PROGRAM PARAMS [INPUT...]`: runs one unit over these files,
+/// writes its output to standard output, and to standard error the seconds it took, files apart.
+///
+/// # Errors
+/// The unit's own failure, or a file that cannot be read or written.
+pub fn program<K: Kernel>() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args_os().skip(1);
+    let params = arguments.next().unwrap_or_else(|| "{}".into());
+    let inputs = arguments.map(std::fs::read).collect::<Result<Vec<_>, _>>()?;
+    let inputs: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+    let started = std::time::Instant::now();
+    let run = run::<K>(&params.to_string_lossy(), &inputs).map_err(|error| error.to_string())?;
+    let seconds = started.elapsed().as_secs_f64();
+    std::io::stdout().write_all(&run.output)?;
+    writeln!(std::io::stderr(), "{seconds}")?;
+    Ok(())
 }
 
 struct Memory {

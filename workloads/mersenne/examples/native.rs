@@ -1,0 +1,5 @@
+//! The kernel as native code: `cargo run --release -p mersenne --example native -- PARAMS [INPUT...]`.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    starling_sdk::native::program::<mersenne::Mersenne>()
+}
