@@ -72,7 +72,7 @@ fn all() -> Result<()> {
             package: "pulsar",
         },
     ];
-    println!("seconds, median of {REPETITIONS}, compiled before; ratios to native");
+    println!("CPU seconds, median of {REPETITIONS}, compiled before; ratios to native");
     println!(
         "{:<58} {:>8} {:>10} {:>6} {:>10} {:>6} {:>11}",
         "kernel", "native", "unchecked", "", "canonical", "", "Gfuel/s"
@@ -105,7 +105,7 @@ fn build(package: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Runs a unit natively: its output and the seconds it took.
+/// Runs a unit natively: its output and the CPU seconds it took.
 fn native(program: &Path, case: &Case) -> Result<(Vec<u8>, Duration)> {
     let output = Command::new(program).arg(case.params).args(&case.input).output()?;
     let said = String::from_utf8(output.stderr)?;

@@ -129,7 +129,7 @@ async fn the_tutorials_filterbank_shows_its_pulsar_and_its_dispersion() -> Resul
     let (best, pictures) = search(&recording, steps).await?;
     let (period, dm) =
         (best["period_s"].as_f64().context("period_s")?, best["dm"].as_f64().context("dm")?);
-    ensure!((period - 0.25).abs() < 0.000_5 && (dm - 30.0).abs() <= 10.0, "{best}");
+    ensure!((period - 0.25).abs() < 0.000_5 && (dm - 30.0).abs() <= 4.0, "{best}");
     ensure!(pictures.len() == 2, "{pictures:?}");
     Ok(())
 }

@@ -10,10 +10,13 @@ use realfft::{RealFftPlanner, RealToComplex};
 
 /// Finer steps than 1/T, by padding with zeros: a signal between two of them loses 19 % of its power and not 59 %.
 const OVERSAMPLING: usize = 2;
-/// Powers in a block of whitening: this many times the logarithm of the place, since red noise is steep and only low.
-const BLOCK_PER_LOG: f64 = 12.0;
-/// Longest block.
-const BLOCK_MAX: f64 = 400.0;
+/// Powers in a block of whitening, as a part of its place: red noise is a power law, so that its slope is the same over
+/// any such block. The level of n powers is known to 1.44 / sqrt(n), and so is what stands above it.
+const BLOCK_PART: f64 = 0.5;
+/// Shortest block.
+const BLOCK_MIN: f64 = 12.0;
+/// Longest block: its level is known to 2 %.
+const BLOCK_MAX: f64 = 4000.0;
 
 /// Powers by frequency; noise alone has an exponential distribution of mean 1.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,14 +91,13 @@ fn good_length(least: usize) -> usize {
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "block lengths are 12 to 400"
+    reason = "block lengths are 12 to 4000"
 )]
 fn whiten(powers: &mut [f32]) {
     let mut levels = Vec::new();
     let mut first = 1;
     while first < powers.len() {
-        let length =
-            (BLOCK_PER_LOG * libm::log(first as f64)).clamp(BLOCK_PER_LOG, BLOCK_MAX) as usize;
+        let length = (BLOCK_PART * first as f64).clamp(BLOCK_MIN, BLOCK_MAX) as usize;
         let end = if powers.len() - first < 2 * length { powers.len() } else { first + length };
         let mut block = powers[first..end].to_vec();
         let middle = block.len() / 2;
