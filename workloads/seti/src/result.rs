@@ -49,7 +49,8 @@ fn print_signal(signal: &Signal, prefix: &str, text: &mut String) {
     }
 }
 
-fn fields(signal: &Signal) -> Vec<(&'static str, f64)> {
+/// The numbers of a signal, by their names in the file, in its order.
+pub(crate) fn fields(signal: &Signal) -> Vec<(&'static str, f64)> {
     let mut fields = vec![
         ("peak_power", signal.peak_power.into()),
         ("mean_power", signal.mean_power.into()),

@@ -1,7 +1,8 @@
 //! Whole searches, against the reference result.
 
 use super::*;
-use crate::result::{Record, read};
+use crate::result::{Record, fields, read};
+use crate::signal::Signal;
 use crate::tests::{reference_result, reference_unit};
 
 fn whole(unit: &[u8]) -> Vec<Record> {
@@ -74,4 +75,50 @@ fn the_short_unit_gives_what_the_original_gives() {
         near(pulse, field, value, 2e-6);
     }
     assert_eq!(triplet.numbers, records[0].numbers);
+}
+
+/// Positions in the table of the reference result's signals (section 24 of the specification), once each.
+const PLACES: [usize; 18] = [
+    1805, 2098, 2105, 4647, 5447, 5561, 7770, 7788, 7796, 7802, 7808, 10464, 10467, 26222, 34966,
+    46560, 51585, 58015,
+];
+/// That of its best pulse, which is no signal.
+const BEST_PULSE: usize = 46273;
+
+/// The full unit takes minutes; its signals are where they must be, and nothing else is there.
+#[test]
+fn at_the_places_of_the_reference_signals_are_exactly_these() {
+    let (unit, records) = (reference_unit(), read(reference_result().as_bytes()).unwrap());
+    let part = |place: usize| {
+        let mut search = Search::new(&unit, |_| place..place + 1).unwrap();
+        while search.step(1) {}
+        search.part().clone()
+    };
+    let check = |signal: &Signal, record: &Record| {
+        for (field, value) in fields(signal) {
+            let expected = record.number(field);
+            match field {
+                "score" => {}
+                "peak_power" | "mean_power" | "max_power" | "snr" | "thresh" => {
+                    near(record, field, value, 2e-6);
+                }
+                "chisqr" | "null_chisqr" => near(record, field, value, 5e-5),
+                _ => assert_eq!(
+                    crate::number::print(value).parse::<f64>().unwrap(),
+                    expected,
+                    "{} {field}",
+                    record.kind
+                ),
+            }
+        }
+    };
+    let found: Vec<Signal> = PLACES.iter().flat_map(|&place| part(place).signals).collect();
+    assert_eq!(found.len(), 22);
+    for (signal, record) in found.iter().zip(&records) {
+        assert_eq!(signal.shape.name(), record.kind);
+        check(signal, record);
+    }
+    let best = part(BEST_PULSE).best_pulse.unwrap().signal;
+    let record = records.iter().find(|record| record.kind == "best_pulse").unwrap();
+    check(&best, record);
 }
