@@ -16,7 +16,8 @@ pub(crate) async fn measure(unit: &Path, short: bool) -> Result<()> {
     let mut workers = Vec::new();
     for name in ["ada", "grace"] {
         let mut worker = Worker::join(Profile::Release, &coordinator.join, name)?;
-        worker.arguments.extend(["--priority", "normal"].map(str::to_owned));
+        // Little ahead, so that both are busy until the end.
+        worker.arguments.extend(["--buffer", "5s"].map(str::to_owned));
         worker.restart()?;
         workers.push(worker);
     }
