@@ -23,7 +23,7 @@ struct Case {
     module: &'static [u8],
     params: &'static str,
     input: Option<PathBuf>,
-    /// The package whose example `native` is the same kernel.
+    /// The package whose example `PACKAGE_native` is the same kernel.
     package: &'static str,
 }
 
@@ -91,18 +91,17 @@ fn all() -> Result<()> {
 /// Builds a kernel as a native program, in a folder of its own so that other builds stay as they are.
 fn build(package: &str) -> Result<PathBuf> {
     let cpu = if cfg!(target_arch = "x86_64") { "x86-64-v3" } else { "native" };
+    let example = format!("{package}_native");
     let target = std::env::current_exe()?.with_file_name("native");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--release", "--example", "native", "-p", package])
+        .args(["build", "--release", "--example", &example, "-p", package])
         .env("RUSTFLAGS", format!("-C target-cpu={cpu}"))
         .env("CARGO_TARGET_DIR", &target)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
         .status()?;
     ensure!(status.success(), "{package} cannot be built natively");
-    let program = target.join(format!("native-{package}"));
-    std::fs::copy(target.join("release/examples/native"), &program)?; // the next package's has the same name
-    Ok(program)
+    Ok(target.join("release/examples").join(example))
 }
 
 /// Runs a unit natively: its output and the CPU seconds it took.
