@@ -123,5 +123,7 @@ pub fn job_status(id: JobId, record: &JobRecord) -> JobStatus {
         account: record.account.clone(),
         spec_digest: record.spec_digest,
         units_per_second_milli: 0,
+        withdrawn: record.withdrawn,
+        figures: record.figures.clone(),
     }
 }

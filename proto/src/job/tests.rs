@@ -21,6 +21,7 @@ fn spec(cut: Vec<Axis>) -> JobSpec {
             time_s: 60,
         },
         copies: 2,
+        confidence: None,
         lease_s: 60,
         attempts_max: 5,
         priority: 0,
