@@ -16,7 +16,7 @@ pub use blobs::{Blobs, MemoryBlobs};
 pub use driver::{Engine, earlier};
 pub use handle::{Handle, named};
 pub use load::load;
-pub use read::{Material, results};
+pub use read::{Material, ended_job, results};
 
 /// Free disk space below which nothing more is taken in, bytes: room for a few full commits and for the store's own
 /// housekeeping, so that a full disk is met by us, with a message, and never by the store in the middle of a write.

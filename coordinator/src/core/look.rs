@@ -47,6 +47,7 @@ impl Core {
             leased: worker.leased.into(),
             reported: record.reported,
             disagreed: record.disagreed,
+            caught: record.caught,
             failures: record.failures,
             credit: record.credit,
             seen_at_ms: record.seen_at_ms,

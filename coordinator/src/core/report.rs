@@ -180,6 +180,7 @@ impl Core {
             for lease in superfluous.into_iter().filter(|lease| *lease != report.lease) {
                 self.close_unit(lease, unit, &mut incoming.finished);
             }
+            self.dirty.jobs.insert(id);
             self.open.entry((worker, place.sequence)).or_default().reports += 1;
             incoming.waiting.push(position);
             self.judge(id, unit);

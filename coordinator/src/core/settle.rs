@@ -14,8 +14,13 @@ impl Core {
     pub(super) fn judge(&mut self, id: JobId, unit: u64) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let policy = job.policy();
+        let Some(known) = job.known.get(&unit) else { return };
+        let verdict = verdict::judge(policy, &known.said, known.checked);
+        if verdict != Verdict::Hold {
+            Self::no_longer_held(job, unit);
+        }
         let Some(known) = job.known.get_mut(&unit) else { return };
-        match verdict::judge(policy, &known.said, known.checked) {
+        match verdict {
             Verdict::Settle(agreeing) => {
                 let said = std::mem::take(&mut known.said);
                 known.checked = false;

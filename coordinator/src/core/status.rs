@@ -79,6 +79,8 @@ pub struct WorkerStatus {
     pub reported: u64,
     /// Reports that lost against the canonical one.
     pub disagreed: u64,
+    /// Times that it was caught with a wrong result.
+    pub caught: u64,
     /// Units given back as failures or let expire.
     pub failures: u64,
     /// Granted for its reports, fuel.

@@ -34,7 +34,10 @@ pub(crate) fn record(store: &dyn Store, job: JobId) -> Result<Option<JobRecord>,
 }
 
 /// A job in numbers, unless it runs.
-pub(crate) fn ended_job(store: &dyn Store, job: JobId) -> Result<Option<JobStatus>, Error> {
+///
+/// # Errors
+/// [`Error`] when the store cannot be read.
+pub fn ended_job(store: &dyn Store, job: JobId) -> Result<Option<JobStatus>, Error> {
     Ok(record(store, job)?.map(|record| job_status(job, &record)))
 }
 
