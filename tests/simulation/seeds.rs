@@ -8,8 +8,8 @@
 
 use tests::simulation::{Setup, run, small};
 
-/// Seeds of the suite: about half a minute without optimisation.
-const SEEDS: u64 = 200;
+/// Seeds of the suite: under a minute without optimisation.
+const SEEDS: u64 = 50;
 
 #[test]
 fn whatever_happens_every_unit_gets_one_verdict_and_liars_get_nowhere() {

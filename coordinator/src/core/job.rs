@@ -65,7 +65,8 @@ impl Rate {
     pub(super) fn update(&mut self, now_ms: u64, settled: u64) {
         let passed = now_ms.saturating_sub(self.since_ms);
         if RATE_MS <= passed {
-            let milli = u128::from(settled.saturating_sub(self.settled)) * 1_000_000 / u128::from(passed);
+            let milli =
+                u128::from(settled.saturating_sub(self.settled)) * 1_000_000 / u128::from(passed);
             *self =
                 Self { since_ms: now_ms, settled, milli: u64::try_from(milli).unwrap_or(u64::MAX) };
         }

@@ -1,6 +1,8 @@
 //! The table of docs/trust.md: how many wrong units get through, and what that costs, for each kind and share of bad
 //! workers, by Starling's rule and those of others.
 
+#![allow(clippy::print_stdout, reason = "the table is printed as it is made")]
+
 use crate::simulation::rivals::{self, Rule};
 use crate::simulation::{Kind, Setup, run};
 
