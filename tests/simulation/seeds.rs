@@ -9,7 +9,7 @@
 use tests::simulation::{Setup, run, small};
 
 /// Seeds of the suite: under a minute without optimisation.
-const SEEDS: u64 = 50;
+const SEEDS: u64 = 150;
 
 #[test]
 fn whatever_happens_every_unit_gets_one_verdict_and_liars_get_nowhere() {
