@@ -83,6 +83,7 @@ fn spec(kernel: Digest, units: u64, copies: u32) -> JobSpec {
             time_s: 60,
         },
         copies,
+        confidence: None,
         lease_s: 3600,
         attempts_max: 5,
         priority: 0,
@@ -116,8 +117,15 @@ async fn volunteer(handle: Handle, job: JobId, spec: Digest, units: u32, client:
     let account = AccountKey(key.0);
     let (sink, mut heard) = tokio::sync::mpsc::channel(256);
     let (name, account_name) = (format!("w{client}"), String::new());
-    let hello =
-        Hello { worker: key, account, cores: 1024, memory_bytes: 1 << 30, name, account_name };
+    let hello = Hello {
+        worker: key,
+        account,
+        cores: 1024,
+        memory_bytes: 1 << 30,
+        name,
+        account_name,
+        network: 0,
+    };
     let session = handle.connected(hello, sink).await.unwrap().unwrap().session;
     let want = Want { units, seconds: 86_400, fuel_per_second: 1 << 40, memory_bytes: 1 << 30 };
     handle.want(session, want.clone()).await.unwrap();

@@ -96,7 +96,7 @@ fn check_records(
 ) -> Result<(), Error> {
     records::check(store, project, tables, findings)?;
     verdicts::check(store, tables, findings)?;
-    match engine::load::load(store, project, Now::default()) {
+    match engine::load::load(store, project, Now::default(), [0; 32]) {
         Ok(core) => {
             if let Err(contradiction) = core.check_invariants() {
                 findings.wrong(contradiction.to_string());

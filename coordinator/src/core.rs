@@ -25,6 +25,7 @@ pub mod status;
 mod submit;
 pub mod time;
 pub mod token;
+pub mod trust;
 mod unit;
 pub mod verdict;
 mod why;
@@ -38,6 +39,9 @@ use crate::core::record::{AccountRecord, Meta, OpenRecord, Table};
 use crate::core::share::Shares;
 use crate::core::time::Now;
 use crate::core::token::{Token, TokenId};
+use crate::core::trust::Caught;
+use crate::core::trust::book::Book;
+use crate::core::trust::dice::Dice;
 use crate::core::worker::Worker;
 use proto::{AccountKey, JobId, LeaseId, ProjectKey, WorkerKey};
 use roaring::RoaringTreemap;
@@ -84,6 +88,11 @@ pub struct Core {
     /// Whether work has appeared that the line has not been told of.
     work_appeared: bool,
     dirty: Dirty,
+    /// What is known of whom.
+    book: Book,
+    /// Workers that were caught and not yet distrusted.
+    caught: Vec<Caught>,
+    dice: Dice,
 }
 
 /// A batch with reports without a verdict.
@@ -95,9 +104,9 @@ struct Open {
 }
 
 impl Core {
-    /// A core that knows nothing yet.
+    /// A core that knows nothing yet. `seed` is what chance grows from; who knows it knows which units will be checked.
     #[must_use]
-    pub fn new(project: ProjectKey) -> Self {
+    pub fn new(project: ProjectKey, seed: [u8; 32]) -> Self {
         Self {
             meta: Meta { project, next_job: 1, next_lease: 1, settled: 0, credit: 0 },
             jobs: BTreeMap::new(),
@@ -122,6 +131,9 @@ impl Core {
             to_serve: 0,
             work_appeared: false,
             dirty: Dirty { meta: true, ..Dirty::default() },
+            book: Book::default(),
+            caught: Vec::new(),
+            dice: Dice::new(seed),
         }
     }
 
@@ -147,6 +159,8 @@ impl Core {
             Event::Tick => Reply::Done,
         };
         self.expire(now);
+        self.judge_caught(now);
+        self.close_gates();
         self.end_finished_jobs(now, effects);
         self.serve_line(now, effects);
         reply

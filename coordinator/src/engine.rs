@@ -13,11 +13,10 @@ use proto::ProjectKey;
 use std::sync::Arc;
 
 pub use blobs::{Blobs, MemoryBlobs};
-pub use driver::Engine;
-#[cfg(test)]
-pub(crate) use driver::earlier;
+pub use driver::{Engine, earlier};
 pub use handle::{Handle, named};
-pub use read::Material;
+pub use load::load;
+pub use read::{Material, ended_job, results};
 
 /// Free disk space below which nothing more is taken in, bytes: room for a few full commits and for the store's own
 /// housekeeping, so that a full disk is met by us, with a message, and never by the store in the middle of a write.

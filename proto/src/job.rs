@@ -12,6 +12,11 @@ use serde::{Deserialize, Serialize};
 
 /// Version of the specification's form.
 pub const VERSION: u32 = 1;
+/// Smallest chance of a wrong unit that may be asked for: below it the estimate's assumptions matter more than its
+/// arithmetic.
+pub const CONFIDENCE_MIN: f64 = 1e-12;
+/// Largest: beyond it one report of a stranger is enough, which `copies = 1` says more plainly.
+pub const CONFIDENCE_MAX: f64 = 0.1;
 
 /// What a researcher submits, as JSON; its digest is taken over the bytes as they were submitted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,8 +45,12 @@ pub struct JobSpec {
     pub merge: Option<Merge>,
     /// What one unit may use.
     pub limits: Limits,
-    /// Reports of different accounts that must agree.
+    /// Reports of different accounts that must agree, for a job without `confidence`; else 1.
     pub copies: u32,
+    /// The estimated chance that an accepted unit is wrong which the researcher puts up with, between
+    /// [`CONFIDENCE_MIN`] and [`CONFIDENCE_MAX`]: the coordinator buys checks until its estimate is no higher.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
     /// How long a unit is lent, seconds.
     pub lease_s: u64,
     /// Infrastructure failures and expired leases of one unit before it is given up.
@@ -223,6 +232,9 @@ impl JobSpec {
         }
         within("inputs (count)", self.inputs.len() as u64, 0, INPUTS_MAX as u64)?;
         within("copies", self.copies.into(), 1, 16)?;
+        if let Some(confidence) = self.confidence {
+            self.check_confidence(confidence)?;
+        }
         within("lease_s", self.lease_s, 1, 90 * 86_400)?;
         within("attempts_max", self.attempts_max.into(), 1, 1_000)?;
         within("limits.memory_bytes", self.limits.memory_bytes, 1 << 16, 4 << 30)?;
@@ -238,6 +250,33 @@ impl JobSpec {
         }
         cut::check(self)?;
         within("cut (units)", self.cut_units(), 1, UNITS_MAX)
+    }
+
+    fn check_confidence(&self, confidence: f64) -> Result<(), Invalid> {
+        if !(CONFIDENCE_MIN..=CONFIDENCE_MAX).contains(&confidence) {
+            let allowed = format!(
+                "{confidence} is not allowed: give a chance from {CONFIDENCE_MIN:e} to {CONFIDENCE_MAX}, such as 1e-6"
+            );
+            return Err(field("confidence", allowed));
+        }
+        if self.copies != 1 {
+            return Err(field("copies", "give copies or confidence, not both"));
+        }
+        if self.nan == Nan::Unchecked {
+            let allowed = "\"unchecked\" is not allowed together with confidence: honest machines may differ in NaN bits, \
+                           so that no difference would prove anything; use copies";
+            return Err(field("nan", allowed));
+        }
+        Ok(())
+    }
+
+    /// The kernel that a unit runs; `None` beyond the last.
+    #[must_use]
+    pub fn kernel_of(&self, unit: UnitIndex) -> Option<Digest> {
+        Some(match self.stage(unit)? {
+            Stage::Cut => self.kernel,
+            Stage::Merge { .. } => self.merge.and_then(|merge| merge.kernel).unwrap_or(self.kernel),
+        })
     }
 
     /// Units of the cut.

@@ -429,6 +429,7 @@ impl Coordinator {
                 time_s: 600,
             },
             copies,
+            confidence: None,
             lease_s: 600,
             attempts_max: 20,
             priority: 0,

@@ -1,7 +1,8 @@
 //! What the integration tests and benches share: real programs over loopback, a volunteer that says what a test wants it
-//! to say, and a wire that can be cut.
+//! to say, a wire that can be cut, and a simulated grid.
 #![forbid(unsafe_code)]
 
 pub mod grid;
+pub mod simulation;
 pub mod volunteer;
 pub mod wire;

@@ -126,14 +126,14 @@ impl Bench {
     fn slots(&self) -> Result<()> {
         let unit = self.unit(shipped::MERSENNE, NanMode::Unchecked)?;
         let mut ratios = Vec::new();
-        for _ in 0..5 {
-            let one = self.batch(&unit, 1, 4)?;
-            let two = self.batch(&unit, 2, 4)?;
+        for _ in 0..9 {
+            let one = self.batch(&unit, 1, 2)?;
+            let two = self.batch(&unit, 2, 2)?;
             ratios.push(one.as_secs_f64() / two.as_secs_f64());
         }
         let middle = median(&mut ratios);
         println!(
-            "two slots against one, wall-clock time: {middle:.2} times as fast (median of 5), {:.2} at best",
+            "two slots against one, wall-clock time: {middle:.2} times as fast (median of 9), {:.2} at best",
             ratios.iter().copied().fold(0.0, f64::max)
         );
         Ok(())

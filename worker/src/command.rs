@@ -106,7 +106,7 @@ struct Run {
     priority: Courtesy,
 }
 
-/// [`execute::Priority`] as it is written.
+/// [`crate::execute::Priority`] as it is written.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Courtesy {
     /// Every other program of this machine

@@ -2,10 +2,12 @@
 
 use super::{Findings, Tables};
 use crate::core::record::{
-    AccountRecord, AttemptRecord, IndexRecord, JobRecord, LeaseRecord, LogRecord, Meta, OpenRecord,
-    Table, WorkerRecord, decode, decode_batch, first_number, last_number,
+    AccountRecord, AgainRecord, AttemptRecord, IndexRecord, JobRecord, LeaseRecord, LogRecord,
+    Meta, OpenRecord, Table, VoidRecord, WorkerRecord, decode, decode_batch, first_number,
+    last_number, standing_of,
 };
 use crate::core::token::Token;
+use crate::core::trust::estimate::Standing;
 use crate::store::{self, Store};
 use proto::job::JobSpec;
 use proto::report::Batch;
@@ -80,6 +82,12 @@ fn keep(key: &[u8], value: &[u8], tables: &mut Tables) -> Option<()> {
         Table::Attempt => drop(decode::<AttemptRecord>(value)?),
         Table::Token => drop(decode::<Token>(value)?),
         Table::Batch => drop(decode_batch(value)?),
+        Table::Standing => {
+            standing_of(key)?;
+            decode::<Standing>(value)?;
+        }
+        Table::Void => drop(decode::<VoidRecord>(value)?),
+        Table::Again => drop(decode::<AgainRecord>(value)?),
     }
     Some(())
 }

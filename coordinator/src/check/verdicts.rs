@@ -3,8 +3,8 @@
 
 use super::{Findings, Tables};
 use crate::core::record::{
-    End, IndexRecord, LogRecord, Place, Span, Table, batch_key, decode, decode_batch, first_number,
-    last_number,
+    AgainRecord, End, IndexRecord, LogRecord, Place, Span, Table, batch_key, decode, decode_batch,
+    first_number, last_number,
 };
 use crate::store::{self, Store};
 use proto::JobId;
@@ -19,7 +19,12 @@ const BATCHES_KEPT: usize = 64;
 #[derive(Debug, Default)]
 struct Sums {
     settled: RoaringTreemap,
-    failed: u64,
+    failed: RoaringTreemap,
+    /// Units whose verdict was withdrawn at least once.
+    withdrawn: RoaringTreemap,
+    withdrawals: u64,
+    /// Worker and fuel of the units that rest on one report.
+    alone: HashMap<u64, (u32, u64)>,
     given_up: u64,
     fuel: u128,
     credit: u128,
@@ -62,6 +67,10 @@ pub(super) fn check(
 impl Walk<'_> {
     fn span(&mut self, job: JobId, span: &Span) -> Result<(), store::Error> {
         let units = span.first..span.first.saturating_add(span.count.into());
+        if matches!(span.end, End::Withdrawn(_)) {
+            self.withdraw(job, units);
+            return Ok(());
+        }
         let sums = self.jobs.entry(job).or_default();
         if sums.settled.insert_range(units.clone()) != u64::from(span.count) {
             self.findings.wrong(format!(
@@ -72,20 +81,40 @@ impl Walk<'_> {
         let (places, failed) = match &span.end {
             End::Done(places) => (places, false),
             End::Failed(places) => (places, true),
-            End::GivenUp(_) => {
+            End::GivenUp(_) | End::Withdrawn(_) => {
                 sums.given_up += u64::from(span.count);
-                sums.failed += u64::from(span.count);
+                sums.failed.insert_range(units);
                 return Ok(());
             }
         };
         if failed {
-            sums.failed += u64::from(span.count);
+            sums.failed.insert_range(units.clone());
         }
         self.accounts_differ(job, span.first, places);
         for (offset, unit) in (0..span.count).zip(units) {
             self.unit(job, unit, places, offset, failed)?;
         }
         Ok(())
+    }
+
+    /// Takes verdicts back, and what was granted for those that rested on one report.
+    fn withdraw(&mut self, job: JobId, units: std::ops::Range<u64>) {
+        let sums = self.jobs.entry(job).or_default();
+        for unit in units {
+            if !sums.settled.remove(unit) {
+                self.findings.wrong(format!("{job}/u{unit} was withdrawn and had no verdict"));
+            }
+            sums.failed.remove(unit);
+            sums.withdrawn.insert(unit);
+            sums.withdrawals += 1;
+            if let Some((worker, fuel)) = sums.alone.remove(&unit) {
+                sums.fuel -= u128::from(fuel);
+                sums.credit -= u128::from(fuel);
+                if let Some(credit) = self.workers.get_mut(&worker) {
+                    *credit -= u128::from(fuel);
+                }
+            }
+        }
     }
 
     fn accounts_differ(&mut self, job: JobId, first: u64, places: &[Place]) {
@@ -137,6 +166,11 @@ impl Walk<'_> {
             sums.credit += u128::from(statement.fuel);
             if canonical.is_none() {
                 sums.fuel += u128::from(statement.fuel);
+                let estimates =
+                    self.tables.specs.get(&job).is_some_and(|(_, spec)| spec.confidence.is_some());
+                if estimates && places.len() == 1 {
+                    sums.alone.insert(unit, (place.worker, statement.fuel));
+                }
                 self.tables.outputs.extend(output);
                 canonical = Some(statement);
             }
@@ -186,9 +220,19 @@ impl Walk<'_> {
             }
             Ok::<_, store::Error>(())
         })?;
+        store::each(self.store, &Table::Again.prefix(), |key, value| {
+            if let (Some(job), Some(unit), Some(AgainRecord::Settled { .. })) =
+                (first_number(key), last_number(key), decode(value))
+            {
+                indexed.entry(JobId(job)).or_default().insert(unit);
+            }
+            Ok::<_, store::Error>(())
+        })?;
         let empty = RoaringTreemap::new();
         for (id, job) in &self.jobs {
-            if *indexed.get(id).unwrap_or(&empty) != job.settled {
+            let indexed = indexed.get(id).unwrap_or(&empty);
+            let beyond = indexed - &job.settled;
+            if !job.settled.is_subset(indexed) || !beyond.is_subset(&job.withdrawn) {
                 self.findings.wrong(format!("the index of {id} does not fit its verdicts"));
             }
         }
@@ -203,11 +247,25 @@ impl Walk<'_> {
         let none = Sums::default();
         for (id, record) in &tables.jobs {
             let sums = jobs.get(id).unwrap_or(&none);
-            let found = (sums.settled.len(), sums.failed, sums.given_up, sums.fuel, sums.credit);
-            let said = (record.settled, record.failed, record.given_up, record.fuel, record.credit);
+            let found = (
+                sums.settled.len(),
+                sums.failed.len(),
+                sums.given_up,
+                sums.fuel,
+                sums.credit,
+                sums.withdrawals,
+            );
+            let said = (
+                record.settled,
+                record.failed,
+                record.given_up,
+                record.fuel,
+                record.credit,
+                record.withdrawn,
+            );
             if found != said {
                 findings.wrong(format!(
-                    "{id}: its verdicts add up to (settled, failed, given up, fuel, credit) = {found:?}, its record says {said:?}"
+                    "{id}: its verdicts add up to (settled, failed, given up, fuel, credit, withdrawn) = {found:?}, its record says {said:?}"
                 ));
             }
         }

@@ -40,6 +40,10 @@ pub const STRIKES_FREE: u32 = 3;
 pub const STRIKE_MS: u64 = 2_000;
 /// Longest such wait, milliseconds.
 pub const STRIKE_MS_MAX: u64 = 3_600_000;
+/// Wait of a worker that was caught with a wrong result, milliseconds; doubles with each time that is not forgiven.
+pub const CAUGHT_MS: u64 = 3_600_000;
+/// Longest such wait, milliseconds: a week, so that a machine that was mended is seen.
+pub const CAUGHT_MS_MAX: u64 = 7 * 86_400_000;
 /// A worker that got nothing is told to ask again after this, milliseconds; its request stands meanwhile.
 pub const IDLE_MS: u64 = 30_000;
 /// The same at the tail of a job, milliseconds: a second lease may soon make sense.

@@ -3,7 +3,10 @@
 use crate::core::Core;
 use crate::core::bounds::{LOG_SPANS, LOG_UNITS};
 use crate::core::job::Job;
-use crate::core::record::{End, IndexRecord, LogRecord, Span, Table, batch_key, encode, lease_key};
+use crate::core::record::{
+    AgainRecord, End, IndexRecord, LogRecord, Place, Span, Table, Word, batch_key, encode,
+    lease_key, standing_key,
+};
 use crate::core::time::Now;
 use proto::{JobId, LeaseId};
 use serde::Serialize;
@@ -78,6 +81,9 @@ impl Core {
             let open = self.open.get(&(worker, sequence)).map(|open| encode(&open.record));
             changes.push((batch_key(Table::Open, worker, sequence), open));
         }
+        for ((who, class), standing) in self.book.take_changes() {
+            changes.push((standing_key(who, class), Some(encode(&standing))));
+        }
         if dirty.meta || !changes.is_empty() {
             changes.push((Table::Meta.prefix(), Some(encode(&self.meta))));
         }
@@ -97,11 +103,18 @@ impl Core {
             || !leases.is_empty()
             || !open.is_empty()
             || !records.is_empty()
+            || self.book.has_changes()
     }
 }
 
 /// The job's record, and its verdicts since the last commit.
 fn save_job(job: &mut Job, now: Now, changes: &mut Changes) {
+    flush_log(job, now, changes);
+    changes.push((Table::Job.key(job.id.0), Some(encode(&job.record))));
+}
+
+/// The verdicts of a job since the last call: their places in the log, and where each is found.
+pub(super) fn flush_log(job: &mut Job, now: Now, changes: &mut Changes) {
     let mut spans = std::mem::take(&mut job.spans).into_iter().peekable();
     while spans.peek().is_some() {
         let (mut record, mut units) =
@@ -116,15 +129,65 @@ fn save_job(job: &mut Job, now: Now, changes: &mut Changes) {
         let log = job.record.next_log;
         job.record.next_log += 1;
         changes.push((Table::Log.key2(job.id.0, log), Some(encode(&record))));
-        for (first, index) in index(record.spans, log) {
+        let (again, spans) = again(job, record.spans, log);
+        for (unit, record) in again {
+            changes.push((Table::Again.key2(job.id.0, unit), Some(encode(&record))));
+        }
+        for (first, index) in index(job, spans, log) {
             changes.push((Table::Index.key2(job.id.0, first), Some(encode(&index))));
         }
     }
-    changes.push((Table::Job.key(job.id.0), Some(encode(&job.record))));
+}
+
+/// Where the verdicts of one record of the log are found that replace withdrawn ones, and all other spans.
+fn again(job: &Job, spans: Vec<Span>, log: u64) -> (Vec<(u64, AgainRecord)>, Vec<Span>) {
+    if job.again.is_empty() {
+        return (Vec::new(), spans);
+    }
+    let mut found = Vec::new();
+    let mut rest: Vec<Span> = Vec::new();
+    for span in spans.into_iter().filter(|span| !matches!(span.end, End::Withdrawn(_))) {
+        let each = span.fuel / u128::from(span.count.max(1));
+        let mut left = span.fuel;
+        for (offset, unit) in (0..span.count).zip(span.first..) {
+            // Only the sum matters: units of one span rest on the word of the same workers.
+            let fuel = if offset + 1 == span.count { left } else { each };
+            left -= fuel;
+            if !job.again.contains(unit) {
+                let end = match &span.end {
+                    End::Done(places) => End::Done(following(places, offset)),
+                    End::Failed(places) => End::Failed(following(places, offset)),
+                    other => other.clone(),
+                };
+                rest.push(Span { first: unit, count: 1, end, figure: span.figure, fuel });
+                continue;
+            }
+            let alone = word(job, &span).map(|word| Word { fuel, ..word });
+            let (failed, given_up) =
+                (!matches!(span.end, End::Done(_)), matches!(span.end, End::GivenUp(_)));
+            found.push((unit, AgainRecord::Settled { log, failed, given_up, alone }));
+        }
+    }
+    (found, rest)
+}
+
+fn following(places: &[Place], offset: u32) -> Vec<Place> {
+    places.iter().map(|place| Place { position: place.position + offset, ..*place }).collect()
+}
+
+/// The one worker whose word a span rests on, if it is one and the job asked for more.
+fn word(job: &Job, span: &Span) -> Option<Word> {
+    match &span.end {
+        End::Done(places) if job.estimates() && places.len() == 1 => {
+            Some(Word { worker: places[0].worker, figure: span.figure, fuel: span.fuel })
+        }
+        _ => None,
+    }
 }
 
 /// Where the verdicts of one record of the log are found: a record per stretch of consecutive units.
-fn index(mut spans: Vec<Span>, log: u64) -> Vec<(u64, IndexRecord)> {
+fn index(job: &Job, mut spans: Vec<Span>, log: u64) -> Vec<(u64, IndexRecord)> {
+    spans.retain(|span| !matches!(span.end, End::Withdrawn(_)));
     spans.sort_unstable_by_key(|span| span.first);
     let mut stretches: Vec<(u64, IndexRecord)> = Vec::new();
     for span in spans {
@@ -132,11 +195,17 @@ fn index(mut spans: Vec<Span>, log: u64) -> Vec<(u64, IndexRecord)> {
         let follows =
             stretches.last().is_some_and(|(first, stretch)| first + stretch.count == span.first);
         if !follows {
-            stretches.push((span.first, IndexRecord { count: 0, log, failed: Vec::new() }));
+            stretches.push((span.first, IndexRecord { log, ..IndexRecord::default() }));
         }
         let Some((_, stretch)) = stretches.last_mut() else { continue };
         if !matches!(span.end, End::Done(_)) {
             stretch.failed.push((stretch.count, count));
+        }
+        if matches!(span.end, End::GivenUp(_)) {
+            stretch.given_up.push((stretch.count, count));
+        }
+        if let Some(word) = word(job, &span) {
+            stretch.alone.push((stretch.count, count, word));
         }
         stretch.count += count;
     }

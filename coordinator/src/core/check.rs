@@ -47,6 +47,7 @@ impl Core {
             ensure!(job.settled.len() == record.settled, "{id}: settled units are miscounted");
             ensure!(job.failed.len() == record.failed, "{id}: failed units are miscounted");
             ensure!(job.failed.is_subset(&job.settled), "{id}: a unit failed that is not settled");
+            ensure!(job.given_up.len() == record.given_up, "{id}: units given up are miscounted");
             ensure!(record.given_up <= record.failed, "{id}: more units given up than failed");
             ensure!(record.next_unit <= job.cut_units, "{id}: units beyond the last were lent");
         }
@@ -204,9 +205,47 @@ impl Core {
                 "{id}/u{unit} has two reports of one account"
             );
             ensure!(known.attempts < job.spec.attempts_max, "{id}/u{unit} was tried often enough");
-            let need = matches!(verdict::judge(job.policy(), &known.said), Verdict::Need(_));
-            ensure!(need, "{id}/u{unit} could be settled");
+            match verdict::judge(job.policy(), &known.said, known.checked) {
+                Verdict::Need(_) => ensure!(!known.held, "{id}/u{unit} is held and needs more"),
+                Verdict::Hold => ensure!(known.held, "{id}/u{unit} is enough and not held"),
+                _ => ensure!(false, "{id}/u{unit} could be settled"),
+            }
         }
+        self.check_trust(job)
+    }
+
+    /// What is held is held once, and the sums over what was accepted on one word are right.
+    fn check_trust(&self, job: &Job) -> Result<(), Contradiction> {
+        let id = job.id;
+        let held: BTreeSet<u64> =
+            job.known.iter().filter(|(_, known)| known.held).map(|(unit, _)| *unit).collect();
+        let listed: BTreeSet<u64> = job.gates.all().collect();
+        let count = job.gates.all().count() as u64;
+        ensure!(held == listed, "{id}: held units {held:?} are listed as {listed:?}");
+        ensure!(
+            count == job.gates.waiting() && held.len() as u64 == count,
+            "{id}: {count} units wait, {} counted",
+            job.gates.waiting()
+        );
+        for (worker, alone) in &job.alone {
+            let figures: u64 = alone.figures.values().sum();
+            ensure!(
+                alone.units.is_subset(&job.settled) && alone.units.is_disjoint(&job.failed),
+                "{id}: units on the word of worker {worker} have no output"
+            );
+            ensure!(
+                figures == alone.units.len() && 0 < figures,
+                "{id}: {figures} figures for {} units of worker {worker}",
+                alone.units.len()
+            );
+        }
+        let figures: u64 = job.record.figures.values().sum();
+        let judged = job.record.settled - job.record.given_up;
+        ensure!(
+            !job.estimates() || figures <= judged + job.record.withdrawn && judged <= figures,
+            "{id}: {figures} figures for {judged} units"
+        );
+        ensure!(self.caught.is_empty(), "somebody was caught and is still trusted");
         Ok(())
     }
 

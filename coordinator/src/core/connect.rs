@@ -49,6 +49,7 @@ impl Core {
         let worker = self.worker_mut(number);
         worker.record.seen_at_ms = now.wall_ms;
         worker.record.name = bounded(&hello.name);
+        worker.record.network = hello.network;
         let sequence = worker.record.sequence;
         if let Some(replaced) = worker.live.replace(live) {
             self.sessions.remove(&replaced.session);
@@ -65,6 +66,8 @@ impl Core {
             key: hello.worker,
             account,
             name: String::new(),
+            network: 0,
+            caught: 0,
             sequence: 0,
             reported: 0,
             disagreed: 0,

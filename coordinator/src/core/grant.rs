@@ -7,9 +7,10 @@ use crate::core::bounds::{
     SECOND_LEASES_SCANNED,
 };
 use crate::core::event::{self, Effects, ToWorker};
-use crate::core::job::Job;
+use crate::core::job::{Job, Party};
 use crate::core::lease::{Lease, LeaseState};
 use crate::core::queue::Run;
+use crate::core::record::WorkerRecord;
 use crate::core::serve::units_per_message;
 use crate::core::time::Now;
 use proto::{JobId, LeaseId, UnitIndex};
@@ -51,14 +52,15 @@ impl Core {
         if job.queue.is_empty() {
             return None;
         }
-        let account_of = |lease: LeaseId| {
-            leases
-                .get(&lease)
-                .map_or(u32::MAX, |lease| workers[lease.worker as usize].record.account)
+        let of = |number: u32| {
+            let WorkerRecord { account, network, .. } = workers[number as usize].record;
+            Party { account, network }
         };
-        let account = workers[number as usize].record.account;
+        let nobody = Party { account: u32::MAX, network: 0 };
+        let party_of = |lease: LeaseId| leases.get(&lease).map_or(nobody, |lease| of(lease.worker));
+        let asking = of(number);
         let mut scanned = 0;
-        for group in job.queue.groups_for(account) {
+        for group in job.queue.groups_for(asking.account) {
             for _ in 0..job.queue.len_of(group) {
                 scanned += 1;
                 if RUNS_SCANNED_MAX < scanned {
@@ -66,7 +68,7 @@ impl Core {
                 }
                 let Some(run) = job.queue.pop(group) else { break };
                 let most = most.min(units_per_message(job, run.first));
-                if let Some((first, count)) = job.take_from(group, run, account, most, account_of) {
+                if let Some((first, count)) = job.take_from(group, run, asking, most, party_of) {
                     return Some(Choice { first, count, twin: None });
                 }
             }
@@ -117,15 +119,20 @@ impl Core {
             return false;
         }
         let Some(known) = job.known.get(&unit) else { return true };
+        if !job.single() {
+            let party = |number: u32| {
+                let WorkerRecord { account, network, .. } = self.worker(number).record;
+                Party { account, network }
+            };
+            let nobody = Party { account: u32::MAX, network: 0 };
+            let party_of =
+                |lease| self.leases.get(&lease).map_or(nobody, |lease| party(lease.worker));
+            return !job.clash(known, party(number), party_of);
+        }
         let account = self.worker(number).record.account;
-        let held = |lease: &LeaseId| {
-            self.leases.get(lease).is_some_and(|lease| {
-                lease.worker == number
-                    || !job.single() && self.worker(lease.worker).record.account == account
-            })
-        };
-        let alone = known.holders.iter().all(|holder| *holder == twin) || !job.single();
-        alone
+        let held =
+            |lease: &LeaseId| self.leases.get(lease).is_some_and(|lease| lease.worker == number);
+        known.holders.iter().all(|holder| *holder == twin)
             && !known.said.iter().any(|said| said.account == account)
             && !known.holders.iter().any(held)
     }

@@ -3,8 +3,10 @@
 use crate::core::bounds::RATE_MS;
 use crate::core::queue::{Queue, Run};
 use crate::core::record::{End, JobRecord, Place, Span};
+use crate::core::trust::estimate::Figure;
+use crate::core::trust::{Alone, Gates};
 use crate::core::unit::Unit;
-use crate::core::verdict::Policy;
+use crate::core::verdict::{Policy, Said};
 use proto::job::{JobSpec, Stage};
 use proto::{JobId, LeaseId, UnitIndex};
 use roaring::RoaringTreemap;
@@ -23,6 +25,14 @@ pub(super) struct Job {
     pub(super) settled: RoaringTreemap,
     /// Of these, failed or given up.
     pub(super) failed: RoaringTreemap,
+    /// Of these, given up.
+    pub(super) given_up: RoaringTreemap,
+    /// Units whose verdict was withdrawn at least once.
+    pub(super) again: RoaringTreemap,
+    /// Units accepted on the word of one worker, by its number.
+    pub(super) alone: BTreeMap<u32, Alone>,
+    /// Units that wait for their worker to pass a check.
+    pub(super) gates: Gates,
     /// Units of which more is known; see [`Unit`].
     pub(super) known: HashMap<u64, Unit>,
     pub(super) queue: Queue,
@@ -55,11 +65,21 @@ impl Rate {
     pub(super) fn update(&mut self, now_ms: u64, settled: u64) {
         let passed = now_ms.saturating_sub(self.since_ms);
         if RATE_MS <= passed {
-            let milli = u128::from(settled - self.settled) * 1_000_000 / u128::from(passed);
+            let milli =
+                u128::from(settled.saturating_sub(self.settled)) * 1_000_000 / u128::from(passed);
             *self =
                 Self { since_ms: now_ms, settled, milli: u64::try_from(milli).unwrap_or(u64::MAX) };
         }
     }
+}
+
+/// Who answers together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Party {
+    /// Number of the account.
+    pub(super) account: u32,
+    /// The network; 0 when it tells nothing.
+    pub(super) network: u64,
 }
 
 /// What may be done with a unit for an account.
@@ -90,6 +110,10 @@ impl Job {
             record,
             settled: RoaringTreemap::new(),
             failed: RoaringTreemap::new(),
+            given_up: RoaringTreemap::new(),
+            again: RoaringTreemap::new(),
+            alone: BTreeMap::new(),
+            gates: Gates::default(),
             known: HashMap::new(),
             queue: Queue::default(),
             merged: HashMap::new(),
@@ -101,12 +125,37 @@ impl Job {
     }
 
     pub(super) fn policy(&self) -> Policy {
-        Policy { copies: self.spec.copies }
+        self.spec.confidence.map_or(Policy::Copies(self.spec.copies), Policy::Confidence)
+    }
+
+    /// Whether the job asks for confidence, and not for copies.
+    pub(super) fn estimates(&self) -> bool {
+        self.spec.confidence.is_some()
+    }
+
+    /// Units of the cut without a verdict.
+    pub(super) fn cut_unsettled(&self) -> u64 {
+        let settled = if self.spec.merge.is_none() {
+            self.settled.len()
+        } else {
+            self.settled.range_cardinality(0..self.cut_units)
+        };
+        self.cut_units - settled
+    }
+
+    /// Settled inputs of a merge unit, and how many it takes; `None` for units of the cut.
+    pub(super) fn inputs(&self, unit: u64) -> Option<(u64, u64)> {
+        if unit < self.cut_units {
+            return None;
+        }
+        let Some(Stage::Merge { first, count, .. }) = self.stage(unit) else { return None };
+        let inputs = first.0..first.0 + u64::from(count);
+        Some((self.settled.range_cardinality(inputs), count.into()))
     }
 
     /// Whether one report settles a unit, so that a unit lent once needs no entry.
     pub(super) fn single(&self) -> bool {
-        self.spec.copies == 1
+        self.spec.copies == 1 && self.spec.confidence.is_none()
     }
 
     /// Fuel that a unit takes on average so far; `None` before the first report.
@@ -121,36 +170,47 @@ impl Job {
         self.cut_units - self.record.next_unit
     }
 
-    /// What may be done with a unit of the queue for `account`; `account_of` tells whose a lease is.
-    pub(super) fn fit(&self, unit: u64, account: u32, account_of: impl Fn(LeaseId) -> u32) -> Fit {
-        if self.settled.contains(unit) {
+    /// What may be done with a unit of the queue for `asking`; `party_of` tells whose a lease is.
+    pub(super) fn fit(&self, unit: u64, asking: Party, party_of: impl Fn(LeaseId) -> Party) -> Fit {
+        if self.settled.contains(unit) || self.inputs(unit).is_some_and(|(have, all)| have < all) {
             return Fit::Nobody;
         }
         let Some(known) = self.known.get(&unit) else { return Fit::Take };
         if known.missing(self.policy()) == 0 {
             return Fit::Nobody;
         }
-        let said = known.said.iter().any(|said| said.account == account);
-        if said || known.holders.iter().any(|&lease| account_of(lease) == account) {
-            Fit::Others
-        } else {
-            Fit::Take
-        }
+        if self.clash(known, asking, party_of) { Fit::Others } else { Fit::Take }
     }
 
-    /// Takes from a run the first units that `account` may be lent, at most `max`; puts the rest back where needed.
+    /// Whether somebody who answers together with `asking` has reported or holds the unit.
+    pub(super) fn clash(
+        &self,
+        known: &Unit,
+        asking: Party,
+        party_of: impl Fn(LeaseId) -> Party,
+    ) -> bool {
+        let same = |party: Party| {
+            let one_network = self.estimates() && party.network != 0;
+            party.account == asking.account || one_network && party.network == asking.network
+        };
+        let said = |said: &Said| Party { account: said.account, network: said.network };
+        known.said.iter().any(|report| same(said(report)))
+            || known.holders.iter().any(|&lease| same(party_of(lease)))
+    }
+
+    /// Takes from a run the first units that `asking` may be lent, at most `max`; puts the rest back where needed.
     pub(super) fn take_from(
         &mut self,
         group: Option<u32>,
         run: Run,
-        account: u32,
+        asking: Party,
         max: u32,
-        account_of: impl Fn(LeaseId) -> u32,
+        party_of: impl Fn(LeaseId) -> Party,
     ) -> Option<(u64, u32)> {
         let mut others: Option<Run> = None;
         let mut taken: Option<(u64, u32)> = None;
         for unit in run.units() {
-            let fit = self.fit(unit, account, &account_of);
+            let fit = self.fit(unit, asking, &party_of);
             match (fit, &mut taken) {
                 (Fit::Take, Some((_, count))) if *count < max => *count += 1,
                 (Fit::Take, None) => taken = Some((unit, 1)),
@@ -176,15 +236,18 @@ impl Job {
     }
 
     /// Notes a verdict for the next commit; consecutive units that ended alike become one span.
-    pub(super) fn note(&mut self, unit: u64, end: End) {
+    pub(super) fn note(&mut self, unit: u64, end: End, figure: Figure, fuel: u64) {
+        let fuel = u128::from(fuel);
         if let Some(last) = self.spans.last_mut()
             && last.first + u64::from(last.count) == unit
+            && last.figure == figure
             && continues(&last.end, &end, last.count)
         {
             last.count += 1;
+            last.fuel += fuel;
             return;
         }
-        self.spans.push(Span { first: unit, count: 1, end });
+        self.spans.push(Span { first: unit, count: 1, end, figure, fuel });
     }
 
     /// Whether a unit is one of the job's, and its stage.
@@ -206,7 +269,8 @@ fn continues(end: &End, next: &End, count: u32) -> bool {
         (End::Done(places), End::Done(next)) | (End::Failed(places), End::Failed(next)) => {
             follow(places, next)
         }
-        (End::GivenUp(reason), End::GivenUp(next)) => reason == next,
+        (End::GivenUp(reason), End::GivenUp(next))
+        | (End::Withdrawn(reason), End::Withdrawn(next)) => reason == next,
         _ => false,
     }
 }

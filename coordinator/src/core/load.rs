@@ -8,14 +8,17 @@ use crate::core::job::Job;
 use crate::core::lease::{Lease, LeaseState};
 use crate::core::queue::{Run, runs};
 use crate::core::record::{
-    AccountRecord, AttemptRecord, IndexRecord, JobRecord, LeaseRecord, Meta, OpenRecord, Place,
-    WorkerRecord,
+    AccountRecord, AgainRecord, AttemptRecord, IndexRecord, JobRecord, LeaseRecord, Meta,
+    OpenRecord, Place, VoidRecord, WorkerRecord,
 };
 use crate::core::settle::count_input;
 use crate::core::status::JobState;
 use crate::core::submit::submission_key;
 use crate::core::time::Now;
 use crate::core::token::Token;
+use crate::core::trust;
+use crate::core::trust::book::{Book, Entry};
+use crate::core::trust::estimate::Standing;
 use crate::core::verdict::Said;
 use crate::core::worker::Worker;
 use crate::core::{Core, Open};
@@ -45,6 +48,8 @@ pub struct Saved {
     pub open: Vec<SavedBatch>,
     /// Tokens.
     pub tokens: Vec<Token>,
+    /// What is known of whom.
+    pub standings: Vec<(Entry, Standing)>,
 }
 
 /// A running job as it was saved.
@@ -62,6 +67,10 @@ pub struct SavedJob {
     pub index: Vec<(u64, IndexRecord)>,
     /// Failed attempts, oldest first.
     pub attempts: Vec<AttemptRecord>,
+    /// By number of the worker: which verdicts on its word hold no more.
+    pub voids: Vec<(u32, VoidRecord)>,
+    /// Units whose verdict was withdrawn.
+    pub again: Vec<(u64, AgainRecord)>,
 }
 
 /// A batch with reports without a verdict, as it was saved.
@@ -80,9 +89,11 @@ impl Core {
     ///
     /// # Errors
     /// [`Contradiction`] when the records contradict each other.
-    pub fn load(now: Now, saved: Saved) -> Result<Self, Contradiction> {
-        let Saved { meta, ended, running, workers, accounts, leases, open, tokens } = saved;
-        let mut core = Self::new(meta.project);
+    pub fn load(now: Now, saved: Saved, seed: [u8; 32]) -> Result<Self, Contradiction> {
+        let Saved { meta, ended, running, workers, accounts, leases, open, tokens, standings } =
+            saved;
+        let mut core = Self::new(meta.project, seed);
+        core.book = Book::load(standings);
         core.meta = meta;
         core.dirty.meta = false;
         core.account_numbers =
@@ -112,21 +123,24 @@ impl Core {
             know_doubles(job, &core.leases);
             requeue(job, &core.leases);
         }
+        core.judge_loaded(now);
         core.work_appeared = true;
         core.check_quickly()?;
         Ok(core)
     }
 
     fn load_job(&mut self, now: Now, saved: SavedJob) -> Result<(), Contradiction> {
-        let SavedJob { id, record, spec, bytes, index, attempts } = saved;
+        let SavedJob { id, record, spec, bytes, index, attempts, voids, again } = saved;
         self.submissions.insert(submission_key(&record.account, record.submission), id);
         self.shares.add(&record.account, spec.priority, id);
         let mut job = Job::new(id, spec, bytes, record, now.monotonic_ms);
+        let voids: HashMap<u32, u64> =
+            voids.into_iter().map(|(worker, void)| (worker, void.before_log)).collect();
         for (first, stretch) in index {
-            job.settled.insert_range(first..first + stretch.count);
-            for (offset, count) in stretch.failed {
-                job.failed.insert_range(first + offset..first + offset + count);
-            }
+            load_stretch(&mut job, first, stretch, &voids);
+        }
+        for (unit, record) in again {
+            load_again(&mut job, unit, record, &voids);
         }
         if job.settled.len() != job.record.settled {
             let (found, expected) = (job.settled.len(), job.record.settled);
@@ -170,8 +184,17 @@ impl Core {
                 continue;
             };
             reports += 1;
+            let network = self.workers[worker as usize].record.network;
+            let standing = if job.estimates() {
+                let class = trust::class(job, report.unit.0);
+                self.book.of(worker, account, network, class)
+            } else {
+                Standing::default()
+            };
             job.known.entry(report.unit.0).or_default().said.push(Said {
                 account,
+                network,
+                standing,
                 place: Place { worker, sequence: batch.sequence, position },
                 fuel: report.fuel,
                 failed: matches!(report.outcome, Outcome::Failed(_)),
@@ -234,6 +257,85 @@ impl Core {
             self.overdue.pop_front();
         }
         Ok(())
+    }
+}
+
+impl Core {
+    /// Judges the open units of jobs that ask for confidence: what was known of workers may have grown since they
+    /// reported. One that has all it needs and is computed all the same is being checked.
+    fn judge_loaded(&mut self, now: Now) {
+        let jobs: Vec<JobId> =
+            self.jobs.values().filter(|job| job.estimates()).map(|job| job.id).collect();
+        for id in jobs {
+            let Some(job) = self.jobs.get_mut(&id) else { continue };
+            let mut units: Vec<(Option<Place>, u64)> = Vec::new();
+            for (&unit, known) in &mut job.known {
+                known.checked = !known.holders.is_empty() && known.said.len() == 1;
+                units.push((known.said.first().map(|said| said.place), unit));
+            }
+            units.sort_unstable();
+            for (_, unit) in units {
+                self.judge(id, unit);
+                if 0 < self.missing(id, unit) {
+                    self.put_back(id, None, Run::new(unit, 1));
+                }
+            }
+            self.dirty.jobs.insert(id);
+        }
+        self.judge_caught(now);
+        self.close_gates();
+    }
+}
+
+/// Takes in verdicts of consecutive units, but for those that hold no more.
+fn load_stretch(job: &mut Job, first: u64, stretch: IndexRecord, voids: &HashMap<u32, u64>) {
+    let IndexRecord { count, log, failed, given_up, alone } = stretch;
+    let at = |(offset, count): (u64, u64)| first + offset..first + offset + count;
+    job.settled.insert_range(first..first + count);
+    for part in failed {
+        job.failed.insert_range(at(part));
+    }
+    for part in given_up {
+        job.given_up.insert_range(at(part));
+    }
+    for (offset, count, word) in alone {
+        let units = at((offset, count));
+        if voids.get(&word.worker).is_some_and(|before| log < *before) {
+            job.settled.remove_range(units.clone());
+            job.again.insert_range(units);
+        } else {
+            let alone = job.alone.entry(word.worker).or_default();
+            alone.units.insert_range(units);
+            alone.fuel += word.fuel;
+            *alone.figures.entry(word.figure).or_default() += count;
+        }
+    }
+}
+
+/// Takes in where a unit stands whose verdict was withdrawn: this holds, and not what the index says.
+fn load_again(job: &mut Job, unit: u64, record: AgainRecord, voids: &HashMap<u32, u64>) {
+    job.again.insert(unit);
+    for units in [&mut job.settled, &mut job.failed, &mut job.given_up] {
+        units.remove(unit);
+    }
+    let AgainRecord::Settled { log, failed, given_up, alone } = record else { return };
+    let void =
+        alone.is_some_and(|word| voids.get(&word.worker).is_some_and(|before| log < *before));
+    if void {
+        return;
+    }
+    job.settled.insert(unit);
+    if failed {
+        job.failed.insert(unit);
+    }
+    if given_up {
+        job.given_up.insert(unit);
+    }
+    if let Some(word) = alone {
+        let alone = job.alone.entry(word.worker).or_default();
+        alone.units.insert(unit);
+        alone.fuel += word.fuel;
+        *alone.figures.entry(word.figure).or_default() += 1;
     }
 }
 

@@ -47,6 +47,7 @@ impl Core {
             leased: worker.leased.into(),
             reported: record.reported,
             disagreed: record.disagreed,
+            caught: record.caught,
             failures: record.failures,
             credit: record.credit,
             seen_at_ms: record.seen_at_ms,
@@ -123,5 +124,7 @@ pub fn job_status(id: JobId, record: &JobRecord) -> JobStatus {
         account: record.account.clone(),
         spec_digest: record.spec_digest,
         units_per_second_milli: 0,
+        withdrawn: record.withdrawn,
+        figures: record.figures.clone(),
     }
 }

@@ -2,13 +2,16 @@
 //! point into batches, so that a run of a thousand units settled alike costs one small record.
 
 use crate::core::status::JobState;
+use crate::core::trust::book::Who;
+use crate::core::trust::estimate::Figure;
 use proto::key::Signature;
 use proto::{AccountKey, Digest, JobId, LeaseId, ProjectKey, WorkerKey};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Version of every record's form; its first byte. Raise it with any change, and read the older ones.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// First byte of a key: the table that the record is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +41,17 @@ pub enum Table {
     Attempt = b't',
     /// [`crate::core::token::Token`] by its id.
     Token = b'k',
+    /// [`crate::core::trust::estimate::Standing`] by whose it is and class; see [`standing_key`].
+    Standing = b'h',
+    /// [`VoidRecord`] by job and number of the worker: which verdicts hold no more.
+    Void = b'v',
+    /// [`AgainRecord`] by job and unit, for units whose verdict was withdrawn: what holds instead of the index.
+    Again = b'g',
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Meta,
         Self::Job,
         Self::Spec,
@@ -55,6 +64,9 @@ impl Table {
         Self::Index,
         Self::Attempt,
         Self::Token,
+        Self::Standing,
+        Self::Void,
+        Self::Again,
     ];
 
     /// What the keys of the table start with.
@@ -180,6 +192,10 @@ pub struct JobRecord {
     pub next_log: u64,
     /// The next position among the attempts.
     pub next_attempt: u64,
+    /// Verdicts withdrawn.
+    pub withdrawn: u64,
+    /// Units by the figure of their verdict, for a job that asks for confidence.
+    pub figures: BTreeMap<Figure, u64>,
 }
 
 /// A worker.
@@ -191,12 +207,16 @@ pub struct WorkerRecord {
     pub account: u32,
     /// The machine's name.
     pub name: String,
+    /// The network that it was last seen in; 0 when that tells nothing.
+    pub network: u64,
     /// The highest sequence of its batches that is stored.
     pub sequence: u64,
     /// Reports accepted.
     pub reported: u64,
     /// Reports that lost against the canonical one.
     pub disagreed: u64,
+    /// Times that it was caught with a wrong result.
+    pub caught: u64,
     /// Units given back as failures or let expire.
     pub failures: u64,
     /// Granted for its reports.
@@ -261,6 +281,8 @@ pub enum End {
     Failed(Vec<Place>),
     /// Without an answer, for this reason.
     GivenUp(String),
+    /// The verdict before holds no more, for this reason; another will follow.
+    Withdrawn(String),
 }
 
 /// Consecutive units that ended alike.
@@ -272,6 +294,10 @@ pub struct Span {
     pub count: u32,
     /// How they ended.
     pub end: End,
+    /// The estimated chance that one of them is wrong; 0 for a job that asks for copies.
+    pub figure: Figure,
+    /// Of the canonical reports, summed.
+    pub fuel: u128,
 }
 
 /// The verdicts of one commit on one job, in the order in which they were reached.
@@ -284,7 +310,7 @@ pub struct LogRecord {
 }
 
 /// Consecutive units whose verdicts are in one record of the log; the key has the first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexRecord {
     /// How many.
     pub count: u64,
@@ -292,6 +318,46 @@ pub struct IndexRecord {
     pub log: u64,
     /// Of these, failed or given up: offsets from the first and counts.
     pub failed: Vec<(u64, u64)>,
+    /// Of these, given up.
+    pub given_up: Vec<(u64, u64)>,
+    /// Of these, accepted on the word of one worker.
+    pub alone: Vec<(u64, u64, Word)>,
+}
+
+/// The word of one worker that units were accepted on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Word {
+    /// Number of the worker.
+    pub worker: u32,
+    /// Of each unit.
+    pub figure: Figure,
+    /// Of all of them.
+    pub fuel: u128,
+}
+
+/// Verdicts that hold no more because their worker was caught.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoidRecord {
+    /// Those on the worker's word alone at positions of the log below this.
+    pub before_log: u64,
+}
+
+/// Where a unit stands whose verdict was withdrawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AgainRecord {
+    /// Without a verdict, because what it was merged from has none.
+    Withdrawn,
+    /// With another verdict.
+    Settled {
+        /// Position in the log.
+        log: u64,
+        /// Whether it failed or was given up.
+        failed: bool,
+        /// Whether it was given up.
+        given_up: bool,
+        /// The one worker whose word it rests on, if it is one.
+        alone: Option<Word>,
+    },
 }
 
 /// An attempt at consecutive units that came to nothing.
@@ -303,6 +369,35 @@ pub struct AttemptRecord {
     pub count: u32,
     /// For people.
     pub reason: String,
+}
+
+/// The key of what is known of somebody for a class of units.
+#[must_use]
+pub fn standing_key(who: Who, class: u64) -> Vec<u8> {
+    let (kind, number) = match who {
+        Who::Worker(number) => (0, u64::from(number)),
+        Who::Account(number) => (1, u64::from(number)),
+        Who::Network(number) => (2, number),
+    };
+    let mut key = vec![Table::Standing as u8, kind];
+    key.extend_from_slice(&number.to_be_bytes());
+    key.extend_from_slice(&class.to_be_bytes());
+    key
+}
+
+/// Whose standing a key is of, and for which class.
+#[must_use]
+pub fn standing_of(key: &[u8]) -> Option<(Who, u64)> {
+    let (&[_, kind], rest) = key.split_first_chunk::<2>()?;
+    let (number, class) = rest.split_first_chunk::<8>()?;
+    let number = u64::from_be_bytes(*number);
+    let who = match kind {
+        0 => Who::Worker(u32::try_from(number).ok()?),
+        1 => Who::Account(u32::try_from(number).ok()?),
+        2 => Who::Network(number),
+        _ => return None,
+    };
+    Some((who, u64::from_be_bytes(class.try_into().ok()?)))
 }
 
 /// The key of a lease's record.

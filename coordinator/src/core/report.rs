@@ -6,6 +6,8 @@ use crate::core::job::Job;
 use crate::core::queue::Run;
 use crate::core::record::{Place, Table, batch_key, encode_batch};
 use crate::core::time::Now;
+use crate::core::trust;
+use crate::core::trust::estimate::Standing;
 use crate::core::verdict::Said;
 use proto::report::{Ack, Outcome, Report, Statement};
 use proto::{Digest, JobId, LeaseId};
@@ -129,12 +131,26 @@ impl Core {
         let place = Place { worker, sequence: signed.batch.sequence, position };
         let failed = matches!(report.outcome, Outcome::Failed(_));
         if job.single() {
-            let said =
-                Said { account, place, fuel: report.fuel, failed, statement: Digest([0; 32]) };
+            let said = Said {
+                account,
+                network: 0,
+                standing: Standing::default(),
+                place,
+                fuel: report.fuel,
+                failed,
+                statement: Digest([0; 32]),
+            };
             job.record.copies += 1;
             self.settle(id, unit, &[said], &[0]);
         } else {
             let policy = job.policy();
+            let record = &self.workers[worker as usize].record;
+            let network = record.network;
+            let standing = if job.estimates() {
+                self.book.of(worker, account, network, trust::class(job, unit))
+            } else {
+                Standing::default()
+            };
             let known = job.known.entry(unit).or_default();
             if known.said.iter().any(|said| said.account == account) {
                 self.close_unit(report.lease, unit, &mut incoming.finished);
@@ -143,7 +159,15 @@ impl Core {
             job.record.copies += 1;
             let statement = Statement::new(job.record.spec_digest, report).leaf();
             let before = known.missing(policy);
-            known.said.push(Said { account, place, fuel: report.fuel, failed, statement });
+            known.said.push(Said {
+                account,
+                network,
+                standing,
+                place,
+                fuel: report.fuel,
+                failed,
+                statement,
+            });
             // Whatever else the account holds of the unit can add nothing: it came by a lease that was overdue.
             let (leases, workers) = (&self.leases, &self.workers);
             let holds = |lease: &LeaseId| {
@@ -156,6 +180,7 @@ impl Core {
             for lease in superfluous.into_iter().filter(|lease| *lease != report.lease) {
                 self.close_unit(lease, unit, &mut incoming.finished);
             }
+            self.dirty.jobs.insert(id);
             self.open.entry((worker, place.sequence)).or_default().reports += 1;
             incoming.waiting.push(position);
             self.judge(id, unit);

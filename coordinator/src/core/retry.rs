@@ -124,6 +124,16 @@ impl Core {
         }
     }
 
+    /// Takes a unit back: a report of it under this lease is taken no more.
+    pub(super) fn void_unit(&mut self, id: LeaseId, unit: u64, finished: &mut Vec<LeaseId>) {
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        if let Some(offset) = lease.offset(unit).filter(|&offset| lease.is_open(offset)) {
+            lease.give_back(offset);
+            self.dirty.leases.insert(id);
+            self.unhold(id, unit, finished);
+        }
+    }
+
     /// Notes that a report was worthless: as if the unit had been given back as a failure.
     pub(super) fn close_unit_as_failed(
         &mut self,

@@ -98,6 +98,17 @@ impl Core {
                 wait_ms,
             );
         }
+        if now.monotonic_ms < worker.caught_until_ms {
+            let wait_ms = worker.caught_until_ms - now.monotonic_ms;
+            return idle(
+                format!(
+                    "a result of this machine differed from what others found: it gets nothing for {} s; check its \
+                     memory, cooling and clock",
+                    wait_ms.div_ceil(1000)
+                ),
+                wait_ms,
+            );
+        }
         if worker.quota <= worker.leased {
             return idle(
                 format!("the worker holds {} units, as many as it may now", worker.leased),

@@ -4,6 +4,7 @@ use crate::core::Core;
 use crate::core::job::Job;
 use crate::core::queue::Run;
 use crate::core::record::{End, Place};
+use crate::core::trust::estimate::Figure;
 use crate::core::verdict::{self, Said, Verdict};
 use proto::job::Stage;
 use proto::{JobId, UnitIndex};
@@ -13,16 +14,23 @@ impl Core {
     pub(super) fn judge(&mut self, id: JobId, unit: u64) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let policy = job.policy();
+        let Some(known) = job.known.get(&unit) else { return };
+        let verdict = verdict::judge(policy, &known.said, known.checked);
+        if verdict != Verdict::Hold {
+            Self::no_longer_held(job, unit);
+        }
         let Some(known) = job.known.get_mut(&unit) else { return };
-        match verdict::judge(policy, &known.said) {
+        match verdict {
             Verdict::Settle(agreeing) => {
                 let said = std::mem::take(&mut known.said);
+                known.checked = false;
                 for said in &said {
                     self.close_report(said.place.worker, said.place.sequence);
                 }
                 self.settle(id, unit, &said, &agreeing);
             }
             Verdict::GiveUp(reason) => self.give_up(id, unit, reason),
+            Verdict::Hold => self.hold_or_check(id, unit),
             Verdict::Need(_) => {}
         }
     }
@@ -44,7 +52,29 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.record.fuel += u128::from(fuel);
         job.record.credit += granted;
-        self.close_verdict(id, unit, if failed { End::Failed(places) } else { End::Done(places) });
+        let figure = verdict::figure(job.policy(), said, canonical);
+        let end = if failed { End::Failed(places) } else { End::Done(places) };
+        if !job.estimates() {
+            return self.close_verdict(id, unit, end, Figure::default(), fuel);
+        }
+        *job.record.figures.entry(figure).or_default() += 1;
+        let merged = job.cut_units <= unit;
+        let worker = |index: usize| said[index].place.worker;
+        let (agree, others): (Vec<usize>, Vec<usize>) =
+            (0..said.len()).partition(|index| agreeing.contains(index));
+        let agree: Vec<u32> = agree.into_iter().map(worker).collect();
+        let others: Vec<u32> = others.into_iter().map(worker).collect();
+        if let [alone] = agree[..] {
+            job.alone.entry(alone).or_default().add(unit, fuel, figure);
+        } else {
+            self.learn(id, unit, &agree, &others);
+        }
+        self.close_verdict(id, unit, end, figure, fuel);
+        if merged {
+            // Should it be merged anew, what was said of it before must not come back.
+            said.iter().for_each(|said| self.strike_out(said.place));
+        }
+        self.close_gate(id, unit, &agree);
     }
 
     /// Settles a unit without an answer.
@@ -53,7 +83,8 @@ impl Core {
             return;
         };
         job.record.given_up += 1;
-        self.close_verdict(id, unit, End::GivenUp(reason));
+        self.close_verdict(id, unit, End::GivenUp(reason), Figure::default(), 0);
+        self.close_gate(id, unit, &[]);
     }
 
     fn credit(&mut self, worker: u32, fuel: u64) {
@@ -65,7 +96,7 @@ impl Core {
     }
 
     /// What all verdicts have in common.
-    fn close_verdict(&mut self, id: JobId, unit: u64, end: End) {
+    fn close_verdict(&mut self, id: JobId, unit: u64, end: End, figure: Figure, fuel: u64) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let failed = !matches!(end, End::Done(_));
         job.settled.insert(unit);
@@ -75,7 +106,11 @@ impl Core {
             job.failed.insert(unit);
             job.record.failed += 1;
         }
-        job.note(unit, end);
+        if matches!(end, End::GivenUp(_)) {
+            job.given_up.insert(unit);
+        }
+        Self::no_longer_held(job, unit);
+        job.note(unit, end, figure, fuel);
         let known = if job.known.is_empty() { None } else { job.known.remove(&unit) };
         let finished = job.record.settled == job.record.units;
         let merges = job.spec.merge.is_some();

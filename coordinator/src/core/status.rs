@@ -1,8 +1,10 @@
 //! What people are told of jobs, workers and the whole.
 
+use crate::core::trust::estimate::Figure;
 use proto::report::Outcome;
 use proto::{AccountKey, Digest, JobId, UnitIndex, WorkerKey};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -52,6 +54,10 @@ pub struct JobStatus {
     pub spec_digest: Digest,
     /// Recent rate, thousandths of a unit per second.
     pub units_per_second_milli: u64,
+    /// Verdicts withdrawn because the one worker that they rested on was caught.
+    pub withdrawn: u64,
+    /// Units by the figure of their verdict, for a job that asks for confidence.
+    pub figures: BTreeMap<Figure, u64>,
 }
 
 /// A worker in numbers.
@@ -73,6 +79,8 @@ pub struct WorkerStatus {
     pub reported: u64,
     /// Reports that lost against the canonical one.
     pub disagreed: u64,
+    /// Times that it was caught with a wrong result.
+    pub caught: u64,
     /// Units given back as failures or let expire.
     pub failures: u64,
     /// Granted for its reports, fuel.
@@ -111,8 +119,21 @@ pub struct UnitResult {
     pub unit: UnitIndex,
     /// Of the canonical report; 0 when given up.
     pub fuel: u64,
-    /// What it came to, or why it was given up.
-    pub outcome: Result<Outcome, String>,
+    /// What it came to.
+    pub told: Told,
+    /// The estimated chance that it is wrong; 0 for a job that asks for copies.
+    pub figure: Figure,
+}
+
+/// What is told of a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// What it came to.
+    Settled(Outcome),
+    /// No answer, for this reason.
+    GivenUp(String),
+    /// What was told before holds no more, for this reason; another verdict will follow.
+    Withdrawn(String),
 }
 
 /// Results in the order in which they were settled.

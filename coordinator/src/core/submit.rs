@@ -63,6 +63,8 @@ impl Core {
             next_unit: 0,
             next_log: 0,
             next_attempt: 0,
+            withdrawn: 0,
+            figures: Default::default(),
         };
         self.dirty.put_bytes(Table::Spec.key(id.0), bytes.to_vec());
         self.dirty.put_bytes(Table::Job.key(id.0), encode(&record));

@@ -16,11 +16,15 @@ pub(super) struct Unit {
     pub(super) attempts: u32,
     /// Of the last of them.
     pub(super) reason: Option<Arc<str>>,
+    /// Whether one report is not enough, however good its worker's record.
+    pub(super) checked: bool,
+    /// Whether the unit is among those that wait for their worker to pass a check.
+    pub(super) held: bool,
 }
 
 impl Unit {
     /// Leases that it lacks.
     pub(super) fn missing(&self, policy: Policy) -> usize {
-        verdict::lacking(policy, &self.said).saturating_sub(self.holders.len())
+        verdict::lacking(policy, &self.said, self.checked).saturating_sub(self.holders.len())
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::core::Core;
 use crate::core::job::Job;
-use crate::core::verdict::{self, Verdict};
+use crate::core::unit::Unit;
+use crate::core::verdict::{self, Said, Verdict};
 use proto::job::Stage;
 use proto::{JobId, UnitIndex};
 use std::collections::BTreeSet;
@@ -40,6 +41,12 @@ impl Core {
                 UnitIndex(run.first)
             ));
         }
+        if 0 < job.gates.waiting() {
+            reasons.push(format!(
+                "{} units wait for their workers to pass a check",
+                job.gates.waiting()
+            ));
+        }
         if 0 < job.fresh() {
             reasons.push(format!("{} units were not lent yet", job.fresh()));
         }
@@ -72,7 +79,7 @@ impl Core {
                  that is lent is {most}",
                 self.sessions.len()
             ));
-        } else if accounts.len() < job.spec.copies as usize {
+        } else if !job.estimates() && accounts.len() < job.spec.copies as usize {
             reasons.push(format!(
                 "each unit needs reports of {} accounts, workers of {} are connected",
                 job.spec.copies,
@@ -127,17 +134,45 @@ impl Core {
         reasons
     }
 
+    /// Why a unit of a job that asks for confidence needs another report.
+    fn why_another(&self, job: &Job, known: &Unit, said: &[Said], need: usize) -> String {
+        let differ = said.iter().any(|other| other.statement != said[0].statement);
+        let target = job.spec.confidence.unwrap_or_default();
+        if differ {
+            return format!(
+                "{} accounts have reported it and differ: at least {need} more are asked who is right",
+                said.len()
+            );
+        }
+        let chance = verdict::figure(job.policy(), said, 0).chance();
+        if known.checked && chance <= target {
+            return format!(
+                "its report is by a trusted worker and is being checked: {need} more must agree"
+            );
+        }
+        format!(
+            "{} accounts have reported the same; by their records that is wrong with a chance of {chance:.0e}, the job \
+             asks for {target:.0e}: another must agree",
+            said.len()
+        )
+    }
+
     /// What is known of a unit beyond that it was lent.
     fn why_known(&self, job: &Job, unit: u64) -> Vec<String> {
         let Some(known) = job.known.get(&unit) else { return Vec::new() };
         let mut reasons = Vec::new();
-        if !known.said.is_empty()
-            && let Verdict::Need(need) = verdict::judge(job.policy(), &known.said)
-        {
-            reasons.push(format!(
-                "{} accounts have reported it, {need} more must agree",
-                known.said.len()
-            ));
+        let verdict = verdict::judge(job.policy(), &known.said, known.checked);
+        match (&known.said[..], verdict) {
+            ([], _) => {}
+            (said, Verdict::Need(need)) if job.estimates() => {
+                reasons.push(self.why_another(job, known, said, need));
+            }
+            (said, Verdict::Need(need)) => reasons
+                .push(format!("{} accounts have reported it, {need} more must agree", said.len())),
+            _ => reasons.push(
+                "a trusted worker has reported it; the verdict comes when that worker passes its next check"
+                    .into(),
+            ),
         }
         if let Some(reason) = &known.reason {
             let allowed = job.spec.attempts_max;

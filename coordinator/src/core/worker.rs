@@ -1,6 +1,8 @@
 //! A worker as the core knows it: little while it is idle or away.
 
-use crate::core::bounds::{STRIKE_MS, STRIKE_MS_MAX, STRIKES_FREE, WORKER_UNITS_MAX};
+use crate::core::bounds::{
+    CAUGHT_MS, CAUGHT_MS_MAX, STRIKE_MS, STRIKE_MS_MAX, STRIKES_FREE, WORKER_UNITS_MAX,
+};
 use crate::core::event::{Session, Want};
 use crate::core::record::WorkerRecord;
 use proto::JobId;
@@ -18,6 +20,8 @@ pub(super) struct Worker {
     strikes: u32,
     /// It gets nothing before this moment.
     pub(super) barred_until_ms: u64,
+    /// Caught, it gets nothing before this moment.
+    pub(super) caught_until_ms: u64,
     /// Whether it stands in line for work.
     pub(super) in_line: bool,
     /// Its stream, while it has one.
@@ -43,6 +47,7 @@ impl Worker {
             quota: WORKER_UNITS_MAX,
             strikes: 0,
             barred_until_ms: 0,
+            caught_until_ms: 0,
             in_line: false,
             live: None,
         }
@@ -60,6 +65,15 @@ impl Worker {
                 .min(STRIKE_MS_MAX);
             self.barred_until_ms = now_ms + wait_ms;
         }
+    }
+
+    /// It was caught with a wrong result: it gets nothing for a while, longer each time, and little at first after that.
+    pub(super) fn bar(&mut self, now_ms: u64, times: u32) {
+        self.record.caught += 1;
+        self.quota = 1;
+        let wait_ms =
+            CAUGHT_MS.checked_shl(times.saturating_sub(1).min(32)).unwrap_or(CAUGHT_MS_MAX);
+        self.caught_until_ms = now_ms + wait_ms.min(CAUGHT_MS_MAX);
     }
 
     /// A success: the worker is trusted with more again.

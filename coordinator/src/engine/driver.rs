@@ -10,6 +10,7 @@ use crate::core::time::Now;
 use crate::engine::handle::{Command, Handle};
 use crate::engine::load::load;
 use crate::engine::{Config, Error, read};
+use crate::random;
 use crate::store::Store;
 use proto::UnitIndex;
 use proto::job::{Extra, Stage};
@@ -57,7 +58,8 @@ impl Engine {
     /// # Errors
     /// [`Error`] when the store cannot be read, contradicts itself, or there is no thread to be had.
     pub fn start(config: Config) -> Result<(Self, Handle), Error> {
-        let core = load(config.store.as_ref(), config.project, config.clock.now())?;
+        let core =
+            load(config.store.as_ref(), config.project, config.clock.now(), random::bytes())?;
         let (commands, received) = mpsc::channel(COMMANDS);
         let (changes, changed) = watch::channel(0);
         let stopped = Arc::new(RwLock::new(None));
@@ -350,7 +352,7 @@ fn refuse(full: &str, event: &Event, effects: &mut Effects) -> Option<Reply> {
 ///
 /// # Errors
 /// [`Error`] when the store cannot be read.
-pub(crate) fn earlier(
+pub fn earlier(
     core: &Core,
     store: &dyn Store,
     session: Session,

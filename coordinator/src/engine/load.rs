@@ -1,9 +1,13 @@
 //! Reads what was saved, for the core to be as it was.
 
-use crate::core::record::{AttemptRecord, IndexRecord, JobRecord, LeaseRecord, Meta, OpenRecord};
-use crate::core::record::{Table, batch_key, decode, decode_batch, first_number, last_number};
+use crate::core::record::{
+    AgainRecord, AttemptRecord, IndexRecord, JobRecord, LeaseRecord, Meta, OpenRecord, Table,
+    VoidRecord, batch_key, decode, decode_batch, first_number, last_number, standing_of,
+};
 use crate::core::status::JobState;
 use crate::core::time::Now;
+use crate::core::trust::book::Entry;
+use crate::core::trust::estimate::Standing;
 use crate::core::{Contradiction, Core, Saved, SavedBatch, SavedJob};
 use crate::engine::Error;
 use crate::store::{self, Store};
@@ -17,8 +21,15 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// [`Error`] when the store cannot be read, belongs to another project, or contradicts itself.
-pub(crate) fn load(store: &dyn Store, project: ProjectKey, now: Now) -> Result<Core, Error> {
-    let Some(meta) = store.get(&Table::Meta.prefix())? else { return Ok(Core::new(project)) };
+pub fn load(
+    store: &dyn Store,
+    project: ProjectKey,
+    now: Now,
+    seed: [u8; 32],
+) -> Result<Core, Error> {
+    let Some(meta) = store.get(&Table::Meta.prefix())? else {
+        return Ok(Core::new(project, seed));
+    };
     let meta: Meta = decoded(&Table::Meta.prefix(), &meta)?;
     if meta.project != project {
         return Err(Error::OtherProject(meta.project));
@@ -44,8 +55,9 @@ pub(crate) fn load(store: &dyn Store, project: ProjectKey, now: Now) -> Result<C
         leases,
         open: open(store)?,
         tokens: tokens(store)?,
+        standings: standings(store)?,
     };
-    Core::load(now, saved).map_err(|Contradiction(what)| Error::Contradiction(what))
+    Core::load(now, saved, seed).map_err(|Contradiction(what)| Error::Contradiction(what))
 }
 
 fn running_job(store: &dyn Store, id: JobId, record: JobRecord) -> Result<SavedJob, Error> {
@@ -55,7 +67,23 @@ fn running_job(store: &dyn Store, id: JobId, record: JobRecord) -> Result<SavedJ
     let index =
         table(store, &Table::Index.key(id.0), |first, record: IndexRecord| (first, record))?;
     let attempts = table(store, &Table::Attempt.key(id.0), |_, record: AttemptRecord| record)?;
-    Ok(SavedJob { id, record, spec, bytes, index, attempts })
+    let void = |worker, record: VoidRecord| {
+        let worker = u32::try_from(worker).map_err(|_| unreadable(&Table::Void.key(id.0)))?;
+        Ok((worker, record))
+    };
+    let voids: Result<_, Error> = table(store, &Table::Void.key(id.0), void)?.into_iter().collect();
+    let again = table(store, &Table::Again.key(id.0), |unit, record: AgainRecord| (unit, record))?;
+    Ok(SavedJob { id, record, spec, bytes, index, attempts, voids: voids?, again })
+}
+
+fn standings(store: &dyn Store) -> Result<Vec<(Entry, Standing)>, Error> {
+    let mut standings = Vec::new();
+    store::each(store, &Table::Standing.prefix(), |key, value| {
+        let entry = standing_of(key).ok_or_else(|| unreadable(key))?;
+        standings.push((entry, decoded(key, value)?));
+        Ok::<_, Error>(())
+    })?;
+    Ok(standings)
 }
 
 /// All records whose keys start with `prefix`, with the last number of their keys.

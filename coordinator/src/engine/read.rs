@@ -3,10 +3,10 @@
 use crate::core::look::job_status;
 use crate::core::record::{AccountRecord, last_number};
 use crate::core::record::{
-    End, IndexRecord, JobRecord, LogRecord, Place, Span, Table, WorkerRecord, batch_key,
-    decode_batch,
+    AgainRecord, End, IndexRecord, JobRecord, LogRecord, Place, Span, Table, VoidRecord,
+    WorkerRecord, batch_key, decode_batch,
 };
-use crate::core::status::{JobState, JobStatus, Page, UnitResult};
+use crate::core::status::{JobState, JobStatus, Page, Told, UnitResult};
 use crate::engine::Error;
 use crate::engine::load::{batch, decoded, unreadable};
 use crate::store::Store;
@@ -34,7 +34,10 @@ pub(crate) fn record(store: &dyn Store, job: JobId) -> Result<Option<JobRecord>,
 }
 
 /// A job in numbers, unless it runs.
-pub(crate) fn ended_job(store: &dyn Store, job: JobId) -> Result<Option<JobStatus>, Error> {
+///
+/// # Errors
+/// [`Error`] when the store cannot be read.
+pub fn ended_job(store: &dyn Store, job: JobId) -> Result<Option<JobStatus>, Error> {
     Ok(record(store, job)?.map(|record| job_status(job, &record)))
 }
 
@@ -81,7 +84,10 @@ impl<'a> Batches<'a> {
 }
 
 /// Results after `after`, until there are at least `max` or no more: whole records of the log.
-pub(crate) fn results(
+///
+/// # Errors
+/// [`Error`] when the store cannot be read.
+pub fn results(
     store: &dyn Store,
     job: JobId,
     after: u64,
@@ -98,10 +104,13 @@ pub(crate) fn results(
         let records = store.page(&Table::Log.key(job.0), from.as_deref(), 1)?;
         let Some((key, value)) = records.into_iter().next() else { break };
         let record: LogRecord = decoded(&key, &value)?;
+        let position = last_number(&key).ok_or_else(|| unreadable(&key))?;
         for span in &record.spans {
-            read_span(span, &mut batches, &mut page.results)?;
+            if !is_void(store, job, position, &span.end)? {
+                read_span(span, &mut batches, &mut page.results)?;
+            }
         }
-        page.cursor = last_number(&key).ok_or_else(|| unreadable(&key))? + 1;
+        page.cursor = position + 1;
         from = Some(key);
         if LOG_PAGE < batches.read.len() {
             batches.read.clear();
@@ -116,17 +125,18 @@ fn read_span(
     results: &mut Vec<UnitResult>,
 ) -> Result<(), Error> {
     for (offset, unit) in (0..span.count).zip(span.first..) {
-        let (fuel, outcome) = match &span.end {
-            End::GivenUp(reason) => (0, Err(reason.clone())),
+        let (fuel, told) = match &span.end {
+            End::GivenUp(reason) => (0, Told::GivenUp(reason.clone())),
+            End::Withdrawn(reason) => (0, Told::Withdrawn(reason.clone())),
             End::Done(places) | End::Failed(places) => {
                 let canonical = places
                     .first()
                     .ok_or_else(|| Error::Contradiction(format!("u{unit} rests on no report")))?;
                 let report = batches.report(following(*canonical, offset))?;
-                (report.fuel, Ok(report.outcome.clone()))
+                (report.fuel, Told::Settled(report.outcome.clone()))
             }
         };
-        results.push(UnitResult { unit: UnitIndex(unit), fuel, outcome });
+        results.push(UnitResult { unit: UnitIndex(unit), fuel, told, figure: span.figure });
     }
     Ok(())
 }
@@ -135,22 +145,41 @@ fn following(place: Place, offset: u32) -> Place {
     Place { position: place.position + offset, ..place }
 }
 
+/// Where in the log a unit's verdict is, should it hold.
+fn position(store: &dyn Store, job: JobId, unit: UnitIndex) -> Result<Option<u64>, Error> {
+    let key = Table::Again.key2(job.0, unit.0);
+    if let Some(value) = store.get(&key)? {
+        return Ok(match decoded(&key, &value)? {
+            AgainRecord::Settled { log, .. } => Some(log),
+            AgainRecord::Withdrawn => None,
+        });
+    }
+    let found = store.last(&Table::Index.key(job.0), &Table::Index.key2(job.0, unit.0))?;
+    let Some((key, value)) = found else { return Ok(None) };
+    let index: IndexRecord = decoded(&key, &value)?;
+    let first = last_number(&key).ok_or_else(|| unreadable(&key))?;
+    Ok((unit.0 < first + index.count).then_some(index.log))
+}
+
+/// Whether a verdict at a position of the log rests on the word of a worker that was caught since.
+fn is_void(store: &dyn Store, job: JobId, position: u64, end: &End) -> Result<bool, Error> {
+    let End::Done(places) = end else { return Ok(false) };
+    let [alone] = places[..] else { return Ok(false) };
+    let key = Table::Void.key2(job.0, alone.worker.into());
+    let void = store.get(&key)?.map(|value| decoded::<VoidRecord>(&key, &value)).transpose()?;
+    Ok(void.is_some_and(|void| position < void.before_log))
+}
+
 /// The verdict of a unit; `None` while it has none.
 pub(crate) fn material(
     store: &dyn Store,
     job: JobId,
     unit: UnitIndex,
 ) -> Result<Option<Material>, Error> {
-    let found = store.last(&Table::Index.key(job.0), &Table::Index.key2(job.0, unit.0))?;
-    let Some((key, value)) = found else { return Ok(None) };
-    let index: IndexRecord = decoded(&key, &value)?;
-    let first = last_number(&key).ok_or_else(|| unreadable(&key))?;
-    if first + index.count <= unit.0 {
-        return Ok(None);
-    }
-    let key = Table::Log.key2(job.0, index.log);
+    let Some(position) = position(store, job, unit)? else { return Ok(None) };
+    let key = Table::Log.key2(job.0, position);
     let log: LogRecord = decoded(&key, &store.get(&key)?.ok_or_else(|| unreadable(&key))?)?;
-    let mut spans = log.spans.into_iter();
+    let mut spans = log.spans.into_iter().rev();
     let span =
         spans.find(|span| (span.first..span.first + u64::from(span.count)).contains(&unit.0));
     let span = span.ok_or_else(|| unreadable(&key))?;
@@ -160,8 +189,11 @@ pub(crate) fn material(
     let end = match span.end {
         End::Done(copies) => End::Done(places(copies)),
         End::Failed(copies) => End::Failed(places(copies)),
-        given_up @ End::GivenUp(_) => given_up,
+        other @ (End::GivenUp(_) | End::Withdrawn(_)) => other,
     };
+    if is_void(store, job, position, &end)? {
+        return Ok(None);
+    }
     Ok(Some(Material { settled_at_ms: log.settled_at_ms, end }))
 }
 
@@ -261,7 +293,7 @@ pub(crate) fn why_ended(
             },
             None => return Err(Error::Contradiction(format!("{job}/{unit} rests on no report"))),
         },
-        Some(End::GivenUp(reason)) => reason,
+        Some(End::GivenUp(reason) | End::Withdrawn(reason)) => reason,
         None if record.state == JobState::Cancelled => {
             "its job was cancelled before it had a verdict".to_owned()
         }

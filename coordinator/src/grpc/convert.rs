@@ -1,7 +1,7 @@
 //! From domain types to messages and back, where that needs no decision.
 
 use crate::core::event::{Heartbeat, Lease, Return, Want};
-use crate::core::status::{JobState, JobStatus, UnitResult, WorkerStatus};
+use crate::core::status::{JobState, JobStatus, Told, UnitResult, WorkerStatus};
 use crate::core::token::{Role, Token};
 use proto::bounds::{NAME_BYTES_MAX, REASON_BYTES_MAX};
 use proto::report::Outcome;
@@ -89,17 +89,29 @@ pub(super) fn job(job: JobStatus) -> pb::JobStatus {
         account: job.account,
         spec_digest: job.spec_digest.0.to_vec().into(),
         units_per_second_milli: job.units_per_second_milli,
+        withdrawn: job.withdrawn,
+        figures: job
+            .figures
+            .into_iter()
+            .map(|(figure, units)| pb::Figure { figure: figure.0.into(), units })
+            .collect(),
     }
 }
 
 pub(super) fn result(result: UnitResult) -> pb::UnitResult {
-    use pb::unit_result::Outcome as Told;
-    let outcome = match result.outcome {
-        Ok(Outcome::Done(output)) => Told::Output(pb::Output::from(&output)),
-        Ok(Outcome::Failed(failure)) => Told::Failure(failure.to_string()),
-        Err(given_up) => Told::Failure(given_up),
+    use pb::unit_result::Outcome as Wire;
+    let outcome = match result.told {
+        Told::Settled(Outcome::Done(output)) => Wire::Output(pb::Output::from(&output)),
+        Told::Settled(Outcome::Failed(failure)) => Wire::Failure(failure.to_string()),
+        Told::GivenUp(reason) => Wire::Failure(reason),
+        Told::Withdrawn(reason) => Wire::Withdrawn(reason),
     };
-    pb::UnitResult { unit: result.unit.0, fuel: result.fuel, outcome: Some(outcome) }
+    pb::UnitResult {
+        unit: result.unit.0,
+        fuel: result.fuel,
+        figure: result.figure.0.into(),
+        outcome: Some(outcome),
+    }
 }
 
 pub(super) fn worker(worker: WorkerStatus) -> pb::WorkerStatus {

@@ -150,6 +150,7 @@ pub(super) fn spec(cut: Vec<Axis>, copies: u32) -> JobSpec {
             time_s: 60,
         },
         copies,
+        confidence: None,
         lease_s: 600,
         attempts_max: 3,
         priority: 0,

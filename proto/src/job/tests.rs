@@ -21,6 +21,7 @@ fn spec(cut: Vec<Axis>) -> JobSpec {
             time_s: 60,
         },
         copies: 2,
+        confidence: None,
         lease_s: 60,
         attempts_max: 5,
         priority: 0,
@@ -148,6 +149,11 @@ fn a_wrong_field_is_named() {
         assert!(error.starts_with(expected), "{error}");
     };
     check(|s| s.copies = 0, "copies: 0 is not allowed: give 1 to 16");
+    check(
+        |s| (s.confidence, s.copies) = (Some(0.5), 1),
+        "confidence: 0.5 is not allowed: give a chance from 1e-12 to 0.1, such as 1e-6",
+    );
+    check(|s| s.confidence = Some(1e-6), "copies: give copies or confidence, not both");
     check(|s| s.cut = vec![range(5, 5, 1)], "cut[0]: it has nothing in it");
     check(|s| s.cut = vec![range(0, 5, 0)], "cut[0].per_unit: 0 is not allowed");
     check(|s| s.cut = vec![range(0, u64::MAX, 1)], "cut (units)");

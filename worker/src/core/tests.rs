@@ -26,6 +26,7 @@ fn spec(name: &str, memory_mib: u64) -> JobSpec {
             time_s: 60,
         },
         copies: 1,
+        confidence: None,
         lease_s: 60,
         attempts_max: 3,
         priority: 0,

@@ -40,9 +40,21 @@ const LOG_BYTES: u64 = 64 << 10;
 /// A tree of three levels merges 4096 outputs.
 const FAN_IN: u32 = 16;
 
-const NAMES: [&str; 13] = [
-    "name", "kernel", "params", "inputs", "cut", "copies", "lease", "attempts", "priority", "nan",
-    "seed", "limits", "merge",
+const NAMES: [&str; 14] = [
+    "name",
+    "kernel",
+    "params",
+    "inputs",
+    "cut",
+    "copies",
+    "confidence",
+    "lease",
+    "attempts",
+    "priority",
+    "nan",
+    "seed",
+    "limits",
+    "merge",
 ];
 const LIMITS: [&str; 5] = ["memory", "fuel", "output", "log", "time"];
 const MERGE: [&str; 2] = ["fan_in", "kernel"];
@@ -113,6 +125,9 @@ fn build(mut root: Fields<'_>, places: &Places, mut files: Files) -> Result<Job,
     let merge = merge(&mut root, &mut files)?;
     let limits = limits(&mut root)?;
     let seed = seed(&mut root, &name)?;
+    let confidence = root.number("confidence")?;
+    // One report at least; the estimate says how many more.
+    let copies = if confidence.is_some() { 1 } else { COPIES };
     let spec = JobSpec {
         version: VERSION,
         kernel,
@@ -122,7 +137,8 @@ fn build(mut root: Fields<'_>, places: &Places, mut files: Files) -> Result<Job,
         cut,
         merge,
         limits,
-        copies: root.small_count("copies")?.unwrap_or(COPIES),
+        copies: root.small_count("copies")?.unwrap_or(copies),
+        confidence,
         lease_s: root.seconds("lease")?.unwrap_or(LEASE_S),
         attempts_max: root.small_count("attempts")?.unwrap_or(ATTEMPTS_MAX),
         priority: root.signed("priority")?.unwrap_or(0),

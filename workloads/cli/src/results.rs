@@ -3,6 +3,7 @@
 
 mod line;
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -171,7 +172,7 @@ pub fn load_spec(path: &Path, state: &State) -> Result<JobSpec, Error> {
         .map_err(|invalid| Error::Unverified(format!("{}: {invalid}", file.display())))
 }
 
-/// Hands each kept result to `each`.
+/// Hands each kept result to `each` that holds: what was withdrawn later, and the notices of that, are left out.
 ///
 /// # Errors
 /// When the file cannot be read, a line is none, or `each` fails.
@@ -179,6 +180,25 @@ pub fn for_each(
     path: &Path,
     state: &State,
     mut each: impl FnMut(Line) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut withdrawn: HashMap<u64, u64> = HashMap::new();
+    for_each_line(path, state, |number, line| {
+        if line.withdrawn.is_some() {
+            withdrawn.insert(line.unit, number);
+        }
+        Ok(())
+    })?;
+    for_each_line(path, state, |number, line| {
+        let holds = withdrawn.get(&line.unit).is_none_or(|withdrawn| *withdrawn < number);
+        if holds { each(line) } else { Ok(()) }
+    })
+}
+
+/// Hands each line to `each`, with its number.
+fn for_each_line(
+    path: &Path,
+    state: &State,
+    mut each: impl FnMut(u64, Line) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let file = path.join("results.jsonl");
     let whole = File::open(&file).map_err(Error::file("read", &file))?;
@@ -194,7 +214,7 @@ pub fn for_each(
         let line = serde_json::from_slice(&text).map_err(|error| {
             Error::Unverified(format!("{}:{seen} is no result: {error}", file.display()))
         })?;
-        each(line)?;
+        each(seen, line)?;
     }
     if seen == state.results {
         return Ok(());

@@ -8,16 +8,19 @@ fn check(record: &impl Serialize, expected: &str) {
 fn records_are_pinned() {
     let place = Place { worker: 3, sequence: 300, position: 7 };
     let spans = vec![
-        Span { first: 1000, count: 256, end: End::Done(vec![place]) },
-        Span { first: 5, count: 1, end: End::GivenUp("no".into()) },
+        Span { first: 1000, count: 256, end: End::Done(vec![place]), figure: Figure(60), fuel: 3 },
+        Span { first: 5, count: 1, end: End::GivenUp("no".into()), figure: Figure(0), fuel: 0 },
     ];
     check(
         &LogRecord { settled_at_ms: 1_700_000_000_000, spans },
-        "0180d095ffbc3102e8078002000103ac0207050102026e6f",
+        "0280d095ffbc3102e8078002000103ac02073c03050102026e6f0000",
     );
-    check(&IndexRecord { count: 256, log: 9, failed: vec![(3, 1)] }, "01800209010301");
-    check(&OpenRecord { positions: vec![(0, 128)] }, "0101008001");
-    check(&AttemptRecord { first: 1, count: 2, reason: "x".into() }, "0101020178");
+    check(
+        &IndexRecord { count: 256, log: 9, failed: vec![(3, 1)], given_up: vec![], alone: vec![] },
+        "028002090103010000",
+    );
+    check(&OpenRecord { positions: vec![(0, 128)] }, "0201008001");
+    check(&AttemptRecord { first: 1, count: 2, reason: "x".into() }, "0201020178");
     let lease = LeaseRecord {
         worker: 1,
         job: JobId(2),
@@ -26,10 +29,10 @@ fn records_are_pinned() {
         given_back: vec![(0, 1)],
         overdue: true,
     };
-    check(&lease, "010102030401000101");
+    check(&lease, "020102030401000101");
     check(
         &Meta { project: ProjectKey([0; 32]), next_job: 1, next_lease: 2, settled: 3, credit: 4 },
-        &format!("01{}01020304", "00".repeat(32)),
+        &format!("02{}01020304", "00".repeat(32)),
     );
 }
 
@@ -47,7 +50,7 @@ fn damaged_records_and_other_versions_are_not_read() {
     assert!(decode::<OpenRecord>(&bytes).is_some());
     assert!(decode::<OpenRecord>(&bytes[..bytes.len() - 1]).is_none());
     assert!(decode::<OpenRecord>(&[&bytes[..], &[0]].concat()).is_none());
-    assert!(decode::<OpenRecord>(&[&[2], &bytes[1..]].concat()).is_none());
+    assert!(decode::<OpenRecord>(&[&[1], &bytes[1..]].concat()).is_none());
     assert!(decode_batch(&encode_batch(b"payload", &[7; 64])).is_some());
     assert!(decode_batch(&[VERSION; 64]).is_none());
 }

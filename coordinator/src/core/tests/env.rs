@@ -5,7 +5,7 @@ use crate::core::event::{
     Acks, Effects, Event, Heartbeat, Hello, Lease, Missing, Reply, Return, Session, SignedBatch,
     Submission, ToWorker, Want,
 };
-use crate::core::status::{JobState, JobStatus};
+use crate::core::status::{JobState, JobStatus, Told};
 use crate::core::time::Now;
 use crate::engine::load::load;
 use crate::engine::{earlier, read};
@@ -40,6 +40,7 @@ pub(super) fn spec(units: u64, copies: u32) -> JobSpec {
             time_s: 60,
         },
         copies,
+        confidence: None,
         lease_s: 60,
         attempts_max: 5,
         priority: 0,
@@ -80,7 +81,7 @@ impl Env {
     pub(super) fn new() -> Self {
         let now = Now { monotonic_ms: 1_000, wall_ms: 1_700_000_000_000 };
         Self {
-            core: Core::new(PROJECT),
+            core: Core::new(PROJECT, [5; 32]),
             store: Arc::default(),
             now,
             workers: Vec::new(),
@@ -129,7 +130,7 @@ impl Env {
 
     /// Kills the coordinator and starts it again; workers find out and lose their streams.
     pub(super) fn crash(&mut self) {
-        self.core = load(self.store.as_ref(), PROJECT, self.now).unwrap();
+        self.core = load(self.store.as_ref(), PROJECT, self.now, [6; 32]).unwrap();
         self.core.check_invariants().unwrap();
         for worker in &mut self.workers {
             worker.session = None;
@@ -156,8 +157,15 @@ impl Env {
     pub(super) fn connect(&mut self, worker: usize) {
         let Volunteer { key, account, .. } = self.workers[worker];
         let (name, account_name) = (format!("w{worker}"), String::new());
-        let hello =
-            Hello { worker: key, account, cores: 1000, memory_bytes: 1 << 30, name, account_name };
+        let hello = Hello {
+            worker: key,
+            account,
+            cores: 1000,
+            memory_bytes: 1 << 30,
+            name,
+            account_name,
+            network: 0,
+        };
         match self.apply(Event::Connected(hello)) {
             Reply::Connected(Ok(welcome)) => self.workers[worker].session = Some(welcome.session),
             other => panic!("not welcome: {other:?}"),
@@ -360,9 +368,13 @@ impl Env {
             }
             cursor = page.cursor;
             for result in page.results {
-                let text = match result.outcome {
-                    Ok(outcome) => format!("{outcome:?} for {}", result.fuel),
-                    Err(reason) => reason,
+                let text = match result.told {
+                    Told::Settled(outcome) => format!("{outcome:?} for {}", result.fuel),
+                    Told::GivenUp(reason) => reason,
+                    Told::Withdrawn(_) => {
+                        results.remove(&result.unit.0);
+                        continue;
+                    }
                 };
                 assert!(
                     results.insert(result.unit.0, text).is_none(),

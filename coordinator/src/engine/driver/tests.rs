@@ -101,6 +101,7 @@ fn spec(blobs: &MemoryBlobs, cut: Axis) -> JobSpec {
             time_s: 60,
         },
         copies: 1,
+        confidence: None,
         lease_s: 60,
         attempts_max: 2,
         priority: 0,
@@ -130,6 +131,7 @@ fn hello() -> Hello {
         memory_bytes: 1 << 30,
         name: "w".into(),
         account_name: "a".into(),
+        network: 0,
     }
 }
 

@@ -28,6 +28,7 @@ pub(super) async fn greet(
     shared: &Shared,
     inbound: &mut Streaming<pb::WorkerMessage>,
     outbound: &Outbound,
+    network: u64,
 ) -> Result<Greeted, End> {
     let nonce = random::bytes();
     let challenge = pb::Challenge {
@@ -46,7 +47,7 @@ pub(super) async fn greet(
             return Err(End::refusal(Code::Malformed, text, RETRY_MS));
         }
     };
-    let hello = verify(shared, &nonce, &said)?;
+    let hello = Hello { network, ..verify(shared, &nonce, &said)? };
     let volunteer = Volunteer { worker: hello.worker, account: hello.account };
     let (sink, from_core) = mpsc::channel(SINK_MESSAGES);
     let welcome =
@@ -107,6 +108,7 @@ fn verify(shared: &Shared, nonce: &[u8], said: &pb::Hello) -> Result<Hello, End>
         memory_bytes: said.memory_bytes,
         name: convert::name(&said.name),
         account_name: convert::name(&said.account_name),
+        network: 0,
     })
 }
 

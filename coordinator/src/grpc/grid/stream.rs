@@ -8,7 +8,7 @@ use crate::grpc::access::Volunteer;
 use crate::grpc::{Shared, convert};
 use proto::bounds::LEASE_UNITS_MAX;
 use proto::pb::{self, coordinator_message::Kind as ToKind, refusal::Code, worker_message::Kind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -29,7 +29,10 @@ pub(super) async fn serve(
     outbound: Outbound,
 ) {
     let stop = shared.stop.clone();
-    let greeted = match stop.run_until_cancelled(greet(&shared, &mut inbound, &outbound)).await {
+    let greeted = match stop
+        .run_until_cancelled(greet(&shared, &mut inbound, &outbound, network(peer)))
+        .await
+    {
         Some(Ok(greeted)) => greeted,
         Some(Err(end)) => return last_words(peer, &outbound, end).await,
         None => return last_words(peer, &outbound, stopping()).await,
@@ -153,4 +156,39 @@ async fn heard(
         None => {}
     }
     Ok(())
+}
+
+/// What the address of a worker begins with, as far as one owner commonly holds it: 24 bits of an IPv4 address, 48 of an
+/// IPv6 one. 0 for addresses that say nothing of who is where: this machine, and networks in one house.
+fn network(peer: Option<SocketAddr>) -> u64 {
+    match peer.map(|peer| peer.ip().to_canonical()) {
+        Some(IpAddr::V4(ip)) if !(ip.is_private() || ip.is_loopback() || ip.is_link_local()) => {
+            u64::from(ip.to_bits() >> 8) | 1 << 32
+        }
+        Some(IpAddr::V6(ip))
+            if !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()) =>
+        {
+            u64::try_from(ip.to_bits() >> 80).unwrap_or(0) | 1 << 56
+        }
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_what_one_owner_commonly_holds() {
+        let of = |ip: &str| network(Some(SocketAddr::new(ip.parse().unwrap(), 1)));
+        assert_eq!(of("203.0.113.7"), of("203.0.113.250"));
+        assert_ne!(of("203.0.113.7"), of("203.0.114.7"));
+        assert_eq!(of("2001:db8:1:2::3"), of("2001:db8:1:ffff::9"));
+        assert_ne!(of("2001:db8:1::3"), of("2001:db8:2::3"));
+        assert_eq!(of("::ffff:203.0.113.7"), of("203.0.113.7"));
+        for ip in ["127.0.0.1", "::1", "10.1.2.3", "192.168.1.1", "fd00::1", "fe80::1"] {
+            assert_eq!(of(ip), 0, "{ip}");
+        }
+        assert_eq!(network(None), 0);
+    }
 }

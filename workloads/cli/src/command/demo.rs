@@ -239,7 +239,7 @@ mod tests {
     fn primes_are_read_from_the_kernels_lines() {
         let text = b"11 composite 00000000000006C8\n13 prime 0000000000000000\n";
         let output = Some(crate::results::Output::inline(text));
-        let line = Line { unit: 0, fuel: 1, output, failure: None, receipt: None };
+        let line = Line { fuel: 1, output, ..Line::default() };
         assert_eq!(primes_of(&line, Path::new("")), [13]);
     }
 }

@@ -177,11 +177,14 @@ impl Source {
     async fn line(&self, result: pb::UnitResult) -> Result<Line, Error> {
         use pb::unit_result::Outcome;
         let unit = UnitIndex(result.unit);
-        let mut line =
-            Line { unit: unit.0, fuel: result.fuel, output: None, failure: None, receipt: None };
+        let mut line = Line { unit: unit.0, fuel: result.fuel, ..Line::default() };
         match result.outcome {
             Some(Outcome::Output(output)) => line.output = Some(self.output(unit, &output).await?),
             Some(Outcome::Failure(failure)) => line.failure = Some(failure),
+            Some(Outcome::Withdrawn(reason)) => {
+                line.withdrawn = Some(reason);
+                return Ok(line);
+            }
             None => {
                 return Err(Error::Failed(format!(
                     "the coordinator says nothing of how {unit} ended"

@@ -1,5 +1,6 @@
 //! How a job's status is shown.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -25,6 +26,9 @@ pub(super) struct View {
     fuel: u64,
     credit: u64,
     copies: u64,
+    withdrawn: u64,
+    /// Units by the figure of their verdict.
+    figures: BTreeMap<u32, u64>,
     units_per_second: f64,
     submitted_at: Option<String>,
     ended_at: Option<String>,
@@ -60,6 +64,8 @@ impl From<&pb::JobStatus> for View {
             fuel: status.fuel,
             credit: status.credit,
             copies: status.copies,
+            withdrawn: status.withdrawn,
+            figures: status.figures.iter().map(|of| (of.figure, of.units)).collect(),
             units_per_second: rate(status),
             submitted_at: time(status.submitted_at_ms),
             ended_at: time(status.ended_at_ms),
@@ -93,9 +99,17 @@ pub(super) fn details(status: &pb::JobStatus) -> String {
     );
     let failed =
         if status.failed == 0 { String::new() } else { format!(", {} failed", status.failed) };
+    let withdrawn = if status.withdrawn == 0 {
+        String::new()
+    } else {
+        format!(", {} results withdrawn since", status.withdrawn)
+    };
     let rate = rate(status);
     let workers = counted(status.workers, "worker");
-    format!("{rate:.1} units/s, {left}, {workers}, credit {}{failed}", amount::count(status.credit))
+    format!(
+        "{rate:.1} units/s, {left}, {workers}, credit {}{failed}{withdrawn}",
+        amount::count(status.credit)
+    )
 }
 
 /// `1 worker`, `2 workers`.

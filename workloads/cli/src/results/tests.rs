@@ -6,7 +6,7 @@ const PROJECT: ProjectKey = ProjectKey([7; 32]);
 fn line(unit: u64) -> Line {
     let output = (unit != 2).then(|| Output::inline(format!("output {unit}").as_bytes()));
     let failure = (unit == 2).then(|| "the kernel stopped itself".to_owned());
-    Line { unit, fuel: 10 * unit, output, failure, receipt: None }
+    Line { unit, fuel: 10 * unit, output, failure, ..Line::default() }
 }
 
 fn open(path: &Path) -> Folder {

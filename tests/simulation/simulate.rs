@@ -1,0 +1,49 @@
+//! Runs simulations by hand: `seed N` one small world, `long N` so many of them, `table` what docs/trust.md shows.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what is printed is what the program is for"
+)]
+
+use std::process::ExitCode;
+use tests::simulation::{run, small, table};
+
+const USAGE: &str = "usage: simulate seed N | simulate long N [FIRST] | simulate table [WORKERS UNITS_PER_WORKER SEEDS]";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize| arguments.get(at).and_then(|text| text.parse::<u64>().ok());
+    let done = match (arguments.first().map(String::as_str), number(1)) {
+        (Some("seed"), Some(seed)) => {
+            println!("{:?}", small(seed));
+            run(&small(seed)).map(|ended| println!("{ended:?}"))
+        }
+        (Some("long"), Some(count)) => long(number(2).unwrap_or(0), count),
+        (Some("table"), workers) => table::print(
+            workers.unwrap_or(200),
+            number(2).unwrap_or(10_000),
+            number(3).unwrap_or(1),
+        ),
+        _ => Err(USAGE.into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn long(first: u64, count: u64) -> Result<(), String> {
+    let (mut units, mut wrong) = (0, 0);
+    for seed in first..first + count {
+        let ended = run(&small(seed))?;
+        units += ended.units;
+        wrong += ended.wrong;
+        if (seed + 1) % 100 == 0 {
+            println!("seeds {first} to {seed}: {wrong} of {units} units are wrong");
+        }
+    }
+    Ok(())
+}
