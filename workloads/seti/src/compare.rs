@@ -159,7 +159,8 @@ mod tests {
 
     #[test]
     fn results_are_strongly_or_weakly_similar_or_different() {
-        let reference = read(reference_result().as_bytes()).unwrap();
+        let Some(result_file) = reference_result() else { return };
+        let reference = read(result_file.as_bytes()).unwrap();
         let check = |change: &dyn Fn(&mut Vec<Record>), expected| {
             let mut other = reference.clone();
             change(&mut other);
@@ -184,7 +185,8 @@ mod tests {
 
     #[test]
     fn what_differs_is_named() {
-        let reference = read(reference_result().as_bytes()).unwrap();
+        let Some(result_file) = reference_result() else { return };
+        let reference = read(result_file.as_bytes()).unwrap();
         let mut other = reference.clone();
         other[25].numbers.insert("period".to_owned(), 2.4);
         let comparison = compare(&reference, &other);

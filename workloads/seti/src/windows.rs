@@ -48,7 +48,8 @@ mod tests {
 
     #[test]
     fn windows_are_those_of_the_reference_unit() {
-        let setup = Header::read(&reference_unit()).unwrap().setup;
+        let Some(unit_file) = reference_unit() else { return };
+        let setup = Header::read(&unit_file).unwrap().setup;
         let derived = Derived::new(&setup);
         let sizes = [16925, 8463, 4231, 2116, 1058, 529, 264, 132, 66, 33, 17];
         let overlaps = [8463, 4231, 2116, 1058, 529, 264, 132, 66, 33, 17, 8];

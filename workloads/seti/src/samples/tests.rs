@@ -6,7 +6,7 @@ use crate::tests::reference_unit;
 
 #[test]
 fn the_reference_unit_decodes() {
-    let unit = reference_unit();
+    let Some(unit) = reference_unit() else { return };
     let setup = Header::read(&unit).unwrap().setup;
     let samples = Samples::read(&unit, &setup).unwrap();
     assert_eq!(samples.re.len(), 1 << 20);
@@ -18,7 +18,7 @@ fn the_reference_unit_decodes() {
 
 #[test]
 fn truncated_data_are_refused() {
-    let unit = reference_unit();
+    let Some(unit) = reference_unit() else { return };
     let setup = Header::read(&unit).unwrap().setup;
     let error = Samples::read(&unit[..100_000], &setup).unwrap_err();
     assert!(matches!(error, Error::Truncated { needed: 262_144, .. }), "{error}");
@@ -27,7 +27,8 @@ fn truncated_data_are_refused() {
 
 #[test]
 fn every_depth_has_its_levels() {
-    let mut setup = Header::read(&reference_unit()).unwrap().setup;
+    let Some(unit_file) = reference_unit() else { return };
+    let mut setup = Header::read(&unit_file).unwrap().setup;
     setup.nsamples = 4;
     let mut check = |bits, bytes: &[u8], re: [f32; 4], im: [f32; 4]| {
         setup.wu_bits_per_sample = bits;

@@ -4,13 +4,14 @@ use super::*;
 use crate::header::Header;
 use crate::tests::reference_unit;
 
-fn setup() -> Setup {
-    Header::read(&reference_unit()).unwrap().setup
+fn setup() -> Option<Setup> {
+    Some(Header::read(&reference_unit()?).unwrap().setup)
 }
 
 #[test]
 fn constants_are_those_of_the_reference_unit() {
-    let derived = Derived::new(&setup());
+    let Some(setup) = setup() else { return };
+    let derived = Derived::new(&setup);
     assert_eq!(derived.beam, 0.100_076_093_908_802_55);
     assert_eq!(derived.duration, 107.374_237_375_609_52);
     assert!(derived.moving);
@@ -22,7 +23,8 @@ fn constants_are_those_of_the_reference_unit() {
 
 #[test]
 fn the_table_has_the_pairs_of_the_original() {
-    let table = Table::new(&setup());
+    let Some(setup) = setup() else { return };
+    let table = Table::new(&setup);
     assert_eq!(table.step, 0.001_848_519_443_115_522_9);
     assert_eq!(table.pairs.len(), 58365);
     let check = |index: usize, chirp, length| {
@@ -61,7 +63,8 @@ fn the_table_has_the_pairs_of_the_original() {
 
 #[test]
 fn shares_cut_the_table_without_gap_and_chirp_0_not_at_all() {
-    let table = Table::new(&setup());
+    let Some(setup) = setup() else { return };
+    let table = Table::new(&setup);
     for pieces in [1, 7, 60, 999] {
         let at = |piece: u64| piece * SHARES / pieces;
         let ranges: Vec<_> =
