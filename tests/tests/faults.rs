@@ -10,6 +10,7 @@ use proto::report::Output;
 use proto::{JobId, UnitIndex, pb};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -220,7 +221,8 @@ fn small_disk(at: &Path, size: &str) -> Option<Mount> {
     if mounted.is_ok_and(|status| status.success()) {
         return Some(Mount(at.to_path_buf()));
     }
-    eprintln!(
+    let _ = writeln!(
+        std::io::stderr(),
         "SKIPPED: this machine does not allow mounting a small disk, so a full one was NOT tested; run as root"
     );
     None
@@ -235,7 +237,6 @@ impl Drop for Mount {
 }
 
 fn fill(disk: &Path) -> Result<()> {
-    use std::io::Write;
     let mut file = std::fs::File::create(disk.join("filler"))?;
     while file.write_all(&[0; 4096]).is_ok() {}
     Ok(())
@@ -303,7 +304,8 @@ fn faketime() -> Option<&'static str> {
     ];
     let found = PLACES.into_iter().find(|place| Path::new(place).exists());
     if found.is_none() {
-        eprintln!(
+        let _ = writeln!(
+            std::io::stderr(),
             "SKIPPED: libfaketime is not installed, so a jumping clock was NOT tested; install the package faketime"
         );
     }

@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tests::grid::{Coordinator, Profile, Worker, program};
@@ -14,7 +15,11 @@ fn recording(name: &str) -> Option<PathBuf> {
     if path.exists() {
         return path.canonicalize().ok();
     }
-    eprintln!("SKIPPED: {} is not there, so this real recording was NOT searched", path.display());
+    let _ = writeln!(
+        std::io::stderr(),
+        "SKIPPED: {} is not there, so this real recording was NOT searched",
+        path.display()
+    );
     None
 }
 

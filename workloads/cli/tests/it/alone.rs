@@ -1,6 +1,7 @@
 //! What needs no coordinator.
 
 use crate::world::World;
+use std::io::Write as _;
 
 const JOB: &str = "name = \"test\"\nkernel = \"mersenne\"\n[[cut]]\nrange = \"p\"\nfirst = 2\nend = 600\nper_unit = 100\n";
 
@@ -134,7 +135,7 @@ fn a_pulsar_is_drawn() {
     let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../../shared/data/GBT_J1807-0847.tim");
     if !data.exists() {
-        eprintln!("NOT TESTED: {} is not here", data.display());
+        let _ = writeln!(std::io::stderr(), "NOT TESTED: {} is not here", data.display());
         return;
     }
     let world = World::new();
