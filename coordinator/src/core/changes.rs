@@ -4,8 +4,8 @@ use crate::core::Core;
 use crate::core::bounds::{LOG_SPANS, LOG_UNITS};
 use crate::core::job::Job;
 use crate::core::record::{
-    AgainRecord, End, IndexRecord, LogRecord, Place, Span, Table, Word, batch_key, encode,
-    lease_key, standing_key,
+    AgainRecord, End, IndexRecord, LogRecord, Span, Table, Word, batch_key, encode, lease_key,
+    standing_key,
 };
 use crate::core::time::Now;
 use proto::{JobId, LeaseId};
@@ -154,11 +154,7 @@ fn again(job: &Job, spans: Vec<Span>, log: u64) -> (Vec<(u64, AgainRecord)>, Vec
             let fuel = if offset + 1 == span.count { left } else { each };
             left -= fuel;
             if !job.again.contains(unit) {
-                let end = match &span.end {
-                    End::Done(places) => End::Done(following(places, offset)),
-                    End::Failed(places) => End::Failed(following(places, offset)),
-                    other => other.clone(),
-                };
+                let end = span.end_of(offset);
                 rest.push(Span { first: unit, count: 1, end, figure: span.figure, fuel });
                 continue;
             }
@@ -169,10 +165,6 @@ fn again(job: &Job, spans: Vec<Span>, log: u64) -> (Vec<(u64, AgainRecord)>, Vec
         }
     }
     (found, rest)
-}
-
-fn following(places: &[Place], offset: u32) -> Vec<Place> {
-    places.iter().map(|place| Place { position: place.position + offset, ..*place }).collect()
 }
 
 /// The one worker whose word a span rests on, if it is one and the job asked for more.

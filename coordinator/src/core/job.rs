@@ -260,10 +260,7 @@ impl Job {
 fn continues(end: &End, next: &End, count: u32) -> bool {
     let follow = |places: &[Place], next: &[Place]| {
         places.len() == next.len()
-            && places
-                .iter()
-                .zip(next)
-                .all(|(place, next)| Place { position: place.position + count, ..*place } == *next)
+            && places.iter().zip(next).all(|(place, next)| place.following(count) == *next)
     };
     match (end, next) {
         (End::Done(places), End::Done(next)) | (End::Failed(places), End::Failed(next)) => {

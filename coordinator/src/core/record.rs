@@ -271,6 +271,14 @@ pub struct Place {
     pub position: u32,
 }
 
+impl Place {
+    /// The report `offset` behind it in the same batch.
+    #[must_use]
+    pub fn following(self, offset: u32) -> Self {
+        Self { position: self.position + offset, ..self }
+    }
+}
+
 /// How units ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
@@ -298,6 +306,20 @@ pub struct Span {
     pub figure: Figure,
     /// Of the canonical reports, summed.
     pub fuel: u128,
+}
+
+impl Span {
+    /// How the unit `offset` behind the first ended.
+    #[must_use]
+    pub fn end_of(&self, offset: u32) -> End {
+        let following =
+            |places: &[Place]| places.iter().map(|place| place.following(offset)).collect();
+        match &self.end {
+            End::Done(places) => End::Done(following(places)),
+            End::Failed(places) => End::Failed(following(places)),
+            other @ (End::GivenUp(_) | End::Withdrawn(_)) => other.clone(),
+        }
+    }
 }
 
 /// The verdicts of one commit on one job, in the order in which they were reached.
