@@ -88,6 +88,7 @@ fn spec(kernel: Digest, units: u64, copies: u32) -> JobSpec {
         attempts_max: 5,
         priority: 0,
         seed: Digest([2; 32]),
+        trace_fuel: proto::trace::SPACING,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::bounds::{
 use crate::cut::{self, Axis};
 use crate::json::{self, Object};
 use crate::report::Output;
-use crate::{Digest, UnitIndex};
+use crate::{Digest, UnitIndex, trace};
 use serde::{Deserialize, Serialize};
 
 /// Version of the specification's form.
@@ -60,6 +60,18 @@ pub struct JobSpec {
     pub priority: i32,
     /// What random numbers of WASI kernels grow from.
     pub seed: Digest,
+    /// Fuel between two points of a unit's trace, from [`trace::SPACING_MIN`].
+    #[serde(default = "spacing", skip_serializing_if = "is_default_spacing")]
+    pub trace_fuel: u64,
+}
+
+fn spacing() -> u64 {
+    trace::SPACING
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_default_spacing(fuel: &u64) -> bool {
+    *fuel == trace::SPACING
 }
 
 /// How NaN bits are treated (design: kernels).
@@ -241,6 +253,7 @@ impl JobSpec {
         within("limits.fuel", self.limits.fuel, 1, 1 << 62)?;
         within("limits.output_bytes", self.limits.output_bytes, 0, OUTPUT_BYTES_MAX)?;
         within("limits.log_bytes", self.limits.log_bytes, 0, 1 << 20)?;
+        within("trace_fuel", self.trace_fuel, trace::SPACING_MIN, 1 << 62)?;
         within("limits.time_s", self.limits.time_s, 1, 90 * 86_400)?;
         if let Some(merge) = &self.merge {
             within("merge.fan_in", merge.fan_in.into(), 2, FAN_IN_MAX.into())?;

@@ -15,6 +15,7 @@ pub mod merkle;
 pub mod receipt;
 pub mod report;
 pub mod tls;
+pub mod trace;
 pub mod version;
 
 /// Messages of the wire, generated from `starling/v1/*.proto`. They stop at the adapters: cores never see them.

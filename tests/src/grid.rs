@@ -434,6 +434,7 @@ impl Coordinator {
             attempts_max: 20,
             priority: 0,
             seed: Digest([0; 32]),
+            trace_fuel: proto::trace::SPACING,
         })
     }
 

@@ -155,6 +155,7 @@ pub(super) fn spec(cut: Vec<Axis>, copies: u32) -> JobSpec {
         attempts_max: 3,
         priority: 0,
         seed: Digest([0; 32]),
+        trace_fuel: proto::trace::SPACING,
     }
 }
 

@@ -159,6 +159,7 @@ impl World {
             attempts_max: 1_000,
             priority: 0,
             seed: Digest([2; 32]),
+            trace_fuel: proto::trace::SPACING,
         };
         spec.check().map_err(|error| error.to_string())?;
         let bytes: Arc<[u8]> = spec.encode().into();

@@ -31,6 +31,7 @@ fn spec(name: &str, memory_mib: u64) -> JobSpec {
         attempts_max: 3,
         priority: 0,
         seed: Digest([0; 32]),
+        trace_fuel: proto::trace::SPACING,
     }
 }
 

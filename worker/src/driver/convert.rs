@@ -44,7 +44,7 @@ pub(super) fn event(message: pb::CoordinatorMessage) -> Result<Option<Event>, St
         Some(Kind::Challenge(_) | Kind::Welcome(_)) => {
             return Err("a greeting in the middle of the stream".into());
         }
-        Some(Kind::Refusal(_)) | None => None,
+        Some(Kind::Refusal(_) | Kind::Show(_) | Kind::Segment(_) | Kind::Advice(_)) | None => None,
     })
 }
 

@@ -40,7 +40,7 @@ const LOG_BYTES: u64 = 64 << 10;
 /// A tree of three levels merges 4096 outputs.
 const FAN_IN: u32 = 16;
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "name",
     "kernel",
     "params",
@@ -53,6 +53,7 @@ const NAMES: [&str; 14] = [
     "priority",
     "nan",
     "seed",
+    "trace",
     "limits",
     "merge",
 ];
@@ -143,6 +144,7 @@ fn build(mut root: Fields<'_>, places: &Places, mut files: Files) -> Result<Job,
         attempts_max: root.small_count("attempts")?.unwrap_or(ATTEMPTS_MAX),
         priority: root.signed("priority")?.unwrap_or(0),
         seed,
+        trace_fuel: root.count("trace")?.unwrap_or(proto::trace::SPACING),
         name,
     };
     spec.check().map_err(|invalid| mistake(places, &invalid))?;
@@ -231,7 +233,8 @@ fn seed(root: &mut Fields<'_>, name: &str) -> Result<Digest, Mistake> {
 
 /// What the specification's own check found, told in the words of the job file.
 fn mistake(places: &Places, invalid: &proto::job::Invalid) -> Mistake {
-    const WORDS: [(&str, &str, &str); 11] = [
+    const WORDS: [(&str, &str, &str); 12] = [
+        ("trace_fuel", "trace", " (fuel)"),
         ("limits.memory_bytes", "limits.memory", " (bytes)"),
         ("limits.output_bytes", "limits.output", " (bytes)"),
         ("limits.log_bytes", "limits.log", " (bytes)"),

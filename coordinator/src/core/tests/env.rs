@@ -45,6 +45,7 @@ pub(super) fn spec(units: u64, copies: u32) -> JobSpec {
         attempts_max: 5,
         priority: 0,
         seed: Digest([2; 32]),
+        trace_fuel: proto::trace::SPACING,
     }
 }
 

@@ -106,6 +106,7 @@ fn spec(blobs: &MemoryBlobs, cut: Axis) -> JobSpec {
         attempts_max: 2,
         priority: 0,
         seed: Digest([2; 32]),
+        trace_fuel: proto::trace::SPACING,
     }
 }
 

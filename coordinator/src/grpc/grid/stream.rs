@@ -153,7 +153,7 @@ async fn heard(
             return Err(End::refusal(Code::Malformed, "Hello is said once per stream", 0));
         }
         // A newer minor version may say more; what we do not know we pass over.
-        None => {}
+        Some(Kind::Shown(_) | Kind::Segment(_)) | None => {}
     }
     Ok(())
 }
