@@ -49,7 +49,7 @@ pub enum Table {
     /// [`AgainRecord`] by job and unit, for units whose verdict was withdrawn: what holds instead of the index.
     Again = b'g',
     /// [`proto::log::Entry`] by position in the project's log: canonical bytes, which are what its leaf is of.
-    Entry = b'e',
+    Entry = b'y',
     /// A digest by level (1 is above the leaves) and position: the complete inner nodes of the tree over the log.
     Node = b'n',
 }

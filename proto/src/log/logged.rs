@@ -75,9 +75,10 @@ fn agrees(entry: &Entry, receipt: &Receipt) -> Result<(), NotLogged> {
         Some((span, u32::try_from(offset).ok()?))
     });
     let Some((span, offset)) = last else { return Err(NotLogged::Differs("the unit")) };
-    let places = match (&span.end, &receipt.result) {
-        (End::Done(places), Ok(_)) | (End::Failed(places), Err(_)) => places,
-        _ => return Err(NotLogged::Differs("how the unit ended")),
+    let ((End::Done(places), Ok(_)) | (End::Failed(places), Err(_))) =
+        (&span.end, &receipt.result)
+    else {
+        return Err(NotLogged::Differs("how the unit ended"));
     };
     ensure(places.len() == receipt.copies.len(), "the number of reports")?;
     let statement = receipt.statement();

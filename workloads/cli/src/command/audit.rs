@@ -152,7 +152,7 @@ struct Auditor<'a> {
 
 impl Auditor<'_> {
     /// Reads the log and holds it against its head and the one that was kept.
-    async fn log(&self, kept: Option<&Kept>, mut job: Option<&mut Audited>) -> Result<Read, Error> {
+    async fn log(&self, kept: Option<&Kept>, job: Option<&mut Audited>) -> Result<Read, Error> {
         if let Some(kept) = kept {
             self.heads_fit(kept)?;
         }
@@ -168,7 +168,6 @@ impl Auditor<'_> {
             _ => {
                 let mut book = Book::default();
                 let mark = kept.map(|kept| kept.head.size);
-                let job = job.as_deref_mut();
                 self.read(Frontier::default(), mark, Some(&mut book), job).await?
             }
         };

@@ -8,6 +8,7 @@ use coordinator::project::Folder;
 use coordinator::store::Store;
 use coordinator::store::sled::SledStore;
 use proto::log::{Entry, Event, Frontier};
+use proto::report::Batch;
 
 use crate::world::{Answer, Grid, World};
 
@@ -166,6 +167,24 @@ fn a_log_that_was_rewritten_or_cut_is_found_out_and_the_proof_is_for_everybody()
     let grid = started(&world);
     world.ok(&["audit"]);
     grid.stop();
+
+    // Reports are what their workers signed, whatever the store says.
+    forge(&world.path("coordinator/store"));
+    let grid = started(&world);
+    let told = world.fails(5, &["audit", "j1"]);
+    assert!(told.contains("the reports shown are not those of batch"), "{told}");
+    grid.stop();
+}
+
+/// Changes what a worker reported.
+fn forge(path: &Path) {
+    let store = SledStore::open(path).unwrap();
+    let (key, value) = store.page(&Table::Batch.prefix(), None, 1).unwrap().remove(0);
+    let (signature, payload) = record::decode_batch(&value).unwrap();
+    let mut batch = Batch::decode(payload).unwrap();
+    batch.reports[0].fuel += 1;
+    let forged = record::encode_batch(&batch.encode(), signature);
+    store.commit(vec![(key, Some(forged))]).unwrap();
 }
 
 /// Nothing is wrong with the records of the project, which does not run.
