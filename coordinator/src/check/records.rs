@@ -2,9 +2,9 @@
 
 use super::{Findings, Tables};
 use crate::core::record::{
-    AccountRecord, AgainRecord, AttemptRecord, IndexRecord, JobRecord, LeaseRecord, LogRecord,
-    Meta, OpenRecord, Table, VoidRecord, WorkerRecord, decode, decode_batch, first_number,
-    last_number, standing_of,
+    AccountRecord, AgainRecord, AttemptRecord, EvidenceRecord, IndexRecord, JobRecord, LeaseRecord,
+    LogRecord, Meta, OpenRecord, Table, VoidRecord, WorkerRecord, decode, decode_batch,
+    first_number, last_number, standing_of,
 };
 use crate::core::token::Token;
 use crate::core::trust::estimate::Standing;
@@ -88,6 +88,7 @@ fn keep(key: &[u8], value: &[u8], tables: &mut Tables) -> Option<()> {
         }
         Table::Void => drop(decode::<VoidRecord>(value)?),
         Table::Again => drop(decode::<AgainRecord>(value)?),
+        Table::Evidence => drop(decode::<EvidenceRecord>(value)?),
     }
     Some(())
 }

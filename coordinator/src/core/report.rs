@@ -9,7 +9,7 @@ use crate::core::time::Now;
 use crate::core::trust;
 use crate::core::trust::estimate::Standing;
 use crate::core::verdict::Said;
-use proto::report::{Ack, Outcome, Report, Statement};
+use proto::report::{Ack, Failure, Outcome, Report, Statement};
 use proto::{Digest, JobId, LeaseId};
 
 /// A batch being taken in.
@@ -129,7 +129,6 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&id) else { return Ack::NoJob };
         let unit = report.unit.0;
         let place = Place { worker, sequence: signed.batch.sequence, position };
-        let failed = matches!(report.outcome, Outcome::Failed(_));
         if job.single() {
             let said = Said {
                 account,
@@ -137,7 +136,8 @@ impl Core {
                 standing: Standing::default(),
                 place,
                 fuel: report.fuel,
-                failed,
+                result: unread(&report.outcome),
+                trace_root: report.trace_root,
                 statement: Digest([0; 32]),
             };
             job.record.copies += 1;
@@ -157,7 +157,7 @@ impl Core {
                 return Ack::Late;
             }
             job.record.copies += 1;
-            let statement = Statement::new(job.record.spec_digest, report).leaf();
+            let statement = Statement::new(job.record.spec_digest, report);
             let before = known.missing(policy);
             known.said.push(Said {
                 account,
@@ -165,8 +165,9 @@ impl Core {
                 standing,
                 place,
                 fuel: report.fuel,
-                failed,
-                statement,
+                result: statement.result,
+                trace_root: report.trace_root,
+                statement: statement.leaf(),
             });
             // Whatever else the account holds of the unit can add nothing: it came by a lease that was overdue.
             let (leases, workers) = (&self.leases, &self.workers);
@@ -239,6 +240,14 @@ fn ack_without_lease(job: &Job, unit: u64, worker: u32, again: bool) -> Ack {
         return Ack::Duplicate;
     }
     if job.settled.contains(unit) { Ack::Late } else { Ack::NotLeased }
+}
+
+/// What a unit came to, where nobody will compare it: the digest of an output is not worth its cost then.
+fn unread(outcome: &Outcome) -> Result<Digest, Failure> {
+    match outcome {
+        Outcome::Done(_) => Ok(Digest([0; 32])),
+        Outcome::Failed(failure) => Err(*failure),
+    }
 }
 
 /// Whether a report can be right.

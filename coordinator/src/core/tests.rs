@@ -5,3 +5,4 @@ mod env;
 mod leases;
 mod merges;
 mod reports;
+mod trials;
