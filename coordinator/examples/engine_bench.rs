@@ -41,6 +41,7 @@ fn main() {
         blobs: Arc::new(blobs),
         clock: Arc::new(Monotonic(Instant::now())),
         reserve_bytes: 0,
+        check_floor: coordinator::core::trust::estimate::CHECK_FLOOR,
     };
     let (engine, handle) = Engine::start(config).unwrap();
     let runtime =

@@ -5,6 +5,7 @@
 
 use crate::engine;
 use proto::Digest;
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -20,6 +21,8 @@ pub use put::{Put, Putter};
 
 /// Largest blob, bytes: a night's recording of a telescope, not a whole archive by a slip of the finger.
 pub const BLOB_BYTES_MAX: u64 = 1 << 40;
+/// States that may be forgotten are known up to this many; more stay on the disk.
+const SHOWN_MAX: usize = 1 << 16;
 const INCOMING: &str = "incoming";
 const LINES: &str = "lines";
 const OWNERS: &str = "owners.log";
@@ -122,6 +125,8 @@ pub struct BlobStore {
     limits: Limits,
     owners: owners::Owners,
     lines: Mutex<lines::Block>,
+    /// States that workers have put to show them: only these may be forgotten.
+    shown: Mutex<HashSet<Digest>>,
 }
 
 impl BlobStore {
@@ -139,7 +144,13 @@ impl BlobStore {
             fs::remove_file(&path).map_err(Error::disk(&path))?;
         }
         let owners = owners::Owners::open(&folder.join(OWNERS))?;
-        Ok(Self { folder: folder.to_owned(), limits, owners, lines: Mutex::default() })
+        Ok(Self {
+            folder: folder.to_owned(),
+            limits,
+            owners,
+            lines: Mutex::default(),
+            shown: Mutex::default(),
+        })
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
@@ -166,6 +177,19 @@ impl BlobStore {
         };
         let len = file.metadata().map_err(Error::disk(&path))?.len();
         Ok(Blob { digest: *digest, len, file, path })
+    }
+
+    /// Notes that a blob came as a state to be shown: it may be forgotten.
+    pub(crate) fn note_shown(&self, digest: Digest) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.len() < SHOWN_MAX {
+            shown.insert(digest);
+        }
+    }
+
+    /// Notes that a blob is an output: it stays.
+    pub(crate) fn keep(&self, digest: &Digest) {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
     }
 
     /// All digests that are here, in no order.
@@ -294,6 +318,15 @@ impl engine::Blobs for BlobStore {
     fn line(&self, digest: &Digest, index: u64) -> io::Result<String> {
         let mut block = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         self.line_in(&mut block, digest, index)
+    }
+
+    fn forget(&self, digest: &Digest) {
+        if !self.shown.lock().unwrap_or_else(PoisonError::into_inner).remove(digest) {
+            return;
+        }
+        if let Err(error) = fs::remove_file(self.path(digest)) {
+            tracing::debug!(%digest, %error, "a shown state stays on the disk");
+        }
     }
 }
 

@@ -64,6 +64,15 @@ pub enum Command {
         #[arg(long)]
         workers: bool,
     },
+    /// Appoints a worker of your own as referee: what it finds of a segment in dispute decides
+    Referee {
+        /// Its key, as `starling-worker status` shows it; it has connected once before
+        #[arg(value_parser = worker_key)]
+        worker: proto::WorkerKey,
+        /// Dismiss it instead
+        #[arg(long)]
+        dismiss: bool,
+    },
     /// Makes a backup of the running project, in the folder `backups` of its data
     Backup {
         /// Its name; the date and time when absent
@@ -101,6 +110,9 @@ pub struct Run {
     /// Free disk space to leave alone; below it nothing new is taken in
     #[arg(long, default_value = "256 MiB", value_name = "SIZE")]
     pub reserve: bytesize::ByteSize,
+    /// Share of a trusted worker's units that are checked all the same, for jobs with a confidence
+    #[arg(long, default_value_t = crate::core::trust::estimate::CHECK_FLOOR, value_name = "SHARE", value_parser = share)]
+    pub check_floor: f64,
     /// Connections open at once
     #[arg(long, default_value_t = 20_000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
@@ -148,6 +160,19 @@ fn duration(text: &str) -> Result<Duration, String> {
         Ok(duration) => Ok(duration),
         Err(error) => Err(format!("{error}; write it as in 90s, 10m or 1h 30m")),
     }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("give a share from 0 to 1, as in 0.01".into()),
+    }
+}
+
+fn worker_key(text: &str) -> Result<proto::WorkerKey, String> {
+    text.parse().map_err(|_| {
+        "a worker's key has 64 hexadecimal digits: `starling-worker status` shows it".into()
+    })
 }
 
 fn host_and_port(text: &str) -> Result<String, String> {
@@ -214,6 +239,7 @@ fn execute(arguments: Arguments, output: &Output) -> Result<(), Failure> {
         Command::Check => offline::check(&data, output),
         Command::Token(token) => client::token(&data, token, output),
         Command::Status { workers } => client::status(&data, workers, output),
+        Command::Referee { worker, dismiss } => client::referee(&data, worker, dismiss, output),
         Command::Backup { name } => client::backup(&data, name, output),
     }
 }

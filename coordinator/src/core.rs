@@ -40,9 +40,10 @@ use crate::core::record::{AccountRecord, Meta, OpenRecord, Table};
 use crate::core::share::Shares;
 use crate::core::time::Now;
 use crate::core::token::{Token, TokenId};
-use crate::core::trust::Caught;
 use crate::core::trust::book::Book;
 use crate::core::trust::dice::Dice;
+use crate::core::trust::estimate::CHECK_FLOOR;
+use crate::core::trust::{Caught, Trials};
 use crate::core::worker::Worker;
 use proto::log::Frontier;
 use proto::{AccountKey, Digest, JobId, LeaseId, ProjectKey, WorkerKey};
@@ -95,6 +96,11 @@ pub struct Core {
     /// Workers that were caught and not yet distrusted.
     caught: Vec<Caught>,
     dice: Dice,
+    /// Share of a trusted worker's units that are checked.
+    check_floor: f64,
+    trials: Trials,
+    /// Workers that the operator has appointed, by number.
+    referees: BTreeSet<u32>,
 }
 
 /// A batch with reports without a verdict.
@@ -146,7 +152,15 @@ impl Core {
             book: Book::default(),
             caught: Vec::new(),
             dice: Dice::new(seed),
+            check_floor: CHECK_FLOOR,
+            trials: Trials::default(),
+            referees: BTreeSet::new(),
         }
+    }
+
+    /// Sets the share of a trusted worker's units that are checked whatever its history, from 0 to 1.
+    pub fn set_check_floor(&mut self, share: f64) {
+        self.check_floor = share.clamp(0.0, 1.0);
     }
 
     /// Applies what happened. The answer and the effects may be spoken once the changes are saved.
@@ -163,6 +177,9 @@ impl Core {
             }
             Event::Returned(session, returns) => self.give_back(now, session, returns),
             Event::Goodbye { session, leaving } => self.goodbye(now, session, leaving),
+            Event::Shown(session, shown) => self.shown(session, shown, effects),
+            Event::Found(session, found) => self.found(session, found),
+            Event::Appoint { worker, appointed } => self.appoint(&worker, appointed),
             Event::Unreadable { lease, reason } => self.unreadable(now, lease, &reason),
             Event::Submit(submission) => Reply::Submitted(self.submit(now, submission)),
             Event::Cancel(job) => Reply::Cancelled(self.cancel(now, job, effects)),
@@ -172,7 +189,9 @@ impl Core {
             Event::Tick => Reply::Done,
         };
         self.expire(now);
-        self.judge_caught(now);
+        self.judge_caught(now, effects);
+        self.advance_trials(now, effects);
+        self.judge_caught(now, effects);
         self.close_gates();
         self.end_finished_jobs(now, effects);
         self.serve_line(now, effects);
@@ -186,7 +205,8 @@ impl Core {
         let retry = self.retries.first().map(|(at_ms, _)| *at_ms);
         let serve = (0 < self.to_serve || self.work_appeared)
             .then_some(now.monotonic_ms + bounds::SERVE_PAUSE_MS);
-        [lease, retry, serve].into_iter().flatten().min()
+        let trial = self.trials.next_deadline_ms(now);
+        [lease, retry, serve, trial].into_iter().flatten().min()
     }
 
     fn issue_token(&mut self, token: Token) -> Reply {
@@ -198,6 +218,17 @@ impl Core {
     fn revoke_token(&mut self, id: &TokenId) -> Reply {
         self.dirty.delete(Table::token(&id.0));
         Reply::Revoked(self.tokens.remove(id).is_some())
+    }
+
+    fn appoint(&mut self, worker: &WorkerKey, appointed: bool) -> Reply {
+        let Some(&number) = self.worker_numbers.get(worker) else { return Reply::Appointed(false) };
+        self.worker_mut(number).record.referee = appointed;
+        if appointed {
+            self.referees.insert(number);
+        } else {
+            self.referees.remove(&number);
+        }
+        Reply::Appointed(true)
     }
 
     /// The worker at the other end of a stream that is still open.

@@ -37,6 +37,8 @@ pub struct Config {
     pub clock: Arc<dyn Clock>,
     /// Free disk space to leave alone, bytes; see [`RESERVE_BYTES`].
     pub reserve_bytes: u64,
+    /// Share of a trusted worker's units that are checked, from 0 to 1.
+    pub check_floor: f64,
 }
 
 impl std::fmt::Debug for Config {

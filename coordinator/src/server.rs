@@ -38,6 +38,8 @@ pub struct Config {
     pub account_bytes: u64,
     /// Free disk space to leave alone, bytes.
     pub reserve_bytes: u64,
+    /// Share of a trusted worker's units that are checked, from 0 to 1.
+    pub check_floor: f64,
     /// Connections open at once.
     pub connections_max: usize,
     /// How long to wait for others.
@@ -55,6 +57,7 @@ impl Config {
             advertise: None,
             account_bytes: 1 << 40,
             reserve_bytes: engine::RESERVE_BYTES,
+            check_floor: crate::core::trust::estimate::CHECK_FLOOR,
             connections_max: 20_000,
             patience: Patience::default(),
             summary_every: Duration::from_secs(60),
@@ -127,6 +130,7 @@ impl Coordinator {
             blobs: Arc::clone(&blobs) as Arc<dyn engine::Blobs>,
             clock: Arc::clone(&clock),
             reserve_bytes: config.reserve_bytes,
+            check_floor: config.check_floor,
         })?;
         let (listener, address) = listen(config.listen).await?;
         let join = identity.join(config.advertise.unwrap_or_else(|| advertised(address)));

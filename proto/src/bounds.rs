@@ -22,6 +22,8 @@ pub const LEASE_UNITS_MAX: u32 = 4096;
 pub const INPUTS_MAX: usize = 4096;
 /// Largest output of one unit, bytes: a worker holds it in the memory of the unit's process and of its own.
 pub const OUTPUT_BYTES_MAX: u64 = 256 << 20;
+/// Largest memory of a state, bytes: all that a kernel can address.
+pub const STATE_MEMORY_BYTES_MAX: u64 = 4 << 30;
 /// Longest name of a job, machine or account, bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 /// Longest reason given for people, bytes.

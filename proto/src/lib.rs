@@ -5,6 +5,7 @@
 pub mod bounds;
 pub mod cut;
 pub mod digest;
+pub mod evidence;
 pub mod hello;
 pub mod id;
 pub mod job;
@@ -15,6 +16,7 @@ pub mod log;
 pub mod merkle;
 pub mod receipt;
 pub mod report;
+pub mod state;
 pub mod tls;
 pub mod trace;
 pub mod version;

@@ -10,10 +10,12 @@ mod machine;
 mod random;
 pub mod rivals;
 pub mod table;
+mod traces;
 mod world;
 
 pub use machine::Kind;
 pub use random::Random;
+pub use traces::FUEL;
 pub use world::{World, run};
 
 /// What is simulated.
@@ -25,6 +27,8 @@ pub struct Setup {
     pub units: u64,
     /// Honest and ordinary workers.
     pub honest: u32,
+    /// Whether the operator has appointed a worker of his own as referee.
+    pub referee: bool,
     /// All others, by kind and number.
     pub others: Vec<(Kind, u32)>,
     /// How sure the job wants to be; `None` for fixed copies.
@@ -54,6 +58,8 @@ pub struct Ended {
     pub given_up: u64,
     /// Reports accepted.
     pub copies: u64,
+    /// Fuel of the segments that were run again; a unit has [`FUEL`].
+    pub segments_fuel: u64,
     /// Verdicts withdrawn on the way.
     pub withdrawn: u64,
     /// Times that somebody was caught.
@@ -101,6 +107,7 @@ pub fn small(seed: u64) -> Setup {
         seed,
         units: 60 + random.below(200),
         honest: u32::try_from(honest).unwrap_or(12),
+        referee: random.happens(0.5),
         others,
         confidence: random.happens(0.95).then_some(confidence),
         copies: 3,

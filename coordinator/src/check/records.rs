@@ -2,9 +2,9 @@
 
 use super::{Findings, Tables};
 use crate::core::record::{
-    AccountRecord, AgainRecord, AttemptRecord, IndexRecord, JobRecord, LeaseRecord, LogRecord,
-    Meta, OpenRecord, Table, VoidRecord, WorkerRecord, decode, decode_batch, first_number,
-    last_number, standing_of,
+    AccountRecord, AgainRecord, AttemptRecord, EvidenceRecord, IndexRecord, JobRecord, LeaseRecord,
+    LogRecord, Meta, OpenRecord, Table, VoidRecord, WorkerRecord, decode, decode_batch,
+    first_number, last_number, standing_of,
 };
 use crate::core::token::Token;
 use crate::core::trust::estimate::Standing;
@@ -91,6 +91,7 @@ fn keep(key: &[u8], value: &[u8], tables: &mut Tables) -> Option<()> {
         Table::Again => drop(decode::<AgainRecord>(value)?),
         Table::Entry => drop(Entry::decode(value).ok()?),
         Table::Node => drop(Digest::try_from(value).ok()?),
+        Table::Evidence => drop(decode::<EvidenceRecord>(value)?),
     }
     Some(())
 }

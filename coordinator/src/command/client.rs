@@ -201,20 +201,22 @@ fn key_text(key: &[u8]) -> String {
 
 fn workers_text(workers: &[pb::WorkerStatus]) -> String {
     let mut text = format!(
-        "\n{:<14}{:<5}{:>8}{:>10}{:>9}{:>9}  name\n",
-        "worker", "here", "lent", "reported", "lost", "failed"
+        "\n{:<14}{:<5}{:>8}{:>10}{:>9}{:>9}{:>9}  name\n",
+        "worker", "here", "lent", "reported", "lost", "caught", "failed"
     );
     for worker in workers {
         let here = if worker.connected { "yes" } else { "no" };
         let key = key_text(&worker.worker_key);
         let name = format!("{} of {}", worker.name, worker.account_name);
+        let referee = if worker.referee { " (referee)" } else { "" };
         writeln!(
             text,
-            "{:<14}{here:<5}{:>8}{:>10}{:>9}{:>9}  {name}",
+            "{:<14}{here:<5}{:>8}{:>10}{:>9}{:>9}{:>9}  {name}{referee}",
             key.get(..12).unwrap_or(&key),
             worker.leased,
             worker.reported,
             worker.disagreed,
+            worker.caught,
             worker.failures
         )
         .expect("a string takes all");
@@ -232,10 +234,28 @@ fn worker_value(worker: &pb::WorkerStatus) -> Value {
         "leased": worker.leased,
         "reported": worker.reported,
         "disagreed": worker.disagreed,
+        "caught": worker.caught,
+        "referee": worker.referee,
         "failures": worker.failures,
         "credit": worker.credit,
         "seen": time(worker.seen_at_ms),
     })
+}
+
+pub(super) fn referee(
+    data: &Path,
+    worker: WorkerKey,
+    dismiss: bool,
+    output: &Output,
+) -> Result<(), Failure> {
+    let request = pb::AppointRequest { worker_key: worker.0.to_vec().into(), appointed: !dismiss };
+    with_admin(data, async |mut admin| admin.appoint(request).await)?;
+    let text = if dismiss { "is no referee any more" } else { "is a referee now" };
+    output.result(
+        &format!("Worker {worker} {text}."),
+        &json!({ "worker": worker.to_string(), "referee": !dismiss }),
+    );
+    Ok(())
 }
 
 pub(super) fn backup(data: &Path, name: Option<String>, output: &Output) -> Result<(), Failure> {

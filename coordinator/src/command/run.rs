@@ -33,6 +33,7 @@ fn config(data: PathBuf, run: Run) -> Config {
         advertise: run.address.advertise,
         account_bytes: run.account_bytes.as_u64(),
         reserve_bytes: run.reserve.as_u64(),
+        check_floor: run.check_floor,
         connections_max: usize::try_from(run.connections).unwrap_or(usize::MAX),
         summary_every: run.summary,
         ..Config::new(data)

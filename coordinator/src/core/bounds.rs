@@ -44,6 +44,28 @@ pub const STRIKE_MS_MAX: u64 = 3_600_000;
 pub const CAUGHT_MS: u64 = 3_600_000;
 /// Longest such wait, milliseconds: a week, so that a machine that was mended is seen.
 pub const CAUGHT_MS_MAX: u64 = 7 * 86_400_000;
+/// Times that a machine whose fault may be its hardware is caught before it has to wait: it gets less work and the
+/// smallest units first, and its owner is told.
+pub const FAULTS_FREE: u32 = 2;
+/// Batches of good reports after which a machine that was caught is lent work like others again.
+pub const PROBATION: u32 = 20;
+/// How long a worker may take to show a trace or a state, milliseconds: it may have to fetch the kernel, and to compute a
+/// part of the unit again.
+pub const SHOW_MS: u64 = 30 * 60_000;
+/// How long a worker may take to run a segment, milliseconds: fetching the state is most of it.
+pub const SEGMENT_MS: u64 = 30 * 60_000;
+/// Pause before a trial that waits for somebody who may run its segment looks again, milliseconds.
+pub const TRIAL_PAUSE_MS: u64 = 10_000;
+/// Answers that a trial does without before it is given up.
+pub const TRIAL_FAILURES_MAX: u32 = 6;
+/// Most workers that run one segment: as many as there are reports of a unit in dispute.
+pub const HEARD_MAX: usize = 64;
+/// Most of them at once, so that the first can end it.
+pub const RUNNERS_AT_ONCE: usize = 4;
+/// Streams looked at to find somebody who runs a segment.
+pub const RUNNERS_SCANNED_MAX: usize = 256;
+/// Most questions that one worker has before it at a time.
+pub const WORKER_QUESTIONS_MAX: u32 = 2;
 /// A worker that got nothing is told to ask again after this, milliseconds; its request stands meanwhile.
 pub const IDLE_MS: u64 = 30_000;
 /// The same at the tail of a job, milliseconds: a second lease may soon make sense.

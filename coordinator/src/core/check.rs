@@ -63,6 +63,9 @@ impl Core {
         self.check_leases()?;
         self.check_workers()?;
         self.check_open_batches()?;
+        if let Some(what) = self.asks_contradiction() {
+            return Err(Contradiction(what));
+        }
         for job in self.running() {
             ensure!(job.record.settled < job.record.units, "{} is done and still runs", job.id);
             self.check_known(job)?;
@@ -205,11 +208,17 @@ impl Core {
                 "{id}/u{unit} has two reports of one account"
             );
             ensure!(known.attempts < job.spec.attempts_max, "{id}/u{unit} was tried often enough");
+            if known.trial.is_some() {
+                continue;
+            }
             match verdict::judge(job.policy(), &known.said, known.checked) {
                 Verdict::Need(_) => ensure!(!known.held, "{id}/u{unit} is held and needs more"),
                 Verdict::Hold => ensure!(known.held, "{id}/u{unit} is enough and not held"),
                 _ => ensure!(false, "{id}/u{unit} could be settled"),
             }
+        }
+        if let Some(what) = self.trial_contradiction(job) {
+            return Err(Contradiction(what));
         }
         self.check_trust(job)
     }

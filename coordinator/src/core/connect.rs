@@ -68,6 +68,7 @@ impl Core {
             name: String::new(),
             network: 0,
             caught: 0,
+            referee: false,
             sequence: 0,
             reported: 0,
             disagreed: 0,
@@ -106,6 +107,7 @@ impl Core {
             let worker = self.worker_mut(session.worker);
             worker.record.seen_at_ms = now.wall_ms;
             worker.live = None;
+            self.miss(session.worker);
         }
         Reply::Done
     }

@@ -4,6 +4,7 @@ use crate::core::token::{Token, TokenId};
 use proto::job::{Extra, JobSpec};
 use proto::key::Signature;
 use proto::report::{Ack, Batch};
+use proto::trace::{Point, SegmentStatement};
 use proto::{AccountKey, Digest, JobId, LeaseId, UnitIndex, WorkerKey};
 use std::sync::Arc;
 
@@ -37,6 +38,18 @@ pub enum Event {
         session: Session,
         /// Whether it leaves the project.
         leaving: bool,
+    },
+    /// A worker shows what it was asked for.
+    Shown(Session, Shown),
+    /// A worker has run a segment, or could not.
+    Found(Session, Found),
+    /// An operator appoints a worker of his own whose word on a segment decides, or dismisses it. Answer:
+    /// [`Reply::Appointed`].
+    Appoint {
+        /// The machine.
+        worker: WorkerKey,
+        /// Whether it is appointed.
+        appointed: bool,
     },
     /// What a lease should have brought cannot be read (a line, an output to merge).
     Unreadable {
@@ -74,6 +87,8 @@ pub enum Reply {
     Revoked(bool),
     /// To [`Event::Head`].
     Head(LogHead),
+    /// To [`Event::Appoint`]: whether there is such a worker.
+    Appointed(bool),
     /// Nothing to say.
     Done,
 }
@@ -204,6 +219,26 @@ pub struct Heartbeat {
     pub paused: bool,
 }
 
+/// What a worker shows of a unit that it has reported.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// Number of the question.
+    pub ask: u64,
+    /// Canonical bytes of the trace, or why it cannot be shown.
+    pub trace: Result<Vec<u8>, String>,
+    /// The blob with a state, its bytes, and the point that it is found to be.
+    pub state: Option<(Digest, u64, Point)>,
+}
+
+/// What a worker found of a segment.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Number of the question.
+    pub ask: u64,
+    /// What it found and signed (verified), or why it could not run it.
+    pub found: Result<(SegmentStatement, Signature), String>,
+}
+
 /// A unit given back.
 #[derive(Clone, Debug)]
 pub struct Return {
@@ -283,8 +318,54 @@ pub enum ToWorker {
         /// Ask again no sooner, milliseconds.
         retry_after_ms: u64,
     },
+    /// Show what a report commits to.
+    Show(Show),
+    /// Run a segment of a unit.
+    Segment(Segment),
+    /// What the owner should know of this machine.
+    Advice(String),
     /// Another stream of the same worker has taken over; nothing follows.
     Replaced,
+}
+
+/// The trace of a unit that a worker has reported is wanted.
+#[derive(Clone, Debug)]
+pub struct Show {
+    /// Number of the question.
+    pub ask: u64,
+    /// The job.
+    pub job: JobId,
+    /// The unit.
+    pub unit: UnitIndex,
+    /// The state at the last point at or below this fuel is wanted too.
+    pub fuel: Option<u64>,
+    /// What the unit's lease brings; the engine fills it in.
+    pub extra: Option<Extra>,
+    /// The job's specification.
+    pub spec: Arc<JobSpec>,
+}
+
+/// A segment of a unit to be run.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// Number of the question.
+    pub ask: u64,
+    /// The job.
+    pub job: JobId,
+    /// The unit.
+    pub unit: UnitIndex,
+    /// Fuel between two points; 0 for the whole unit.
+    pub spacing: u64,
+    /// Where it begins; `None` at the start.
+    pub from: Option<Point>,
+    /// The blob with the state there, and its bytes.
+    pub state: Option<(Digest, u64)>,
+    /// From receipt of the message, milliseconds.
+    pub expires_in_ms: u64,
+    /// What the unit's lease brings; the engine fills it in.
+    pub extra: Option<Extra>,
+    /// The job's specification.
+    pub spec: Arc<JobSpec>,
 }
 
 /// A run of consecutive units of one job, lent until a deadline.
@@ -311,4 +392,6 @@ pub struct Lease {
 pub struct Effects {
     /// In order, each to the worker at the other end of the stream.
     pub messages: Vec<(Session, ToWorker)>,
+    /// States that were shown and are needed no more: blobs that nothing else names.
+    pub forgotten: Vec<Digest>,
 }

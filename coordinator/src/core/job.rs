@@ -82,6 +82,13 @@ pub(super) struct Party {
     pub(super) network: u64,
 }
 
+impl Party {
+    /// Whether both answer together.
+    pub(super) fn is_with(self, other: Self) -> bool {
+        self.account == other.account || self.network != 0 && self.network == other.network
+    }
+}
+
 /// What may be done with a unit for an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fit {
@@ -190,11 +197,12 @@ impl Job {
         party_of: impl Fn(LeaseId) -> Party,
     ) -> bool {
         let same = |party: Party| {
-            let one_network = self.estimates() && party.network != 0;
-            party.account == asking.account || one_network && party.network == asking.network
+            let known = if self.estimates() { party } else { Party { network: 0, ..party } };
+            known.is_with(asking)
         };
         let said = |said: &Said| Party { account: said.account, network: said.network };
         known.said.iter().any(|report| same(said(report)))
+            || known.refuted.iter().any(|&party| same(party))
             || known.holders.iter().any(|&lease| same(party_of(lease)))
     }
 

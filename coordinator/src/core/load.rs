@@ -3,6 +3,7 @@
 
 use crate::core::bounds::OVERDUE_LEASES_MAX;
 use crate::core::check::Contradiction;
+use crate::core::event::Effects;
 use crate::core::grant::hold;
 use crate::core::job::Job;
 use crate::core::lease::{Lease, LeaseState};
@@ -23,7 +24,7 @@ use crate::core::verdict::Said;
 use crate::core::worker::Worker;
 use crate::core::{Core, Open};
 use proto::job::{JobSpec, Stage};
-use proto::report::{Batch, Outcome, Statement};
+use proto::report::{Batch, Statement};
 use proto::{JobId, LeaseId, UnitIndex};
 use roaring::RoaringTreemap;
 use std::collections::HashMap;
@@ -106,6 +107,11 @@ impl Core {
         core.worker_numbers =
             (0..).zip(&workers).map(|(number, worker)| (worker.key, number)).collect();
         core.workers = workers.into_iter().map(Worker::new).collect();
+        core.referees = (0..)
+            .zip(&core.workers)
+            .filter(|(_, worker)| worker.record.referee)
+            .map(|(number, _)| number)
+            .collect();
         core.tokens = tokens.into_iter().map(|token| (token.id.clone(), token)).collect();
         for (id, record) in ended {
             core.submissions.insert(submission_key(&record.account, record.submission), id);
@@ -195,14 +201,16 @@ impl Core {
             } else {
                 Standing::default()
             };
+            let statement = Statement::new(job.record.spec_digest, report);
             job.known.entry(report.unit.0).or_default().said.push(Said {
                 account,
                 network,
                 standing,
                 place: Place { worker, sequence: batch.sequence, position },
                 fuel: report.fuel,
-                failed: matches!(report.outcome, Outcome::Failed(_)),
-                statement: Statement::new(job.record.spec_digest, report).leaf(),
+                result: statement.result,
+                trace_root: report.trace_root,
+                statement: statement.leaf(),
             });
         }
         if 0 < reports {
@@ -287,7 +295,8 @@ impl Core {
             }
             self.dirty.jobs.insert(id);
         }
-        self.judge_caught(now);
+        // Nobody is connected who could be told anything.
+        self.judge_caught(now, &mut Effects::default());
         self.close_gates();
     }
 }

@@ -48,6 +48,7 @@ impl Core {
             reported: record.reported,
             disagreed: record.disagreed,
             caught: record.caught,
+            referee: record.referee,
             failures: record.failures,
             credit: record.credit,
             seen_at_ms: record.seen_at_ms,
@@ -126,5 +127,8 @@ pub fn job_status(id: JobId, record: &JobRecord) -> JobStatus {
         units_per_second_milli: 0,
         withdrawn: record.withdrawn,
         figures: record.figures.clone(),
+        segments: record.segments,
+        segments_fuel: record.segments_fuel,
+        evidence: record.next_evidence,
     }
 }

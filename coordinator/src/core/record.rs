@@ -6,6 +6,7 @@ use crate::core::trust::book::Who;
 use crate::core::trust::estimate::Figure;
 use proto::key::Signature;
 use proto::log::Frontier;
+use proto::trace::{Claim, Point};
 use proto::{AccountKey, Digest, JobId, LeaseId, ProjectKey, WorkerKey};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -52,11 +53,13 @@ pub enum Table {
     Entry = b'y',
     /// A digest by level (1 is above the leaves) and position: the complete inner nodes of the tree over the log.
     Node = b'n',
+    /// [`EvidenceRecord`] by job and position: who was proved wrong, and how.
+    Evidence = b'e',
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Meta,
         Self::Job,
         Self::Spec,
@@ -74,6 +77,7 @@ impl Table {
         Self::Again,
         Self::Entry,
         Self::Node,
+        Self::Evidence,
     ];
 
     /// What the keys of the table start with.
@@ -207,6 +211,12 @@ pub struct JobRecord {
     pub withdrawn: u64,
     /// Units by the figure of their verdict, for a job that asks for confidence.
     pub figures: BTreeMap<Figure, u64>,
+    /// Segments run again to check reports or to settle disputes.
+    pub segments: u64,
+    /// Fuel of these.
+    pub segments_fuel: u128,
+    /// The next position among the evidence.
+    pub next_evidence: u64,
 }
 
 /// A worker.
@@ -228,6 +238,8 @@ pub struct WorkerRecord {
     pub disagreed: u64,
     /// Times that it was caught with a wrong result.
     pub caught: u64,
+    /// Whether the operator has appointed it: what it finds of a segment decides.
+    pub referee: bool,
     /// Units given back as failures or let expire.
     pub failures: u64,
     /// Granted for its reports.
@@ -393,6 +405,42 @@ pub enum AgainRecord {
         /// The one worker whose word it rests on, if it is one.
         alone: Option<Word>,
     },
+}
+
+/// Proof that reports of a unit are wrong: whoever runs the segment again finds `truth`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceRecord {
+    /// The unit.
+    pub unit: u64,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// The reports that were proved wrong; none when only those who ran the segment differed.
+    pub accused: Vec<Place>,
+    /// The trace that they commit to, canonical bytes.
+    pub trace: Option<Vec<u8>>,
+    /// Fuel between two points; 0 for the whole unit.
+    pub spacing: u64,
+    /// Points of the trace before the segment.
+    pub points: u64,
+    /// Where it begins; `None` at the start of the unit.
+    pub from: Option<Point>,
+    /// The blob with the state there, and its bytes.
+    pub state: Option<(Digest, u64)>,
+    /// How it ends.
+    pub truth: Claim,
+    /// What those found who ran it.
+    pub heard: Vec<HeardRecord>,
+}
+
+/// What one worker found who ran a segment again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeardRecord {
+    /// Number of the worker.
+    pub worker: u32,
+    /// Canonical bytes of [`proto::trace::SegmentStatement`].
+    pub statement: Vec<u8>,
+    /// Of the worker, 64 bytes.
+    pub signature: Vec<u8>,
 }
 
 /// An attempt at consecutive units that came to nothing.

@@ -9,7 +9,7 @@ use crate::core::trust;
 use crate::core::trust::estimate::Standing;
 use crate::core::verdict::Said;
 use crate::core::{Core, Open};
-use proto::report::{Ack, Outcome, Report, Statement};
+use proto::report::{Ack, Failure, Outcome, Report, Statement};
 use proto::{Digest, JobId, LeaseId};
 
 /// A batch being taken in.
@@ -133,7 +133,6 @@ impl Core {
         }
         let unit = report.unit.0;
         let place = Place { worker, sequence: signed.batch.sequence, position };
-        let failed = matches!(report.outcome, Outcome::Failed(_));
         if job.single() {
             let said = Said {
                 account,
@@ -141,7 +140,8 @@ impl Core {
                 standing: Standing::default(),
                 place,
                 fuel: report.fuel,
-                failed,
+                result: unread(&report.outcome),
+                trace_root: report.trace_root,
                 statement: Digest([0; 32]),
             };
             job.record.copies += 1;
@@ -161,7 +161,7 @@ impl Core {
                 return Ack::Late;
             }
             job.record.copies += 1;
-            let statement = Statement::new(job.record.spec_digest, report).leaf();
+            let statement = Statement::new(job.record.spec_digest, report);
             let before = known.missing(policy);
             known.said.push(Said {
                 account,
@@ -169,8 +169,9 @@ impl Core {
                 standing,
                 place,
                 fuel: report.fuel,
-                failed,
-                statement,
+                result: statement.result,
+                trace_root: report.trace_root,
+                statement: statement.leaf(),
             });
             // Whatever else the account holds of the unit can add nothing: it came by a lease that was overdue.
             let (leases, workers) = (&self.leases, &self.workers);
@@ -244,6 +245,14 @@ fn ack_without_lease(job: &Job, unit: u64, worker: u32, again: bool) -> Ack {
         return Ack::Duplicate;
     }
     if job.settled.contains(unit) { Ack::Late } else { Ack::NotLeased }
+}
+
+/// What a unit came to, where nobody will compare it: the digest of an output is not worth its cost then.
+fn unread(outcome: &Outcome) -> Result<Digest, Failure> {
+    match outcome {
+        Outcome::Done(_) => Ok(Digest([0; 32])),
+        Outcome::Failed(failure) => Err(*failure),
+    }
 }
 
 /// Whether a report can be right.

@@ -69,7 +69,11 @@ impl Core {
             if let Some(idle) = self.unfit(now, number) {
                 return (granted == 0).then_some(idle);
             }
-            let jobs = self.shares.order();
+            let mut jobs = self.shares.order();
+            if 0 < self.worker(number).probation {
+                // A machine in doubt is lent the smallest units first.
+                jobs.sort_by_key(|job| self.jobs.get(job).and_then(Job::fuel_per_unit));
+            }
             if !jobs.into_iter().any(|job| self.grant(now, number, job, effects)) {
                 return (granted == 0).then(|| self.idle(number));
             }

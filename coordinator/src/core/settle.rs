@@ -15,6 +15,9 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let policy = job.policy();
         let Some(known) = job.known.get(&unit) else { return };
+        if known.trial.is_some() {
+            return;
+        }
         let verdict = verdict::judge(policy, &known.said, known.checked);
         if verdict != Verdict::Hold {
             Self::no_longer_held(job, unit);
@@ -31,7 +34,9 @@ impl Core {
             }
             Verdict::GiveUp(reason) => self.give_up(id, unit, reason),
             Verdict::Hold => self.hold_or_check(id, unit),
-            Verdict::Need(_) => {}
+            Verdict::Need(_) => {
+                self.open_dispute(id, unit);
+            }
         }
     }
 
@@ -39,7 +44,7 @@ impl Core {
     /// canonical fuel, which is its own.
     pub(super) fn settle(&mut self, id: JobId, unit: u64, said: &[Said], agreeing: &[usize]) {
         let Some(&canonical) = agreeing.first() else { return };
-        let (fuel, failed) = (said[canonical].fuel, said[canonical].failed);
+        let (fuel, failed) = (said[canonical].fuel, said[canonical].result.is_err());
         let places: Vec<Place> = agreeing.iter().map(|&index| said[index].place).collect();
         for place in &places {
             self.credit(place.worker, fuel);
@@ -63,7 +68,11 @@ impl Core {
         let (agree, others): (Vec<usize>, Vec<usize>) =
             (0..said.len()).partition(|index| agreeing.contains(index));
         let agree: Vec<u32> = agree.into_iter().map(worker).collect();
-        let others: Vec<u32> = others.into_iter().map(worker).collect();
+        let shared = |index: usize| {
+            said.iter().filter(|other| other.statement == said[index].statement).nth(1).is_some()
+        };
+        let others: Vec<(u32, bool)> =
+            others.into_iter().map(|index| (worker(index), shared(index))).collect();
         if let [alone] = agree[..] {
             job.alone.entry(alone).or_default().add(unit, fuel, figure);
         } else {

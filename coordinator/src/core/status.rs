@@ -58,6 +58,12 @@ pub struct JobStatus {
     pub withdrawn: u64,
     /// Units by the figure of their verdict, for a job that asks for confidence.
     pub figures: BTreeMap<Figure, u64>,
+    /// Segments run again to check reports or to settle disputes.
+    pub segments: u64,
+    /// Fuel of these.
+    pub segments_fuel: u128,
+    /// Proofs of wrong reports that are kept.
+    pub evidence: u64,
 }
 
 /// A worker in numbers.
@@ -81,6 +87,8 @@ pub struct WorkerStatus {
     pub disagreed: u64,
     /// Times that it was caught with a wrong result.
     pub caught: u64,
+    /// Whether the operator has appointed it.
+    pub referee: bool,
     /// Units given back as failures or let expire.
     pub failures: u64,
     /// Granted for its reports, fuel.

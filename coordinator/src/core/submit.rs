@@ -65,6 +65,9 @@ impl Core {
             next_attempt: 0,
             withdrawn: 0,
             figures: Default::default(),
+            segments: 0,
+            segments_fuel: 0,
+            next_evidence: 0,
         };
         self.dirty.put_bytes(Table::Spec.key(id.0), bytes.to_vec());
         self.dirty.put_bytes(Table::Job.key(id.0), encode(&record));

@@ -6,3 +6,4 @@ mod leases;
 mod ledger;
 mod merges;
 mod reports;
+mod trials;

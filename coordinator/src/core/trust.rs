@@ -4,7 +4,9 @@
 pub mod book;
 pub mod dice;
 pub mod estimate;
+mod fault;
 mod gate;
+mod trial;
 mod withdraw;
 
 use crate::core::Core;
@@ -12,7 +14,9 @@ use crate::core::job::Job;
 use crate::core::trust::estimate::Standing;
 use proto::{JobId, UnitIndex};
 
+pub(super) use fault::Fault;
 pub(super) use gate::Gates;
+pub(super) use trial::Trials;
 pub(super) use withdraw::Alone;
 
 /// A worker was caught: its report of a unit lost against others.
@@ -20,6 +24,7 @@ pub(super) use withdraw::Alone;
 pub(super) struct Caught {
     worker: u32,
     class: u64,
+    fault: Fault,
 }
 
 /// What kernels have in common whose units are alike: the start of the kernel's digest. Another build of a kernel is
@@ -37,13 +42,20 @@ impl Core {
     }
 
     /// Notes who agreed on a unit that was checked, and who was caught lying about it.
-    pub(super) fn learn(&mut self, id: JobId, unit: u64, agreeing: &[u32], others: &[u32]) {
+    pub(super) fn learn(&mut self, id: JobId, unit: u64, agreeing: &[u32], others: &[(u32, bool)]) {
         let Some(job) = self.jobs.get(&id) else { return };
         let class = class(job, unit);
         for &worker in agreeing {
             let record = &self.workers[worker as usize].record;
             self.book.pass(worker, record.account, record.network, class);
         }
-        self.caught.extend(others.iter().map(|&worker| Caught { worker, class }));
+        self.caught.extend(others.iter().map(|&(worker, shared)| {
+            let fault = if shared {
+                Fault::Shared { job: id, unit }
+            } else {
+                Fault::Alone { job: id, unit }
+            };
+            Caught { worker, class, fault }
+        }));
     }
 }

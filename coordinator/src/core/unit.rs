@@ -1,5 +1,6 @@
 //! A unit of which more is known than that it was lent once.
 
+use crate::core::job::Party;
 use crate::core::verdict::{self, Policy, Said};
 use proto::LeaseId;
 use std::sync::Arc;
@@ -20,11 +21,22 @@ pub(super) struct Unit {
     pub(super) checked: bool,
     /// Whether the unit is among those that wait for their worker to pass a check.
     pub(super) held: bool,
+    /// The trial that is open about it; it is lent to nobody meanwhile.
+    pub(super) trial: Option<u64>,
+    /// Whether a segment of its one report was checked, or could not be.
+    pub(super) looked: bool,
+    /// Whether only votes are left to decide between reports that differ.
+    pub(super) votes: bool,
+    /// Whose reports were proved wrong.
+    pub(super) refuted: Vec<Party>,
 }
 
 impl Unit {
     /// Leases that it lacks.
     pub(super) fn missing(&self, policy: Policy) -> usize {
+        if self.trial.is_some() {
+            return 0;
+        }
         verdict::lacking(policy, &self.said, self.checked).saturating_sub(self.holders.len())
     }
 }

@@ -4,6 +4,8 @@
 use crate::core::record::Place;
 use crate::core::trust::estimate::{self, Figure, Standing};
 use proto::Digest;
+use proto::report::Failure;
+use proto::trace::Claim;
 use std::collections::BTreeMap;
 
 /// How sure a job wants to be.
@@ -28,10 +30,20 @@ pub struct Said {
     pub place: Place,
     /// Fuel burnt.
     pub fuel: u64,
-    /// Whether it tells of a failure.
-    pub failed: bool,
+    /// Digest of the output, or how the unit fails everywhere.
+    pub result: Result<Digest, Failure>,
+    /// What it commits to as the unit's trace.
+    pub trace_root: Option<Digest>,
     /// The leaf of its statement: equal for equal output, fuel and trace.
     pub statement: Digest,
+}
+
+impl Said {
+    /// How the unit ended, so it says.
+    #[must_use]
+    pub fn end(&self) -> Claim {
+        Claim::End { result: self.result, fuel: self.fuel }
+    }
 }
 
 /// What the reports amount to.
@@ -158,7 +170,7 @@ fn parties(said: &[Said], leader: usize) -> Vec<Standing> {
 }
 
 /// Parties of standing behind each statement: one vote for each account, and for each network.
-fn votes(said: &[Said]) -> BTreeMap<Digest, usize> {
+pub(super) fn votes(said: &[Said]) -> BTreeMap<Digest, usize> {
     let mut votes: BTreeMap<Digest, usize> = BTreeMap::new();
     let mut networks: Vec<(Digest, u64)> = Vec::new();
     for said in said {

@@ -47,6 +47,10 @@ impl Core {
                 job.gates.waiting()
             ));
         }
+        let trials = job.known.values().filter(|known| known.trial.is_some()).count();
+        if 0 < trials {
+            reasons.push(format!("segments of {trials} units are run again to see who is right"));
+        }
         if 0 < job.fresh() {
             reasons.push(format!("{} units were not lent yet", job.fresh()));
         }
@@ -161,6 +165,10 @@ impl Core {
     fn why_known(&self, job: &Job, unit: u64) -> Vec<String> {
         let Some(known) = job.known.get(&unit) else { return Vec::new() };
         let mut reasons = Vec::new();
+        if let Some(trial) = known.trial {
+            reasons.push(self.trials.why(trial));
+            return reasons;
+        }
         let verdict = verdict::judge(job.policy(), &known.said, known.checked);
         match (&known.said[..], verdict) {
             ([], _) => {}

@@ -22,6 +22,8 @@ pub(super) struct Worker {
     pub(super) barred_until_ms: u64,
     /// Caught, it gets nothing before this moment.
     pub(super) caught_until_ms: u64,
+    /// Batches of good reports until it is lent work like others again.
+    pub(super) probation: u32,
     /// Whether it stands in line for work.
     pub(super) in_line: bool,
     /// Its stream, while it has one.
@@ -48,6 +50,7 @@ impl Worker {
             strikes: 0,
             barred_until_ms: 0,
             caught_until_ms: 0,
+            probation: 0,
             in_line: false,
             live: None,
         }
@@ -67,12 +70,12 @@ impl Worker {
         }
     }
 
-    /// It was caught with a wrong result: it gets nothing for a while, longer each time, and little at first after that.
-    pub(super) fn bar(&mut self, now_ms: u64, times: u32) {
-        self.record.caught += 1;
-        self.quota = 1;
-        let wait_ms =
-            CAUGHT_MS.checked_shl(times.saturating_sub(1).min(32)).unwrap_or(CAUGHT_MS_MAX);
+    /// It was caught with a wrong result: it gets little, the smallest units first, until it has done well `probation`
+    /// times; nothing for a while if it is to wait, longer with each time.
+    pub(super) fn restrain(&mut self, now_ms: u64, waits: u32, probation: u32) {
+        (self.quota, self.probation) = (1, probation);
+        let Some(doublings) = waits.checked_sub(1) else { return };
+        let wait_ms = CAUGHT_MS.checked_shl(doublings.min(32)).unwrap_or(CAUGHT_MS_MAX);
         self.caught_until_ms = now_ms + wait_ms.min(CAUGHT_MS_MAX);
     }
 
@@ -80,6 +83,7 @@ impl Worker {
     pub(super) fn succeed(&mut self) {
         self.strikes = 0;
         self.barred_until_ms = 0;
+        self.probation = self.probation.saturating_sub(1);
         self.quota = self.quota.saturating_mul(2).min(WORKER_UNITS_MAX);
     }
 }

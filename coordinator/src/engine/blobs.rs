@@ -16,6 +16,9 @@ pub trait Blobs: Send + Sync + Debug + 'static {
     /// # Errors
     /// When the blob is not here, cannot be read, has no such line, or the line is no UTF-8 or too long.
     fn line(&self, digest: &Digest, index: u64) -> io::Result<String>;
+
+    /// Takes a shown state away that is needed no more. One that cannot be is room lost.
+    fn forget(&self, digest: &Digest);
 }
 
 /// Content in memory, for tests and simulation.
@@ -46,5 +49,9 @@ impl Blobs for MemoryBlobs {
         let text = std::str::from_utf8(content).map_err(|_| io::ErrorKind::InvalidData)?;
         let index = usize::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?;
         Ok(text.lines().nth(index).ok_or(io::ErrorKind::UnexpectedEof)?.to_owned())
+    }
+
+    fn forget(&self, digest: &Digest) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(digest);
     }
 }

@@ -12,9 +12,9 @@ use crate::engine::load::load;
 use crate::engine::{Config, Error, read};
 use crate::random;
 use crate::store::Store;
-use proto::UnitIndex;
-use proto::job::{Extra, Stage};
+use proto::job::{Extra, JobSpec, Stage};
 use proto::report::Ack;
+use proto::{JobId, UnitIndex};
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -58,8 +58,9 @@ impl Engine {
     /// # Errors
     /// [`Error`] when the store cannot be read, contradicts itself, or there is no thread to be had.
     pub fn start(config: Config) -> Result<(Self, Handle), Error> {
-        let core =
+        let mut core =
             load(config.store.as_ref(), config.project, config.clock.now(), random::bytes())?;
+        core.set_check_floor(config.check_floor);
         let (commands, received) = mpsc::channel(COMMANDS);
         let (changes, changed) = watch::channel(0);
         let stopped = Arc::new(RwLock::new(None));
@@ -240,6 +241,9 @@ impl Driver {
             // Who asked may be gone.
             let _ = answer.send(reply);
         }
+        for digest in &effects.forgotten {
+            self.config.blobs.forget(digest);
+        }
         for (session, message) in effects.messages {
             match self.complete(message) {
                 Ok(message) => self.say(session, message),
@@ -260,7 +264,18 @@ impl Driver {
     /// Adds to a lease what cannot be derived from the job and the index alone.
     #[expect(clippy::result_large_err, reason = "the event goes straight to the core, and is rare")]
     fn complete(&self, message: ToWorker) -> Result<ToWorker, Event> {
-        let ToWorker::Lease(mut lease) = message else { return Ok(message) };
+        let mut lease = match message {
+            ToWorker::Lease(lease) => lease,
+            ToWorker::Show(mut show) => {
+                show.extra = self.extra_of(show.job, &show.spec, show.unit);
+                return Ok(ToWorker::Show(show));
+            }
+            ToWorker::Segment(mut segment) => {
+                segment.extra = self.extra_of(segment.job, &segment.spec, segment.unit);
+                return Ok(ToWorker::Segment(segment));
+            }
+            other => return Ok(other),
+        };
         match self.extras(&lease) {
             Ok(extras) => {
                 lease.extras = extras;
@@ -273,31 +288,38 @@ impl Driver {
         }
     }
 
+    /// What a unit's lease brings, for a question about it; one that cannot be read leaves the worker unable to answer.
+    fn extra_of(&self, job: JobId, spec: &JobSpec, unit: UnitIndex) -> Option<Extra> {
+        let extra = self.extra(job, spec, unit, lines_of(spec));
+        if let Err(reason) = &extra {
+            tracing::warn!(job = job.0, unit = unit.0, %reason, "a question brings nothing");
+        }
+        extra.ok()
+    }
+
     fn extras(&self, lease: &Lease) -> Result<Vec<Extra>, String> {
-        let lines = lease.spec.cut.iter().find_map(|axis| match axis {
-            proto::cut::Axis::Lines { digest, .. } => Some(*digest),
-            _ => None,
-        });
+        let lines = lines_of(&lease.spec);
         if lines.is_none() && lease.first.0 + u64::from(lease.count) <= lease.spec.cut_units() {
             return Ok(Vec::new());
         }
         (lease.first.0..)
             .take(lease.count as usize)
-            .map(|unit| self.extra(lease, UnitIndex(unit), lines))
+            .map(|unit| self.extra(lease.job, &lease.spec, UnitIndex(unit), lines))
             .collect()
     }
 
     fn extra(
         &self,
-        lease: &Lease,
+        job: JobId,
+        spec: &JobSpec,
         unit: UnitIndex,
         lines: Option<proto::Digest>,
     ) -> Result<Extra, String> {
-        if let Some(Stage::Merge { first, count, .. }) = lease.spec.stage(unit) {
-            let inputs = read::outputs(self.config.store.as_ref(), lease.job, first, count);
+        if let Some(Stage::Merge { first, count, .. }) = spec.stage(unit) {
+            let inputs = read::outputs(self.config.store.as_ref(), job, first, count);
             return Ok(Extra { line: None, inputs: inputs.map_err(|error| describe(&error))? });
         }
-        let (Some(digest), Some(line)) = (lines, proto::cut::line(&lease.spec, unit)) else {
+        let (Some(digest), Some(line)) = (lines, proto::cut::line(spec, unit)) else {
             return Ok(Extra::default());
         };
         let text = self.config.blobs.line(&digest, line);
@@ -327,6 +349,14 @@ impl Driver {
             self.full = full;
         }
     }
+}
+
+/// The file of a job that is cut by lines.
+fn lines_of(spec: &JobSpec) -> Option<proto::Digest> {
+    spec.cut.iter().find_map(|axis| match axis {
+        proto::cut::Axis::Lines { digest, .. } => Some(*digest),
+        _ => None,
+    })
 }
 
 /// The answer to an event that takes room on the disk, while there is none.

@@ -2,8 +2,8 @@
 
 use crate::core::Core;
 use crate::core::event::{
-    Acks, Earlier, Event, Heartbeat, Hello, LogHead, Missing, Refused, Reply, Return, Session,
-    SignedBatch, Submission, SubmitRefused, ToWorker, Want, Welcome,
+    Acks, Earlier, Event, Found, Heartbeat, Hello, LogHead, Missing, Refused, Reply, Return,
+    Session, Shown, SignedBatch, Submission, SubmitRefused, ToWorker, Want, Welcome,
 };
 use crate::core::status::{JobStatus, Page, Totals, WorkerStatus};
 use crate::core::token::{Token, TokenId};
@@ -11,6 +11,7 @@ use crate::engine::blobs::Blobs;
 use crate::engine::{Error, log, read};
 use crate::store::Store;
 use proto::cut::Axis;
+use proto::evidence::Evidence;
 use proto::job::JobSpec;
 use proto::key::Signature;
 use proto::receipt::Receipt;
@@ -108,6 +109,31 @@ impl Handle {
             Reply::Acks(acks) => Ok(acks),
             _ => Err(self.stopped()),
         }
+    }
+
+    /// A worker shows what it was asked for; the caller has verified that a state is the point that it says.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn shown(&self, session: Session, shown: Shown) -> Result<(), Error> {
+        self.apply(Event::Shown(session, shown)).await.map(drop)
+    }
+
+    /// A worker has run a segment; the caller has verified its signature.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn found(&self, session: Session, found: Found) -> Result<(), Error> {
+        self.apply(Event::Found(session, found)).await.map(drop)
+    }
+
+    /// Appoints a worker as referee, or dismisses it; whether there is such a worker.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn appoint(&self, worker: WorkerKey, appointed: bool) -> Result<bool, Error> {
+        let reply = self.apply(Event::Appoint { worker, appointed }).await?;
+        Ok(matches!(reply, Reply::Appointed(true)))
     }
 
     /// A worker is still computing.
@@ -245,6 +271,14 @@ impl Handle {
     #[must_use]
     pub fn log(&self) -> log::Log<'_> {
         log::Log(self.store.as_ref())
+    }
+
+    /// A proof that reports of a job were wrong, counted from 0; `None` when there is no such one. Reads the disk.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn evidence(&self, job: JobId, number: u64) -> Result<Option<Evidence>, Error> {
+        read::evidence(self.store.as_ref(), &self.project, job, number)
     }
 
     /// Why a job or unit is not done, most important first; `None` when there is none.

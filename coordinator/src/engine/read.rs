@@ -3,17 +3,19 @@
 use crate::core::look::job_status;
 use crate::core::record::{AccountRecord, last_number};
 use crate::core::record::{
-    AgainRecord, End, IndexRecord, JobRecord, LogRecord, Place, Span, Table, VoidRecord,
-    WorkerRecord, batch_key, decode_batch,
+    AgainRecord, End, EvidenceRecord, IndexRecord, JobRecord, LogRecord, Place, Span, Table,
+    VoidRecord, WorkerRecord, batch_key, decode_batch,
 };
 use crate::core::status::{JobState, JobStatus, Page, Told, UnitResult};
 use crate::engine::Error;
 use crate::engine::load::{batch, decoded, unreadable};
 use crate::store::Store;
+use proto::evidence::{Accused, Evidence, Heard};
 use proto::job::{JobSpec, Stage};
 use proto::receipt::{Copy, Receipt};
 use proto::report::{Batch, Outcome, Output, Proof, Report, Statement};
-use proto::{JobId, ProjectKey, UnitIndex};
+use proto::trace::SegmentStatement;
+use proto::{Digest, JobId, ProjectKey, UnitIndex};
 use std::collections::HashMap;
 
 /// Records of the log read at once.
@@ -216,15 +218,9 @@ pub(crate) fn receipt(
     };
     let (mut statement, mut copies) = (None, Vec::new());
     for place in places {
-        let key = batch_key(Table::Batch, place.worker, place.sequence);
-        let value = store.get(&key)?.ok_or_else(|| unreadable(&key))?;
-        let (signature, payload) = decode_batch(&value).ok_or_else(|| unreadable(&key))?;
-        let batch = Batch::decode(payload).map_err(|_| unreadable(&key))?;
-        let proof = Proof::of(&batch, place.position as usize, signature)
-            .ok_or_else(|| unreadable(&key))?;
+        let (reported, proof) = proof_of(store, record.spec_digest, place)?;
         copies.push(Copy { account: account_of(store, place.worker)?.key, proof });
-        let report = &batch.reports[place.position as usize];
-        statement.get_or_insert_with(|| Statement::new(record.spec_digest, report));
+        statement.get_or_insert(reported);
     }
     let Some(statement) = statement else { return Ok(None) };
     let (kernel, merged) = match spec.stage(unit) {
@@ -237,10 +233,61 @@ pub(crate) fn receipt(
     Ok(Some(Receipt::new(*project, kernel, statement, merged, copies, settled_at_ms)))
 }
 
-fn account_of(store: &dyn Store, worker: u32) -> Result<AccountRecord, Error> {
+/// One proof that reports of a job were wrong; `None` when there is no such one, or when it accuses no report.
+pub(crate) fn evidence(
+    store: &dyn Store,
+    project: &ProjectKey,
+    job: JobId,
+    number: u64,
+) -> Result<Option<Evidence>, Error> {
+    let key = Table::Evidence.key2(job.0, number);
+    let (Some(record), Some(spec), Some(value)) =
+        (record(store, job)?, parsed_spec(store, job)?, store.get(&key)?)
+    else {
+        return Ok(None);
+    };
+    let found: EvidenceRecord = decoded(&key, &value)?;
+    let (mut statement, mut accused) = (None, Vec::new());
+    for place in found.accused {
+        let (reported, proof) = proof_of(store, record.spec_digest, place)?;
+        let account = account_of(store, place.worker)?.key;
+        accused.push(Accused { account, proof });
+        statement.get_or_insert(reported);
+    }
+    let Some(statement) = statement else { return Ok(None) };
+    let mut heard = Vec::new();
+    for each in found.heard {
+        let worker = worker_of(store, each.worker)?.key;
+        let statement = SegmentStatement::decode(&each.statement).map_err(|_| unreadable(&key))?;
+        heard.push(Heard { worker, statement, signature: each.signature });
+    }
+    let kernel = spec.kernel_of(UnitIndex(found.unit)).unwrap_or(spec.kernel);
+    let mut evidence = Evidence::new(*project, kernel, statement, found.truth);
+    (evidence.accused, evidence.heard) = (accused, heard);
+    (evidence.trace, evidence.state) = (found.trace, found.state);
+    (evidence.spacing, evidence.points) = (found.spacing, found.points);
+    evidence.at_ms = found.at_ms;
+    Ok(Some(evidence))
+}
+
+/// What a worker has said of a unit, and the proof that it signed it.
+fn proof_of(store: &dyn Store, spec: Digest, place: Place) -> Result<(Statement, Proof), Error> {
+    let key = batch_key(Table::Batch, place.worker, place.sequence);
+    let value = store.get(&key)?.ok_or_else(|| unreadable(&key))?;
+    let (signature, payload) = decode_batch(&value).ok_or_else(|| unreadable(&key))?;
+    let batch = Batch::decode(payload).map_err(|_| unreadable(&key))?;
+    let position = place.position as usize;
+    let proof = Proof::of(&batch, position, signature).ok_or_else(|| unreadable(&key))?;
+    Ok((Statement::new(spec, &batch.reports[position]), proof))
+}
+
+fn worker_of(store: &dyn Store, worker: u32) -> Result<WorkerRecord, Error> {
     let key = Table::Worker.key(worker.into());
-    let record: WorkerRecord = decoded(&key, &store.get(&key)?.ok_or_else(|| unreadable(&key))?)?;
-    let key = Table::Account.key(record.account.into());
+    decoded(&key, &store.get(&key)?.ok_or_else(|| unreadable(&key))?)
+}
+
+fn account_of(store: &dyn Store, worker: u32) -> Result<AccountRecord, Error> {
+    let key = Table::Account.key(worker_of(store, worker)?.account.into());
     decoded(&key, &store.get(&key)?.ok_or_else(|| unreadable(&key))?)
 }
 

@@ -103,6 +103,19 @@ impl pb::admin_server::Admin for Admin {
         }))
     }
 
+    async fn appoint(&self, request: Request<pb::AppointRequest>) -> Reply<pb::AppointReply> {
+        self.0.access.operator(request.metadata()).await?;
+        let pb::AppointRequest { worker_key, appointed } = request.into_inner();
+        let worker = WorkerKey::try_from(worker_key.as_ref())
+            .map_err(|_| Status::invalid_argument("a worker's key has 32 bytes"))?;
+        match self.0.engine.appoint(worker, appointed).await.map_err(Refusal::from)? {
+            true => Ok(Response::new(pb::AppointReply {})),
+            false => Err(Status::not_found(format!(
+                "worker {worker} is not known: let it connect once, then appoint it"
+            ))),
+        }
+    }
+
     async fn backup(&self, request: Request<pb::BackupRequest>) -> Reply<pb::BackupReply> {
         self.0.access.operator(request.metadata()).await?;
         let (name, shared) = (request.into_inner().name, Arc::clone(&self.0));

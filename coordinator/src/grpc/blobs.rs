@@ -121,7 +121,11 @@ impl pb::blobs_server::Blobs for Blobs {
                 format!("outputs of {max} bytes were put and not reported: report them first");
             return Err(Status::resource_exhausted(text));
         }
+        let shows = matches!(&caller, Caller::Volunteer(volunteer) if self.0.named.shows(&volunteer.worker));
         let taken = self.take(caller, digest, head, &mut messages).await;
+        if taken.is_ok() && shows {
+            self.0.blobs.note_shown(digest);
+        }
         if let (Err(_), Some((account, len))) = (&taken, ahead) {
             self.0.named.reported(account, len);
         }
@@ -140,8 +144,8 @@ impl Blobs {
     ) -> Result<(), Refusal> {
         let putter = match caller {
             Caller::Person(person) => Putter::Account(person.account),
-            Caller::Volunteer(_) => {
-                let bytes_max = self.0.named.output_bytes_max().ok_or_else(|| {
+            Caller::Volunteer(volunteer) => {
+                let bytes_max = self.0.named.put_bytes_max(&volunteer.worker).ok_or_else(|| {
                     Refusal(Status::permission_denied(
                         "no job runs, so no output is wanted: drop it",
                     ))

@@ -1,11 +1,13 @@
 //! From domain types to messages and back, where that needs no decision.
 
-use crate::core::event::{Heartbeat, Lease, Return, Want};
+use crate::core::event::{Found, Heartbeat, Lease, Return, Segment, Show, Want};
 use crate::core::status::{JobState, JobStatus, Told, UnitResult, WorkerStatus};
 use crate::core::token::{Role, Token};
 use proto::bounds::{NAME_BYTES_MAX, REASON_BYTES_MAX};
+use proto::job::Extra;
 use proto::report::Outcome;
-use proto::{LeaseId, UnitIndex, pb};
+use proto::trace::SegmentStatement;
+use proto::{LeaseId, UnitIndex, WorkerKey, pb};
 
 /// The wire's integers are narrower than the core's sums, which stay far below.
 pub(super) fn saturated(sum: u128) -> u64 {
@@ -49,11 +51,53 @@ pub(super) fn returns(returns: pb::Returns) -> Vec<Return> {
     returns.returns.into_iter().map(each).collect()
 }
 
-pub(super) fn lease(lease: Lease) -> pb::Lease {
-    let extra = |extra: proto::job::Extra| pb::UnitExtra {
+fn extra(extra: Extra) -> pb::UnitExtra {
+    pb::UnitExtra {
         line: extra.line.unwrap_or_default(),
         inputs: extra.inputs.iter().map(pb::Output::from).collect(),
-    };
+    }
+}
+
+pub(super) fn show(show: Show) -> pb::Show {
+    pb::Show {
+        show_id: show.ask,
+        job_id: show.job.0,
+        unit: show.unit.0,
+        extra: show.extra.map(extra),
+        fuel: show.fuel,
+    }
+}
+
+pub(super) fn segment(segment: Segment) -> pb::SegmentLease {
+    pb::SegmentLease {
+        segment_id: segment.ask,
+        job_id: segment.job.0,
+        unit: segment.unit.0,
+        extra: segment.extra.map(extra),
+        spacing: segment.spacing,
+        from: segment.from.as_ref().map(pb::TracePoint::from),
+        state: segment
+            .state
+            .map(|(digest, len)| pb::BlobRef { digest: digest.0.to_vec().into(), len }),
+        expires_in_ms: segment.expires_in_ms,
+    }
+}
+
+/// What a worker found of a segment, its signature verified.
+pub(super) fn found(report: &pb::SegmentReport, worker: &WorkerKey) -> Result<Found, String> {
+    let ask = report.segment_id;
+    if !report.failure.is_empty() || report.statement.is_empty() {
+        return Ok(Found { ask, found: Err(text(&report.failure, REASON_BYTES_MAX)) });
+    }
+    let statement =
+        SegmentStatement::decode(&report.statement).map_err(|error| error.to_string())?;
+    statement.verify(worker, &report.signature).map_err(|error| error.to_string())?;
+    let signature = report.signature.as_ref().try_into();
+    let signature = signature.map_err(|_| "a signature has 64 bytes".to_owned())?;
+    Ok(Found { ask, found: Ok((statement, signature)) })
+}
+
+pub(super) fn lease(lease: Lease) -> pb::Lease {
     pb::Lease {
         lease_id: lease.lease.0,
         job_id: lease.job.0,
@@ -90,6 +134,9 @@ pub(super) fn job(job: JobStatus) -> pb::JobStatus {
         spec_digest: job.spec_digest.0.to_vec().into(),
         units_per_second_milli: job.units_per_second_milli,
         withdrawn: job.withdrawn,
+        segments: job.segments,
+        segments_fuel: saturated(job.segments_fuel),
+        evidence: job.evidence,
         figures: job
             .figures
             .into_iter()
@@ -124,6 +171,8 @@ pub(super) fn worker(worker: WorkerStatus) -> pb::WorkerStatus {
         leased: worker.leased,
         reported: worker.reported,
         disagreed: worker.disagreed,
+        caught: worker.caught,
+        referee: worker.referee,
         failures: worker.failures,
         credit: saturated(worker.credit),
         seen_at_ms: worker.seen_at_ms,

@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status, Streaming};
 mod hello;
 mod rate;
 mod reports;
+mod shown;
 mod stream;
 mod writer;
 

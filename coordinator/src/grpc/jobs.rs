@@ -180,6 +180,18 @@ impl pb::jobs_server::Jobs for Jobs {
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
+    async fn evidence(&self, request: Request<pb::EvidenceRequest>) -> Reply<pb::EvidenceReply> {
+        let person = self.0.access.person(request.metadata()).await?;
+        let pb::EvidenceRequest { job_id, number } = request.into_inner();
+        let job = self.visible(&person, job_id).await?.id;
+        let engine = self.0.engine.clone();
+        let found = blocking(move || engine.evidence(job, number)).await?;
+        let found = found.ok_or_else(|| {
+            Status::not_found(format!("{job} has no proof number {number} that accuses a report"))
+        })?;
+        Ok(Response::new(pb::EvidenceReply { evidence: found.encode().into() }))
+    }
+
     async fn why(&self, request: Request<pb::WhyRequest>) -> Reply<pb::WhyReply> {
         let person = self.0.access.person(request.metadata()).await?;
         let pb::WhyRequest { job_id, unit } = request.into_inner();

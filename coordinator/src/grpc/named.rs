@@ -1,11 +1,11 @@
 //! Which blobs workers may get, and how large an output they may put: what running jobs and merge leases name.
 
-use crate::core::event::Lease;
+use crate::core::event::{Lease, Segment, Show};
 use crate::core::status::JobState;
 use crate::engine::Handle;
-use proto::job::JobSpec;
+use proto::job::{Extra, JobSpec};
 use proto::report::Output;
-use proto::{AccountKey, Digest, JobId};
+use proto::{AccountKey, Digest, JobId, WorkerKey};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 
@@ -14,6 +14,10 @@ const MERGING_MAX: usize = 1 << 20;
 /// Bytes of outputs that an account's workers may put ahead of the reports that name them: stops filling the disk with
 /// what nobody asked for, and is far above what honest workers have under way.
 pub(crate) const AHEAD_BYTES_MAX: u64 = 16 << 30;
+/// Questions for states that are remembered: a few for each of ten thousand workers.
+const SHOWS_MAX: usize = 1 << 15;
+/// Bytes of a state beside its pages and output.
+const STATE_BESIDE_BYTES: u64 = 4 << 20;
 /// Jobs read at once when the coordinator starts.
 const PAGE_JOBS: usize = 256;
 
@@ -29,6 +33,30 @@ struct Inner {
     merging: HashSet<Digest>,
     merging_order: VecDeque<Digest>,
     ahead: HashMap<AccountKey, u64>,
+    /// What was asked to be shown: by whom, and the largest state that it may put for it.
+    shows: HashMap<u64, (WorkerKey, u64)>,
+}
+
+impl Inner {
+    /// Lets workers get what a lease brings.
+    fn remember_inputs(&mut self, extras: &[Extra]) {
+        for output in extras.iter().flat_map(|extra| &extra.inputs) {
+            if let Output::Blob { digest, .. } = output {
+                self.remember(*digest);
+            }
+        }
+    }
+
+    fn remember(&mut self, digest: Digest) {
+        if self.merging.insert(digest) {
+            self.merging_order.push_back(digest);
+        }
+        if MERGING_MAX < self.merging_order.len()
+            && let Some(oldest) = self.merging_order.pop_front()
+        {
+            self.merging.remove(&oldest);
+        }
+    }
 }
 
 /// What workers may get and put.
@@ -70,18 +98,56 @@ impl Named {
         if lease.extras.iter().all(|extra| extra.inputs.is_empty()) {
             return;
         }
+        self.write().remember_inputs(&lease.extras);
+    }
+
+    /// A worker is asked to show a state.
+    pub(crate) fn show(&self, show: &Show, worker: WorkerKey) {
+        let limits = &show.spec.limits;
+        let state_bytes = limits.memory_bytes + limits.output_bytes;
+        // Pages that do not shrink, and what stands beside them.
+        let bytes_max = state_bytes + state_bytes / 64 + STATE_BESIDE_BYTES;
         let mut inner = self.write();
-        for output in lease.extras.iter().flat_map(|extra| &extra.inputs) {
-            let Output::Blob { digest, .. } = output else { continue };
-            if inner.merging.insert(*digest) {
-                inner.merging_order.push_back(*digest);
-            }
-            if MERGING_MAX < inner.merging_order.len()
-                && let Some(oldest) = inner.merging_order.pop_front()
-            {
-                inner.merging.remove(&oldest);
-            }
+        if SHOWS_MAX <= inner.shows.len() {
+            // Of those that were never answered, whichever goes is late.
+            let oldest = inner.shows.keys().min().copied();
+            oldest.map(|oldest| inner.shows.remove(&oldest));
         }
+        inner.shows.insert(show.ask, (worker, bytes_max));
+    }
+
+    /// Whether a worker is asked to show anything.
+    pub(crate) fn shows(&self, worker: &WorkerKey) -> bool {
+        let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        inner.shows.values().any(|(of, _)| of == worker)
+    }
+
+    /// Takes a question off that the worker answers; whether it was asked.
+    pub(crate) fn take_show(&self, ask: u64, worker: WorkerKey) -> bool {
+        let mut inner = self.write();
+        let asked = inner.shows.get(&ask).is_some_and(|(of, _)| *of == worker);
+        if asked {
+            inner.shows.remove(&ask);
+        }
+        asked
+    }
+
+    /// A segment is sent, which begins at a state.
+    pub(crate) fn segment(&self, segment: &Segment) {
+        if let Some((digest, _)) = segment.state {
+            self.write().remember(digest);
+        }
+        if let Some(extra) = &segment.extra {
+            self.write().remember_inputs(std::slice::from_ref(extra));
+        }
+    }
+
+    /// Largest blob that a worker may put, bytes: an output, or a state that it was asked for.
+    pub(crate) fn put_bytes_max(&self, worker: &WorkerKey) -> Option<u64> {
+        let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let outputs = inner.jobs.values().map(|job| job.output_bytes);
+        let states = inner.shows.values().filter(|(of, _)| of == worker).map(|(_, bytes)| *bytes);
+        outputs.chain(states).max()
     }
 
     /// Whether a worker may get this blob.
@@ -89,12 +155,6 @@ impl Named {
         let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);
         inner.merging.contains(digest)
             || inner.jobs.values().any(|job| job.digests.contains(digest))
-    }
-
-    /// Largest output that any running job allows, bytes; `None` when no job runs.
-    pub(crate) fn output_bytes_max(&self) -> Option<u64> {
-        let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        inner.jobs.values().map(|job| job.output_bytes).max()
     }
 
     /// Counts an output to the account that puts it; false when it has put too much that no report names.

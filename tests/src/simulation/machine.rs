@@ -11,6 +11,8 @@ pub enum Kind {
     Slow,
     /// Honest, and gone for days at a time, with all that it holds.
     Vanishing,
+    /// Honest, appointed by the operator as referee, and without work of its own.
+    Referee,
     /// Honest, with a machine that gets this share of units wrong, each in a way of its own.
     Broken(f64),
     /// Lies about every unit, in a way of its own.
@@ -59,7 +61,7 @@ impl Kind {
             }
         };
         match self {
-            Self::Honest | Self::Slow | Self::Vanishing => Answer::Right,
+            Self::Honest | Self::Referee | Self::Slow | Self::Vanishing => Answer::Right,
             Self::Broken(rate) | Self::Rarely(rate) => chance(rate, random),
             Self::Liar => own,
             Self::Sleeper(after) if before < after => Answer::Right,
@@ -73,6 +75,6 @@ impl Kind {
     /// Whether it is on the honest side.
     #[must_use]
     pub fn is_honest(self) -> bool {
-        matches!(self, Self::Honest | Self::Slow | Self::Vanishing)
+        matches!(self, Self::Honest | Self::Referee | Self::Slow | Self::Vanishing)
     }
 }

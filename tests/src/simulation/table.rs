@@ -4,7 +4,7 @@
 #![allow(clippy::print_stdout, reason = "the table is printed as it is made")]
 
 use crate::simulation::rivals::{self, Rule};
-use crate::simulation::{Kind, Setup, run};
+use crate::simulation::{FUEL, Kind, Setup, run};
 
 /// Units that a worker asks for at once.
 const ASK: u32 = 20;
@@ -66,6 +66,7 @@ fn row(
             seed,
             units,
             honest,
+            referee: true,
             others: vec![(kind, bad)],
             confidence: Some(CONFIDENCE),
             copies: 1,
@@ -76,7 +77,7 @@ fn row(
             days_max: 10_000,
         };
         let ended = run(&setup)?;
-        add(&mut sums[0], ended.units, ended.wrong, ended.copies);
+        add(&mut sums[0], ended.units, ended.wrong, ended.copies + ended.segments_fuel / FUEL);
         let rules = [
             Rule::Votes { first: 2, agree: 2 },
             Rule::Votes { first: 3, agree: 2 },

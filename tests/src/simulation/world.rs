@@ -1,10 +1,12 @@
 //! A coordinator and its workers on a clock that jumps from event to event.
 
 use crate::simulation::machine::Answer;
+use crate::simulation::traces::{self, FUEL, Roots, SPACING, States, output};
 use crate::simulation::{Ended, Kind, Random, Setup};
 use coordinator::core::Core;
 use coordinator::core::event::{
-    Effects, Event, Hello, Reply, Session, SignedBatch, Submission, ToWorker, Want,
+    Effects, Event, Found, Hello, Reply, Segment, Session, Show, Shown, SignedBatch, Submission,
+    ToWorker, Want,
 };
 use coordinator::core::status::{JobState, JobStatus, Told};
 use coordinator::core::time::Now;
@@ -14,6 +16,7 @@ use coordinator::store::memory::MemoryStore;
 use proto::cut::Axis;
 use proto::job::{JobSpec, Limits, Merge, Nan};
 use proto::report::{Batch, JobRef, Outcome, Output, Report};
+use proto::trace::SegmentStatement;
 use proto::{AccountKey, Digest, JobId, LeaseId, ProjectKey, UnitIndex, WorkerKey};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -30,7 +33,8 @@ const TICKS_MAX: u64 = 1_000_000;
 /// Crashes of one run: after each, leases get their full time again, so that a coordinator that dies every few minutes
 /// for ever would never see one run out.
 const CRASHES_MAX: u64 = 12;
-const FUEL: u64 = 1_000;
+/// What it takes a worker to begin with a question.
+const ANSWER_MS: u64 = MINUTE_MS;
 
 /// A simulated worker.
 #[derive(Debug)]
@@ -46,8 +50,19 @@ struct Machine {
     outbox: Option<SignedBatch>,
     sequence: u64,
     reported: u64,
+    /// Of the units that it has reported, those about which it lied.
+    lies: HashMap<u64, u64>,
+    /// What it was asked to show or to run.
+    questions: Vec<Question>,
     /// When it does something next.
     at_ms: u64,
+}
+
+/// What the coordinator asks.
+#[derive(Debug)]
+enum Question {
+    Show(Show),
+    Segment(Segment),
 }
 
 /// Everything there is.
@@ -61,12 +76,16 @@ pub struct World {
     machines: Vec<Machine>,
     by_session: HashMap<u64, usize>,
     queue: BinaryHeap<Reverse<(u64, usize)>>,
+    /// When which worker answers what it was asked.
+    asked: BinaryHeap<Reverse<(u64, usize)>>,
     job: JobId,
     spec: Digest,
     /// What was first said of each unit; kept when somebody copies.
     heard: HashMap<u64, Answer>,
     crashes: u64,
     identities: u64,
+    roots: Roots,
+    states: States,
 }
 
 /// Runs the job to its end.
@@ -91,15 +110,21 @@ impl World {
             machines: Vec::new(),
             by_session: HashMap::new(),
             queue: BinaryHeap::new(),
+            asked: BinaryHeap::new(),
             job: JobId(0),
             spec: Digest([0; 32]),
             heard: HashMap::new(),
             crashes: 0,
             identities: 0,
+            roots: Roots::default(),
+            states: States::default(),
             setup,
         };
         let kinds: Vec<(Kind, u32)> =
             [vec![(Kind::Honest, world.setup.honest)], world.setup.others.clone()].concat();
+        if world.setup.referee {
+            world.add(Kind::Referee);
+        }
         for kind in kinds.into_iter().flat_map(|(kind, count)| vec![kind; count as usize]) {
             world.add(kind);
         }
@@ -123,6 +148,8 @@ impl World {
             outbox: None,
             sequence: 0,
             reported: 0,
+            lies: HashMap::new(),
+            questions: Vec::new(),
             at_ms,
         });
         self.queue.push(Reverse((at_ms, index)));
@@ -148,7 +175,7 @@ impl World {
             merge: (0 < fan_in).then_some(Merge { kernel: None, fan_in }),
             limits: Limits {
                 memory_bytes: 1 << 20,
-                fuel: 1_000_000,
+                fuel: 2 * FUEL,
                 output_bytes: 1024,
                 log_bytes: 0,
                 time_s: 3600,
@@ -159,7 +186,7 @@ impl World {
             attempts_max: 1_000,
             priority: 0,
             seed: Digest([2; 32]),
-            trace_fuel: proto::trace::SPACING,
+            trace_fuel: SPACING,
         };
         spec.check().map_err(|error| error.to_string())?;
         let bytes: Arc<[u8]> = spec.encode().into();
@@ -238,8 +265,21 @@ impl World {
             ToWorker::Cancel { leases, .. } => {
                 self.machines[index].leases.retain(|id, _| !leases.contains(id));
             }
-            ToWorker::Job { .. } | ToWorker::Idle { .. } | ToWorker::Replaced => {}
+            ToWorker::Show(show) => self.ask(index, Question::Show(show)),
+            ToWorker::Segment(segment) => self.ask(index, Question::Segment(segment)),
+            ToWorker::Job { .. }
+            | ToWorker::Idle { .. }
+            | ToWorker::Advice(_)
+            | ToWorker::Replaced => {}
         }
+    }
+
+    /// A question is answered beside the work, soon.
+    fn ask(&mut self, index: usize, question: Question) {
+        self.machines[index].questions.push(question);
+        let slow = if self.machines[index].kind == Kind::Slow { 40 } else { 1 };
+        let at_ms = self.now.monotonic_ms + slow * ANSWER_MS + self.random.below(ANSWER_MS);
+        self.asked.push(Reverse((at_ms, index)));
     }
 
     fn wake(&mut self, index: usize, after_ms: u64) {
@@ -275,6 +315,15 @@ impl World {
             }
             let deadline_ms = self.core.next_deadline_ms(self.now);
             let next = self.queue.peek().map(|Reverse((at_ms, _))| *at_ms);
+            let asked = self.asked.peek().map(|Reverse((at_ms, _))| *at_ms);
+            if let Some(at_ms) = asked
+                && [deadline_ms, next].into_iter().flatten().all(|other| at_ms <= other)
+                && let Some(Reverse((at_ms, index))) = self.asked.pop()
+            {
+                self.advance(at_ms);
+                self.answer(index)?;
+                continue;
+            }
             match (deadline_ms, next) {
                 (Some(deadline_ms), next) if next.is_none_or(|next| deadline_ms < next) => {
                     self.advance(deadline_ms);
@@ -292,6 +341,37 @@ impl World {
             }
         }
         self.ended()
+    }
+
+    /// A worker answers what it was asked.
+    fn answer(&mut self, index: usize) -> Result<(), String> {
+        let questions = std::mem::take(&mut self.machines[index].questions);
+        let Some(session) = self.machines[index].session else { return Ok(()) };
+        for question in questions {
+            let event = match question {
+                Question::Show(Show { ask, unit, fuel, .. }) => {
+                    let lie = self.machines[index].lies.get(&unit.0).copied();
+                    let answer = lie.map_or(Answer::Right, Answer::Lie);
+                    let point = fuel.and_then(|fuel| self.states.show(unit.0, answer, fuel));
+                    let state = point.map(|point| (point.state, 1, point));
+                    let trace = Ok(traces::trace(unit.0, answer).encode());
+                    Event::Shown(session, Shown { ask, trace, state })
+                }
+                Question::Segment(Segment { ask, unit, spacing, from, .. }) => {
+                    let machine = &self.machines[index];
+                    let (kind, before) = (machine.kind, machine.reported);
+                    let answer = kind.answer(index as u64, before, &mut self.random, None);
+                    let found = self.states.run(unit.0, spacing, from, answer);
+                    let statement =
+                        SegmentStatement::new(PROJECT, self.spec, unit, spacing, from, found);
+                    Event::Found(session, Found { ask, found: Ok((statement, [0; 64])) })
+                }
+            };
+            if self.apply(event)?.is_none() {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     fn running(&self) -> bool {
@@ -326,7 +406,8 @@ impl World {
         }
         let Some(session) = self.machines[index].session else { return Ok(()) };
         let want = Want {
-            units: self.setup.ask,
+            // A referee is there for disputes.
+            units: if self.machines[index].kind == Kind::Referee { 0 } else { self.setup.ask },
             seconds: 86_400,
             fuel_per_second: 1_000_000_000,
             memory_bytes: 1 << 30,
@@ -353,6 +434,10 @@ impl World {
         let machine = &mut self.machines[index];
         machine.leases.clear();
         machine.outbox = None;
+        machine.questions.clear();
+        if renewed {
+            machine.lies.clear();
+        }
         if let Some(session) = machine.session.take() {
             self.by_session.remove(&session.stream);
             self.apply(Event::Gone(session))?;
@@ -377,6 +462,10 @@ impl World {
             Some(Reply::Connected(Ok(welcome))) => {
                 self.machines[index].session = Some(welcome.session);
                 self.by_session.insert(welcome.session.stream, index);
+                if self.machines[index].kind == Kind::Referee {
+                    let worker = self.machines[index].key;
+                    return Ok(self.apply(Event::Appoint { worker, appointed: true })?.is_some());
+                }
                 Ok(true)
             }
             None => Ok(false),
@@ -394,6 +483,9 @@ impl World {
                 let answer =
                     machine.kind.answer(index as u64, machine.reported, &mut self.random, heard);
                 machine.reported += 1;
+                if let Answer::Lie(lie) = answer {
+                    machine.lies.insert(unit, lie);
+                }
                 if self.setup.others.iter().any(|(kind, _)| *kind == Kind::Copying) {
                     self.heard.entry(unit).or_insert(answer);
                 }
@@ -403,7 +495,7 @@ impl World {
                     unit: UnitIndex(unit),
                     outcome: Outcome::Done(Output::Inline(output(unit, answer))),
                     fuel: FUEL,
-                    trace_root: None,
+                    trace_root: self.roots.of(unit, answer),
                 });
             }
         }
@@ -477,6 +569,7 @@ impl World {
             wrong,
             given_up,
             copies: status.copies,
+            segments_fuel: u64::try_from(status.segments_fuel).unwrap_or(u64::MAX),
             withdrawn: status.withdrawn,
             caught: workers.iter().map(|worker| worker.caught).sum(),
             caught_honest: caught_honest.sum(),
@@ -490,12 +583,5 @@ impl World {
         engine::ended_job(&self.store, self.job)
             .map_err(|error| error.to_string())?
             .ok_or_else(|| "the job is not in the store".into())
-    }
-}
-
-fn output(unit: u64, answer: Answer) -> Vec<u8> {
-    match answer {
-        Answer::Right => unit.to_le_bytes().to_vec(),
-        Answer::Lie(lie) => [&[1], lie.to_le_bytes().as_slice()].concat(),
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::core::Core;
 use crate::core::event::{
-    Acks, Effects, Event, Heartbeat, Hello, Lease, Missing, Reply, Return, Session, SignedBatch,
-    Submission, ToWorker, Want,
+    Acks, Effects, Event, Heartbeat, Hello, Lease, Missing, Reply, Return, Segment, Session, Show,
+    SignedBatch, Submission, ToWorker, Want,
 };
 use crate::core::status::{JobState, JobStatus, Told};
 use crate::core::time::Now;
@@ -68,6 +68,8 @@ pub(super) struct Volunteer {
     pub(super) leases: BTreeMap<LeaseId, Lease>,
     pub(super) sequence: u64,
     pub(super) heard: Vec<String>,
+    pub(super) shows: Vec<Show>,
+    pub(super) segments: Vec<Segment>,
 }
 
 pub(super) struct Env {
@@ -125,6 +127,9 @@ impl Env {
             }
             ToWorker::Idle { reason, .. } => worker.heard.push(format!("idle: {reason}")),
             ToWorker::Job { job, .. } => worker.heard.push(format!("job {job}")),
+            ToWorker::Show(show) => worker.shows.push(show),
+            ToWorker::Segment(segment) => worker.segments.push(segment),
+            ToWorker::Advice(text) => worker.heard.push(format!("advice: {text}")),
             ToWorker::Replaced => worker.session = None,
         }
     }
@@ -149,6 +154,8 @@ impl Env {
             leases: BTreeMap::new(),
             sequence: 0,
             heard: Vec::new(),
+            shows: Vec::new(),
+            segments: Vec::new(),
         };
         self.workers.push(worker);
         self.connect(number.into());

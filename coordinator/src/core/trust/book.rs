@@ -11,6 +11,9 @@ pub const FORGIVEN_PASSED: u32 = 1_000;
 /// to be believed alone at one in a million.
 pub const ESTABLISHED_PASSED: u32 = 350;
 
+/// Parts of one check: a segment that is run again counts for as many as it is of its unit.
+pub const PARTS: u32 = 1 << 16;
+
 /// Who something is remembered of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Who {
@@ -58,7 +61,7 @@ impl Book {
         if network != 0 && account.passed < ESTABLISHED_PASSED {
             caught = caught.max(self.get(Who::Network(network), class).caught);
         }
-        Standing { passed: self.get(Who::Worker(worker), class).passed, caught }
+        Standing { caught, ..self.get(Who::Worker(worker), class) }
     }
 
     /// A worker has passed a check.
@@ -72,10 +75,24 @@ impl Book {
         }
     }
 
+    /// A worker has passed a check of `parts` of a unit, of [`PARTS`].
+    pub fn pass_part(&mut self, worker: u32, account: u32, network: u64, class: u64, parts: u32) {
+        let mut whole = false;
+        self.change(Who::Worker(worker), class, |standing| {
+            standing.parts += parts.min(PARTS);
+            whole = PARTS <= standing.parts;
+            standing.parts %= PARTS;
+        });
+        if whole {
+            self.pass(worker, account, network, class);
+        }
+    }
+
     /// A worker was caught: what it and the other `workers` of its account have earned in any class is gone.
     pub fn catch(&mut self, workers: &BTreeSet<u32>, account: u32, network: u64, class: u64) {
         let fell = |standing: &mut Standing| {
-            *standing = Standing { passed: 0, caught: standing.caught.saturating_add(1) };
+            *standing =
+                Standing { caught: standing.caught.saturating_add(1), ..Standing::default() };
         };
         self.change(Who::Account(account), class, fell);
         if network != 0 {
@@ -86,12 +103,12 @@ impl Book {
             .iter()
             .filter(|((who, _), standing)| {
                 matches!(who, Who::Worker(worker) if workers.contains(worker))
-                    && 0 < standing.passed
+                    && 0 < standing.passed.max(standing.parts)
             })
             .map(|(entry, _)| *entry)
             .collect();
         for (who, class) in lost {
-            self.change(who, class, |standing| standing.passed = 0);
+            self.change(who, class, |standing| (standing.passed, standing.parts) = (0, 0));
         }
     }
 
@@ -112,7 +129,7 @@ impl Book {
 fn forgive(standing: &mut Standing) {
     standing.passed = standing.passed.saturating_add(1);
     if 0 < standing.caught && FORGIVEN_PASSED <= standing.passed {
-        *standing = Standing { passed: 0, caught: standing.caught - 1 };
+        *standing = Standing { caught: standing.caught - 1, ..Standing::default() };
     }
 }
 
@@ -131,11 +148,11 @@ mod tests {
         }
         // A new worker of a good account starts at nothing.
         assert_eq!(book.of(3, 1, 0, CLASS), Standing::default());
-        assert_eq!(book.of(1, 1, 0, CLASS), Standing { passed: 500, caught: 0 });
+        assert_eq!(book.of(1, 1, 0, CLASS), Standing { passed: 500, ..Standing::default() });
         book.pass(1, 1, 0, 8);
         book.catch(&BTreeSet::from([1, 2]), 1, 0, CLASS);
         for worker in [1, 2, 3] {
-            assert_eq!(book.of(worker, 1, 0, CLASS), Standing { passed: 0, caught: 1 });
+            assert_eq!(book.of(worker, 1, 0, CLASS), Standing { caught: 1, ..Standing::default() });
         }
         assert_eq!(book.of(1, 1, 0, 8), Standing::default());
     }

@@ -30,6 +30,12 @@ impl Dice {
         drawn < chance
     }
 
+    /// A number below `end`, which is at least 1.
+    pub fn below(&mut self, end: u64) -> u64 {
+        let wide = u128::from(self.draw()) * u128::from(end.max(1));
+        u64::try_from(wide >> 64).unwrap_or(0)
+    }
+
     fn draw(&mut self) -> u64 {
         let hash = blake3::keyed_hash(&self.seed, &self.drawn.to_le_bytes());
         self.drawn += 1;

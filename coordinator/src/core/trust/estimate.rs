@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Share of strangers taken to be bad before anything is known of them (no unit). Measured populations have a few per
 /// cent; twice and more of that costs few copies per newcomer.
 pub const STRANGERS_BAD: f64 = 0.1;
-/// Share of a trusted worker's units that are checked, whatever its history.
+/// Share of a trusted worker's units that are checked, whatever its history, unless the operator sets another.
 pub const CHECK_FLOOR: f64 = 0.01;
 
 /// What is known of a worker for one class of units.
@@ -17,6 +17,8 @@ pub const CHECK_FLOOR: f64 = 0.01;
 pub struct Standing {
     /// Checks passed since it, or another worker of its account, was last caught.
     pub passed: u32,
+    /// Of the next one, what segments that were run again amount to; see [`super::book::PARTS`].
+    pub parts: u32,
     /// How often its account was caught, so far as that is not forgiven.
     pub caught: u32,
 }
@@ -106,7 +108,7 @@ mod tests {
     use super::*;
 
     fn standing(passed: u32, caught: u32) -> Standing {
-        Standing { passed, caught }
+        Standing { passed, caught, parts: 0 }
     }
 
     fn members(passed: &[u32]) -> f64 {

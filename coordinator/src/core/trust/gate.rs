@@ -6,7 +6,7 @@ use crate::core::Core;
 use crate::core::bounds::KNOWN_UNITS_MAX;
 use crate::core::job::Job;
 use crate::core::queue::Run;
-use crate::core::trust::estimate::CHECK_FLOOR;
+use crate::core::verdict::Said;
 use proto::JobId;
 use std::collections::BTreeMap;
 
@@ -86,11 +86,17 @@ impl Gates {
     }
 }
 
+/// Segments that the trace of a unit has, as far as its fuel tells.
+#[expect(clippy::cast_precision_loss, reason = "a chance is made of it")]
+fn segments(job: &Job, said: &Said) -> f64 {
+    if said.trace_root.is_none() { 1.0 } else { said.fuel as f64 / job.spec.trace_fuel as f64 }
+}
+
 impl Core {
     /// Notes that a unit has the one report that would be enough; a check may be drawn.
     pub(in crate::core) fn hold_or_check(&mut self, id: JobId, unit: u64) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let Some(known) = job.known.get_mut(&unit) else { return };
+        let Some(known) = job.known.get(&unit) else { return };
         let Some(said) = known.said.first() else { return };
         if known.held {
             return;
@@ -98,8 +104,17 @@ impl Core {
         let (worker, account) = (said.place.worker, said.account);
         // What a merge is built on must stand, a failure costs all that is built on it: both are rare, and always
         // checked.
-        let weighty = job.cut_units <= unit || said.failed;
-        let drawn = WAITING_MAX <= job.gates.waiting_of(worker) || self.dice.happens(CHECK_FLOOR);
+        let weighty = job.cut_units <= unit || said.result.is_err();
+        let (segments, looked) = (segments(job, said), known.looked);
+        // Of what is spent on checks, half buys segments where there are any: as many more as they are shorter.
+        let floor = if segments < 2.0 { self.check_floor } else { self.check_floor / 2.0 };
+        let drawn = WAITING_MAX <= job.gates.waiting_of(worker) || self.dice.happens(floor);
+        let segment = !weighty && !drawn && !looked && 2.0 <= segments;
+        if segment && self.dice.happens(floor * segments) && self.open_check(id, unit) {
+            return;
+        }
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(known) = job.known.get_mut(&unit) else { return };
         if weighty {
             known.checked = true;
         } else if drawn {

@@ -1,6 +1,7 @@
 //! A worker was caught: what was accepted on its word alone goes back into the queue, and so does what was built on it.
 
 use crate::core::Core;
+use crate::core::event::Effects;
 use crate::core::queue::{Run, runs};
 use crate::core::record::{AgainRecord, End, Place, Table, VoidRecord};
 use crate::core::time::Now;
@@ -35,14 +36,14 @@ const BUILT_ON_IT: &str = "an output that it was merged from was withdrawn";
 
 impl Core {
     /// Draws the consequences for all workers that were caught.
-    pub(in crate::core) fn judge_caught(&mut self, now: Now) {
+    pub(in crate::core) fn judge_caught(&mut self, now: Now, effects: &mut Effects) {
         while let Some(caught) = self.caught.pop() {
-            self.distrust(now, caught);
+            self.distrust(now, caught, effects);
         }
     }
 
-    fn distrust(&mut self, now: Now, caught: Caught) {
-        let Caught { worker, class } = caught;
+    fn distrust(&mut self, now: Now, caught: Caught, effects: &mut Effects) {
+        let Caught { worker, class, fault } = caught;
         let (account, network) = {
             let record = &self.worker(worker).record;
             (record.account, record.network)
@@ -54,7 +55,7 @@ impl Core {
             .collect();
         self.book.catch(&workers, account, network, class);
         let times = self.standing(worker, class).caught;
-        self.worker_mut(worker).bar(now.monotonic_ms, times);
+        self.punish(now, worker, times, fault, effects);
         let jobs: Vec<JobId> =
             self.jobs.values().filter(|job| job.estimates()).map(|job| job.id).collect();
         for id in jobs {

@@ -7,7 +7,8 @@ fn said(word: &str) -> Vec<Said> {
         standing: Standing::default(),
         place: Place { worker: account, sequence: 1, position: 0 },
         fuel: 1,
-        failed: false,
+        result: Ok(Digest([0; 32])),
+        trace_root: None,
         statement: Digest::of(letter.to_string().as_bytes()),
     };
     (0..).zip(word.chars()).map(one).collect()
@@ -58,8 +59,11 @@ fn endless_disagreement_gives_up() {
 fn confident(word: &str, passed: &[i64], checked: bool) -> Verdict {
     let mut said = said(word);
     for (said, &passed) in said.iter_mut().zip(passed) {
-        said.standing =
-            Standing { passed: u32::try_from(passed).unwrap_or(0), caught: u32::from(passed < 0) };
+        said.standing = Standing {
+            passed: u32::try_from(passed).unwrap_or(0),
+            caught: u32::from(passed < 0),
+            parts: 0,
+        };
     }
     judge(Policy::Confidence(1e-6), &said, checked)
 }

@@ -73,6 +73,7 @@ fn start(disk: Arc<Disk>, blobs: Arc<MemoryBlobs>) -> Grid {
         blobs: blobs.clone(),
         clock: Arc::new(Still),
         reserve_bytes: RESERVE,
+        check_floor: crate::core::trust::estimate::CHECK_FLOOR,
     };
     let (engine, handle) = Engine::start(config).unwrap();
     Grid { engine, handle, disk, blobs }

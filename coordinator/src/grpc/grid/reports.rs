@@ -19,6 +19,11 @@ pub(super) async fn taken(
     let (batch, root) = verify(shared, volunteer, signed)?;
     let signature =
         signed.signature.as_ref().try_into().map_err(|_| malformed("a signature has 64 bytes"))?;
+    for report in &batch.reports {
+        if let Outcome::Done(Output::Blob { digest, .. }) = &report.outcome {
+            shared.blobs.keep(digest);
+        }
+    }
     let outputs: Vec<Option<u64>> =
         batch.reports.iter().map(|report| blob_len(&report.outcome)).collect();
     let acks = shared

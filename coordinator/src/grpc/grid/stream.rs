@@ -2,7 +2,7 @@
 
 use super::hello::{Greeted, greet};
 use super::rate::Rate;
-use super::{End, Outbound, RETRY_MS, reports, send, writer};
+use super::{End, Outbound, RETRY_MS, reports, send, shown, writer};
 use crate::core::event::Session;
 use crate::grpc::access::Volunteer;
 use crate::grpc::{Shared, convert};
@@ -87,7 +87,7 @@ async fn attend(
     let Greeted { session, volunteer, from_core, _token } = greeted;
     tokio::select! {
         end = read(shared, session, volunteer, inbound, outbound) => end,
-        end = writer::write(shared, from_core, outbound) => end,
+        end = writer::write(shared, volunteer.worker, from_core, outbound) => end,
     }
 }
 
@@ -152,8 +152,17 @@ async fn heard(
         Some(Kind::Hello(_)) => {
             return Err(End::refusal(Code::Malformed, "Hello is said once per stream", 0));
         }
+        Some(Kind::Shown(shown)) => {
+            let shown = shown::checked(shared, volunteer, shown).await?;
+            engine.shown(session, shown).await?;
+        }
+        Some(Kind::Segment(report)) => {
+            let found = convert::found(&report, &volunteer.worker)
+                .map_err(|error| End::refusal(Code::Signature, error, 0))?;
+            engine.found(session, found).await?;
+        }
         // A newer minor version may say more; what we do not know we pass over.
-        Some(Kind::Shown(_) | Kind::Segment(_)) | None => {}
+        None => {}
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use super::{End, Outbound, send};
 use crate::core::event::ToWorker;
 use crate::grpc::{Shared, convert};
 use prost::Message;
+use proto::WorkerKey;
 use proto::bounds::MESSAGE_BYTES_MAX;
 use proto::pb::{self, coordinator_message::Kind, refusal::Code};
 use tokio::sync::mpsc;
@@ -14,6 +15,7 @@ const AT_ONCE: usize = 64;
 /// Passes on what the core says until it says no more.
 pub(super) async fn write(
     shared: &Shared,
+    worker: WorkerKey,
     mut from_core: mpsc::Receiver<ToWorker>,
     outbound: &Outbound,
 ) -> End {
@@ -23,7 +25,7 @@ pub(super) async fn write(
             let text = "this worker reads too slowly what it is sent: check its connection, then connect again";
             return End::refusal(Code::TooMany, text, super::RETRY_MS);
         }
-        if let Err(end) = pass_on(shared, said.drain(..), outbound).await {
+        if let Err(end) = pass_on(shared, worker, said.drain(..), outbound).await {
             return end;
         }
     }
@@ -31,6 +33,7 @@ pub(super) async fn write(
 
 async fn pass_on(
     shared: &Shared,
+    worker: WorkerKey,
     said: impl Iterator<Item = ToWorker> + Send,
     outbound: &Outbound,
 ) -> Result<(), End> {
@@ -58,6 +61,15 @@ async fn pass_on(
             ToWorker::Idle { reason, retry_after_ms } => {
                 Kind::Idle(pb::Idle { reason, retry_after_ms })
             }
+            ToWorker::Show(show) => {
+                shared.named.show(&show, worker);
+                Kind::Show(convert::show(show))
+            }
+            ToWorker::Segment(segment) => {
+                shared.named.segment(&segment);
+                Kind::Segment(convert::segment(segment))
+            }
+            ToWorker::Advice(text) => Kind::Advice(pb::Advice { text }),
             ToWorker::Replaced => {
                 let text = "another stream of this worker has taken over: run one worker per key";
                 return Err(End::refusal(Code::Replaced, text, 0));

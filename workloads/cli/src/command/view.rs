@@ -29,6 +29,12 @@ pub(super) struct View {
     withdrawn: u64,
     /// Units by the figure of their verdict.
     figures: BTreeMap<u32, u64>,
+    /// Segments run again to check reports or to settle disputes.
+    segments: u64,
+    /// Fuel of these.
+    segments_fuel: u64,
+    /// Proofs of wrong reports that are kept.
+    evidence: u64,
     units_per_second: f64,
     submitted_at: Option<String>,
     ended_at: Option<String>,
@@ -66,6 +72,9 @@ impl From<&pb::JobStatus> for View {
             copies: status.copies,
             withdrawn: status.withdrawn,
             figures: status.figures.iter().map(|of| (of.figure, of.units)).collect(),
+            segments: status.segments,
+            segments_fuel: status.segments_fuel,
+            evidence: status.evidence,
             units_per_second: rate(status),
             submitted_at: time(status.submitted_at_ms),
             ended_at: time(status.ended_at_ms),
@@ -104,12 +113,38 @@ pub(super) fn details(status: &pb::JobStatus) -> String {
     } else {
         format!(", {} results withdrawn since", status.withdrawn)
     };
+    let checked = checked(status);
     let rate = rate(status);
     let workers = counted(status.workers, "worker");
     format!(
-        "{rate:.1} units/s, {left}, {workers}, credit {}{failed}{withdrawn}",
+        "{rate:.1} units/s, {left}, {workers}, credit {}{failed}{withdrawn}{checked}",
         amount::count(status.credit)
     )
+}
+
+/// What was run again in segments, and what that cost against the whole.
+#[expect(clippy::cast_precision_loss, reason = "shown, not computed with")]
+fn checked(status: &pb::JobStatus) -> String {
+    let mut text = String::new();
+    if 0 < status.segments {
+        let share = 100.0 * status.segments_fuel as f64 / status.fuel.max(1) as f64;
+        text = format!(
+            ", {} run again ({share:.2} % of the fuel)",
+            counted(status.segments, "segment")
+        );
+    }
+    if 0 < status.evidence {
+        text.push_str(&format!(", {} kept", proofs(status.evidence)));
+    }
+    text
+}
+
+fn proofs(count: u64) -> String {
+    if count == 1 {
+        "1 proof of a wrong report".into()
+    } else {
+        format!("{count} proofs of wrong reports")
+    }
 }
 
 /// `1 worker`, `2 workers`.
@@ -138,9 +173,10 @@ pub(super) fn line(status: &pb::JobStatus) -> String {
             } else {
                 format!(" ({})", status.reason)
             };
+            let checked = checked(status);
             let (fuel, credit) = (amount::count(status.fuel), amount::count(status.credit));
             format!(
-                "{job} \"{name}\": {}{reason}, {settled} of {units} units{failed}, fuel {fuel}, credit {credit}",
+                "{job} \"{name}\": {}{reason}, {settled} of {units} units{failed}, fuel {fuel}, credit {credit}{checked}",
                 state(status)
             )
         }
