@@ -89,15 +89,16 @@ impl Sink {
 
     fn end(&self, id: UnitId, outcome: execute::Outcome) -> End {
         match outcome {
-            execute::Outcome::Done { output, fuel } => match self.kept(id, output) {
+            execute::Outcome::Done { output, fuel, .. } => match self.kept(id, output) {
                 Some(output) => End::Result { outcome: proto::report::Outcome::Done(output), fuel },
                 None => End::Interrupted,
             },
-            execute::Outcome::Failed { reason, fuel } => End::Result {
+            execute::Outcome::Failed { reason, fuel, .. } => End::Result {
                 outcome: proto::report::Outcome::Failed(convert::failure(reason)),
                 fuel,
             },
-            execute::Outcome::Interrupted { .. } => End::Interrupted,
+            // Nobody here gives a unit an end of its own.
+            execute::Outcome::Interrupted { .. } | execute::Outcome::Reached(_) => End::Interrupted,
             execute::Outcome::Infrastructure { reason } => {
                 let remedy = match &reason {
                     execute::Trouble::Refused(_) | execute::Trouble::Compile(_) => {

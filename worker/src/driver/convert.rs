@@ -187,6 +187,7 @@ pub(super) fn unit(
         },
         time: Duration::from_secs(unit.limits.time_s),
         snapshot: Some(SnapshotPlan { path: folder.snapshot(id), interval }),
+        trace: None,
     })
 }
 
