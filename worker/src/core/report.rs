@@ -178,7 +178,7 @@ impl Agent {
                 n_putting += 1;
                 let output = upload.units.first().map(|unit| Source::Output(*unit));
                 let shown = upload.shows.first().and_then(|show| self.errands.state_run(*show));
-                let from = output.or(shown.map(|run| Source::State { run }));
+                let from = output.or_else(|| shown.map(|run| Source::State { run }));
                 fx.actions.extend(from.map(|from| Action::Put { digest: *digest, from }));
             }
         }
