@@ -126,7 +126,7 @@ fn measure(case: &Case) -> Result<()> {
             let config = Config { priority: Priority::Normal, ..config };
             let finished =
                 execute::run_once(config, unit.as_ref().ok().context("no unit")?.clone(), |_| {})?;
-            let Outcome::Done { output, fuel: burnt } = finished.outcome else {
+            let Outcome::Done { output, fuel: burnt, .. } = finished.outcome else {
                 anyhow::bail!("{:?}", finished.outcome)
             };
             ensure!(
@@ -179,5 +179,6 @@ fn unit(case: &Case, folder: &Path, nan: NanMode) -> Result<Unit> {
         limits: Limits { memory: 1 << 30, fuel: 1 << 60, output: 1 << 20, log: 10_000 },
         time: Duration::from_secs(3600),
         snapshot: None,
+        trace: None,
     })
 }

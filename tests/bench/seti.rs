@@ -173,6 +173,7 @@ fn sandbox(unit: &[u8], params: &str, nan: NanMode, folder: &Path) -> Result<Run
         limits: Limits { memory: 256 << 20, fuel: 1 << 60, output: 1 << 20, log: 10_000 },
         time: Duration::from_secs(7200),
         snapshot: None,
+        trace: None,
     };
     let config = Config::new(std::env::current_exe()?, folder.join("cache"), 1);
     let config = Config { priority: Priority::Normal, ..config };
@@ -184,7 +185,7 @@ fn sandbox(unit: &[u8], params: &str, nan: NanMode, folder: &Path) -> Result<Run
             last = Some(Instant::now());
         }
     })?;
-    let Outcome::Done { output, fuel } = finished.outcome else {
+    let Outcome::Done { output, fuel, .. } = finished.outcome else {
         anyhow::bail!("{:?}", finished.outcome)
     };
     Ok(Run { output, fuel, cpu: finished.cpu, steps, longest })

@@ -85,6 +85,7 @@ impl Bench {
             limits: Limits { memory: 1 << 30, fuel: 1 << 60, output: 1 << 20, log: 10_000 },
             time: Duration::from_secs(3600),
             snapshot: None,
+            trace: None,
         })
     }
 

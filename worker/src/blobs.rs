@@ -376,7 +376,8 @@ fn touch(path: &Path) {
     );
 }
 
-fn hash_file(path: &Path) -> io::Result<(Digest, u64)> {
+/// Digest and length of a file.
+pub(crate) fn hash_file(path: &Path) -> io::Result<(Digest, u64)> {
     let mut hasher = blake3::Hasher::new();
     let len = copy_into(&mut File::open(path)?, &mut hasher)?;
     Ok((Digest(*hasher.finalize().as_bytes()), len))

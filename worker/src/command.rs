@@ -95,6 +95,10 @@ struct Run {
     /// Disk for kernels and inputs
     #[arg(long, value_name = "SIZE", default_value = "10GiB")]
     cache: bytesize::ByteSize,
+    /// Disk for traces of finished units and states on them, which are shown when the project checks a report: the oldest
+    /// go first. Without a state that is asked for, the unit is computed again up to it
+    #[arg(long, value_name = "SIZE", default_value = "2GiB")]
+    trace_disk: bytesize::ByteSize,
     /// Computing to hold ahead, so that a coordinator that is away does not stop it
     #[arg(long, value_name = "DURATION", default_value = "5min", value_parser = humantime::parse_duration)]
     buffer: Duration,
@@ -200,10 +204,10 @@ mod tests {
 
     #[test]
     fn sizes_and_durations_are_read_as_people_write_them() {
-        let line = "starling-worker run --memory 4GiB --cache 500MB --buffer 10min --cores 3 --snapshot-interval 1s";
+        let line = "starling-worker run --memory 4GiB --cache 500MB --trace-disk 1GB --buffer 10min --cores 3 --snapshot-interval 1s";
         let Verb::Run(run) = Cli::parse_from(line.split(' ')).verb else { panic!("run") };
         assert_eq!(run.memory.unwrap().as_u64(), 4 << 30);
-        assert_eq!(run.cache.as_u64(), 500_000_000);
+        assert_eq!((run.cache.as_u64(), run.trace_disk.as_u64()), (500_000_000, 1_000_000_000));
         assert_eq!(run.buffer, Duration::from_secs(600));
         assert!(Cli::try_parse_from(["starling-worker", "run", "--cores", "0"]).is_err());
         assert!(Cli::try_parse_from(["starling-worker", "join", "http://x"]).is_err());

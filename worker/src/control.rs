@@ -73,6 +73,8 @@ pub struct Report {
     pub uptime_seconds: u64,
     /// Bytes of kernels and inputs on disk.
     pub cache_bytes: u64,
+    /// Bytes of traces, and of states on them, on disk.
+    pub trace_bytes: u64,
     /// What it is doing.
     #[serde(flatten)]
     pub status: Status,

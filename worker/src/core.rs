@@ -18,6 +18,7 @@
 
 mod check;
 mod control;
+mod errand;
 mod hold;
 mod link;
 mod prepare;
@@ -34,9 +35,11 @@ use std::time::Duration;
 use proto::id::UnitId;
 use proto::job::{Extra, Unit};
 use proto::report::{Ack, Batch, Outcome};
+use proto::trace::{Point, SegmentStatement, Trace};
 use proto::{Digest, JobId, LeaseId, ProjectKey, UnitIndex, WorkerKey};
 
 pub use control::Pause;
+pub use errand::{ErrandId, Request, SEGMENTS_MAX, SHOWS_MAX, Shown, Start, StateFile, Wish};
 pub use record::Record;
 pub use why::{RunningUnit, Status};
 
@@ -109,6 +112,17 @@ pub enum Event {
         /// Not to be asked again earlier.
         retry_after: Duration,
     },
+    /// The coordinator asks for something beside units.
+    Errand(Request),
+    /// The trace of a unit was read for a show.
+    TraceRead {
+        /// Number of the show.
+        show: u64,
+        /// The trace; why it is not here, for people.
+        result: Result<Trace, String>,
+    },
+    /// What the coordinator has found out about this machine, for its owner.
+    Advice(String),
     /// A blob is here and stays until it is released, or could not be had.
     Fetched {
         /// Which.
@@ -116,14 +130,14 @@ pub enum Event {
         /// How it went.
         result: Result<(), FetchTrouble>,
     },
-    /// An output has been put, or could not be.
+    /// An output or a shown state has been put, or could not be.
     Put {
         /// Which.
         digest: Digest,
         /// How it went; why not, for people.
         result: Result<(), String>,
     },
-    /// An output is not on disk any more, or damaged.
+    /// An output or a shown state is not on disk any more, or damaged.
     OutputLost {
         /// Which.
         digest: Digest,
@@ -212,6 +226,15 @@ pub enum End {
         outcome: Outcome,
         /// Fuel burnt.
         fuel: u64,
+        /// Root over its trace, which is on disk; none for a segment and for what has no trace.
+        trace_root: Option<Digest>,
+    },
+    /// At a state, as an errand wanted it.
+    Reached {
+        /// The state.
+        point: Point,
+        /// Its file, where one was wanted.
+        state: Option<StateFile>,
     },
     /// This machine could not run it.
     Trouble {
@@ -262,16 +285,25 @@ pub enum Action {
     },
     /// A blob may be evicted.
     Release(Digest),
-    /// Put an output; ends in [`Event::Put`].
+    /// Put an output or a shown state; ends in [`Event::Put`] or [`Event::OutputLost`].
     Put {
         /// Which.
         digest: Digest,
-        /// A unit that has it on disk.
-        unit: UnitId,
+        /// Where it is on disk.
+        from: Source,
     },
     /// The output of a unit is needed no more.
     ForgetOutput(UnitId),
-    /// Run a unit; ends in [`Event::Finished`].
+    /// Read the trace of a unit that was reported; ends in [`Event::TraceRead`].
+    ReadTrace {
+        /// Number of the show.
+        show: u64,
+        /// Which unit.
+        unit: UnitId,
+        /// Fuel between two points, as its job has it.
+        spacing: u64,
+    },
+    /// Run a unit or a part of it; ends in [`Event::Finished`].
     Run {
         /// Number of the run, never used twice.
         run: u64,
@@ -279,6 +311,8 @@ pub enum Action {
         id: UnitId,
         /// What to run.
         unit: Arc<Unit>,
+        /// How much of it.
+        course: Course,
     },
     /// End a run; its end is of no interest.
     Cancel {
@@ -287,6 +321,13 @@ pub enum Action {
     },
     /// The unit's snapshot is needed no more.
     ForgetSnapshot(UnitId),
+    /// The unit will not be reported: what is here of its trace is needed no more.
+    ForgetTrace(UnitId),
+    /// Files of a run for an errand have served.
+    ForgetErrand {
+        /// Which run.
+        run: u64,
+    },
     /// Let nothing run, with snapshots.
     Pause,
     /// Let it run again.
@@ -295,6 +336,42 @@ pub enum Action {
     Say(String),
     /// End the program.
     Exit,
+}
+
+/// Where a blob for the coordinator is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The output of this unit.
+    Output(UnitId),
+    /// The state that this run was to reach.
+    State {
+        /// Which run.
+        run: u64,
+    },
+}
+
+/// What is to be run of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Course {
+    /// All of it, with a trace that is kept.
+    Whole {
+        /// Fuel between two points.
+        spacing: u64,
+    },
+    /// Up to the state at a point of its trace, which is written to a file.
+    ToState {
+        /// Fuel between two points.
+        spacing: u64,
+        /// Of the point.
+        fuel: u64,
+    },
+    /// From a point to the next, or to the end.
+    Segment {
+        /// Fuel between two points; 0: to the end.
+        spacing: u64,
+        /// Where it begins, and the blob with the state there; `None` at the start.
+        from: Option<(Point, Digest)>,
+    },
 }
 
 /// What a worker says to the coordinator.
@@ -326,6 +403,20 @@ pub enum Message {
     },
     /// Units are given back.
     Returns(Vec<Return>),
+    /// The answer to a show.
+    Shown {
+        /// Its number.
+        show: u64,
+        /// What is shown; why nothing can be, for people.
+        shown: Result<Shown, String>,
+    },
+    /// The answer to a segment, to be signed.
+    Segment {
+        /// Its number.
+        segment: u64,
+        /// What was found; why it could not be run, for people.
+        found: Result<SegmentStatement, String>,
+    },
     /// The stream will end.
     Goodbye {
         /// The worker leaves the project.
@@ -374,6 +465,8 @@ pub struct Agent {
     blobs: prepare::Blobs,
     reports: report::Reports,
     want: want::Wanting,
+    errands: errand::Errands,
+    advice: Option<String>,
     credit: u64,
     totals: why::Totals,
 }
@@ -394,6 +487,8 @@ impl Agent {
             blobs: prepare::Blobs::default(),
             reports: report::Reports::default(),
             want: want::Wanting::default(),
+            errands: errand::Errands::default(),
+            advice: None,
             credit: 0,
             totals: why::Totals::default(),
         }
@@ -416,6 +511,9 @@ impl Agent {
             }
             Event::Cancel { leases, reason } => self.cancelled(&leases, &reason, &mut fx),
             Event::Idle { reason, retry_after } => self.idle(now, reason, retry_after),
+            Event::Errand(request) => self.take_errand(now, request, &mut fx),
+            Event::TraceRead { show, result } => self.trace_read(now, show, result, &mut fx),
+            Event::Advice(text) => self.advised(text, &mut fx),
             Event::Fetched { digest, result } => self.fetched(now, digest, result, &mut fx),
             Event::Put { digest, result } => self.put(now, digest, result, &mut fx),
             Event::OutputLost { digest, reason } => self.output_lost(digest, &reason, &mut fx),
@@ -424,7 +522,7 @@ impl Agent {
             Event::Pause(duration) => self.pause(now, duration, &mut fx),
             Event::Resume => self.resume(&mut fx),
             Event::Leave => self.leave(now, &mut fx),
-            Event::Stop => self.stop(),
+            Event::Stop => self.stop(&mut fx),
             Event::Stopped => self.stopped(now, &mut fx),
             Event::Wake => {}
         }
@@ -450,6 +548,7 @@ impl Agent {
             self.link_deadline(),
             self.blobs_deadline(),
             self.reports_deadline(),
+            self.errands_deadline(),
             self.want_deadline(),
             self.mode_deadline(),
         ];
@@ -461,6 +560,7 @@ impl Agent {
         self.advance_mode(now, fx);
         self.advance_link(now, fx);
         self.advance_blobs(now, fx);
+        self.advance_errands(now, fx);
         self.prepare(now, fx);
         self.start_runs(now, fx);
         self.advance_reports(now, fx);

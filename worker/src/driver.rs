@@ -9,6 +9,7 @@ mod convert;
 mod fetch;
 mod keep;
 mod put;
+mod slots;
 mod stream;
 
 pub(crate) use stream::{Introduction, Trouble, greet, say_goodbye};
@@ -19,6 +20,7 @@ use crate::core::{self, Agent, Effects, Event, Now};
 use crate::execute::{self, Pool, Priority};
 use crate::folder::{self, Folder, Identity, Project};
 use crate::outbox::Outbox;
+use crate::traces::Traces;
 use proto::WorkerKey;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -52,6 +54,8 @@ pub struct Config {
     pub memory_bytes: u64,
     /// Disk for kernels and inputs, bytes.
     pub cache_bytes: u64,
+    /// Disk for traces and states on them, bytes.
+    pub trace_bytes: u64,
     /// Computing to hold ahead for each slot.
     pub buffer: Duration,
     /// Time between two snapshots of a unit.
@@ -70,6 +74,7 @@ impl Config {
                 .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
             memory_bytes: memory_bytes().map_or(2 << 30, |all| all / 4 * 3),
             cache_bytes: 10 << 30,
+            trace_bytes: 2 << 30,
             buffer: Duration::from_secs(300),
             snapshot_interval: Duration::from_secs(60),
             priority: Priority::Background,
@@ -214,8 +219,9 @@ struct Driver {
     config: Config,
     outbox: Option<Outbox>,
     blobs: Arc<Blobs>,
+    traces: Arc<Traces>,
     pool: Arc<Pool>,
-    run_names: Arc<act::RunNames>,
+    run_names: Arc<slots::RunNames>,
     inbox: mpsc::Receiver<Input>,
     sender: mpsc::Sender<Input>,
     asks: mpsc::Receiver<Ask>,
@@ -243,7 +249,7 @@ impl Driver {
         stop: CancellationToken,
     ) -> Result<Self, StartError> {
         let (project, identity) = (folder.project()?, folder.identity()?);
-        for path in [folder.snapshots(), folder.outputs()] {
+        for path in [folder.snapshots(), folder.outputs(), folder.errands()] {
             crate::file::make_folder(&path).map_err(|source| StartError::File { path, source })?;
         }
         let at = |path: PathBuf| move |source| StartError::File { path, source };
@@ -267,7 +273,10 @@ impl Driver {
         tidy(&folder, &agent).map_err(at(folder.path().to_path_buf()))?;
         let (sender, inbox) = mpsc::channel(INBOX);
         let folder = Arc::new(folder);
-        let (pool, run_names) = act::start_pool(&config, &folder, sender.clone())?;
+        let held = agent.held().collect();
+        let traces = Traces::open(&folder.traces(), config.trace_bytes, config.slots, &held);
+        let traces = Arc::new(traces.map_err(at(folder.traces()))?);
+        let (pool, run_names) = slots::start(&config, &folder, &traces, sender.clone())?;
         Ok(Self {
             agent,
             born: Instant::now(),
@@ -277,6 +286,7 @@ impl Driver {
             config,
             outbox: Some(outbox),
             blobs: Arc::new(blobs),
+            traces,
             pool: Arc::new(pool),
             run_names,
             inbox,
@@ -459,7 +469,7 @@ fn units_in(path: &Path) -> io::Result<BTreeSet<proto::id::UnitId>> {
     Ok(units.collect())
 }
 
-/// Removes files of units that are not held.
+/// Removes files of units that are not held, and of errands.
 fn tidy(folder: &Folder, agent: &Agent) -> io::Result<()> {
     let held: BTreeSet<_> = agent.held().collect();
     for path in [folder.snapshots(), folder.outputs()] {
@@ -470,6 +480,9 @@ fn tidy(folder: &Folder, agent: &Agent) -> io::Result<()> {
                 crate::file::remove(&entry.path())?;
             }
         }
+    }
+    for entry in fs::read_dir(folder.errands())? {
+        crate::file::remove(&entry?.path())?;
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ pub use child::{CHILD_VERB, child_main};
 pub use compile::CompileLimits;
 pub use pool::{Config, Error, Pool, Priority, Running, Status, run_once};
 pub use unit::{
-    Digest, Event, FUEL_MAX, Failure, Finished, INPUTS_MAX, Input, Kernel, Limits,
+    Begin, Digest, Event, FUEL_MAX, Failure, Finished, INPUTS_MAX, Input, KeepPlan, Kernel, Limits,
     MEMORY_BYTES_MAX, OUTPUT_BYTES_MAX, Outcome, PARAMS_BYTES_MAX, SEGMENTS_MAX, Segment,
-    SnapshotPlan, Trouble, Unit,
+    SnapshotPlan, TracePlan, Trouble, Unit, Until,
 };

@@ -211,7 +211,7 @@ impl Folder {
         self.write_key(ACCOUNT_KEY, &key)
     }
 
-    /// Leaves the project: forgets where it is and all that was held for it. The keys stay, unless `forget`.
+    /// Leaves the project: forgets where it is and all that was held or kept for it. The keys stay, unless `forget`.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -221,7 +221,7 @@ impl Folder {
         for path in files.map(|name| self.path.join(name)) {
             file::remove(&path).map_err(at(&path))?;
         }
-        for path in [self.snapshots(), self.outputs()] {
+        for path in [self.snapshots(), self.outputs(), self.traces(), self.errands()] {
             match fs::remove_dir_all(&path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
                     return Err(Error::File { path, source });
@@ -272,6 +272,30 @@ impl Folder {
     #[must_use]
     pub fn inline_inputs(&self, id: UnitId) -> PathBuf {
         self.snapshots().join(format!("{}.in", unit_name(id)))
+    }
+
+    /// Traces of units that were run here, and states on them.
+    #[must_use]
+    pub fn traces(&self) -> PathBuf {
+        self.path.join("traces")
+    }
+
+    /// Files of runs for errands: of no use to anybody after a restart.
+    #[must_use]
+    pub fn errands(&self) -> PathBuf {
+        self.path.join("errands")
+    }
+
+    /// The state that a run for a show was to reach.
+    #[must_use]
+    pub fn errand_state(&self, run: u64) -> PathBuf {
+        self.errands().join(format!("{run}.state"))
+    }
+
+    /// Inputs of a run for an errand that came with it, one after the other.
+    #[must_use]
+    pub fn errand_inputs(&self, run: u64) -> PathBuf {
+        self.errands().join(format!("{run}.in"))
     }
 
     /// Compiled kernels.
@@ -360,7 +384,7 @@ pub fn read_project(path: &Path) -> Result<Option<Project>, Error> {
 }
 
 /// The name of a unit's files: `j7-u12`.
-fn unit_name(id: UnitId) -> String {
+pub(crate) fn unit_name(id: UnitId) -> String {
     format!("{}-{}", id.job, id.unit)
 }
 

@@ -48,11 +48,15 @@ pub(super) fn status(data: &Path, format: Format) -> Result<(), Failure> {
 
 pub(super) fn why(data: &Path, format: Format) -> Result<(), Failure> {
     let report = report(data)?;
-    let text = match report.status.why.as_slice() {
+    let mut text = match report.status.why.as_slice() {
         [] => "all slots compute".to_owned(),
         why => why.join("\n"),
     };
-    output::print(format, &text, &json!({ "why": report.status.why }));
+    if let Some(advice) = &report.status.advice {
+        text = format!("{text}\nadvice from the project: {advice}");
+    }
+    let json = json!({ "why": report.status.why, "advice": report.status.advice });
+    output::print(format, &text, &json);
     Ok(())
 }
 
@@ -87,7 +91,7 @@ fn describe(report: &Report) -> String {
     // Writing to a string does not fail.
     let _ = write!(
         text,
-        "\n  credit     {} fuel\n  finished   {} units in {up}, {} reports acknowledged\n  held       {} waiting, {} of them for their inputs; {} reports to be acknowledged\n  lent       {} cores, {} of memory; cache {}",
+        "\n  credit     {} fuel\n  finished   {} units in {up}, {} reports acknowledged\n  held       {} waiting, {} of them for their inputs; {} reports to be acknowledged\n  lent       {} cores, {} of memory; cache {}, traces {}",
         status.credit,
         status.units_finished,
         status.reports_accepted,
@@ -97,7 +101,15 @@ fn describe(report: &Report) -> String {
         status.slots,
         bytesize::ByteSize(status.memory_bytes),
         bytesize::ByteSize(report.cache_bytes),
+        bytesize::ByteSize(report.trace_bytes),
     );
+    if 0 < status.errands {
+        let _ = write!(
+            text,
+            "\n  checks     {} parts of units to be shown or run again",
+            status.errands
+        );
+    }
     for unit in status.running.iter().take(status.slots as usize) {
         let _ =
             write!(text, "\n  running    {} of {} for {:.0} s", unit.unit, unit.job, unit.seconds);
@@ -107,6 +119,9 @@ fn describe(report: &Report) -> String {
     }
     for reason in &status.why {
         let _ = write!(text, "\n  why        {reason}");
+    }
+    if let Some(advice) = &status.advice {
+        let _ = write!(text, "\n  advice     {advice}");
     }
     text
 }

@@ -3,7 +3,8 @@
 use super::hold::Stage;
 use super::prepare::BlobState;
 use super::report::UploadState;
-use super::{Agent, HELD_UNITS_MAX};
+use super::run::{Runner, need};
+use super::{Agent, ErrandId, HELD_UNITS_MAX, SEGMENTS_MAX, SHOWS_MAX, errand};
 use proto::Digest;
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ impl Agent {
         assert!(self.units.len() <= HELD_UNITS_MAX, "no more units than may be held");
         let (mut leases, mut jobs) = (BTreeMap::new(), BTreeMap::new());
         let mut users: BTreeMap<Digest, usize> = BTreeMap::new();
-        let mut n_running = 0;
+        let (mut n_running, mut memory) = (0, BTreeMap::new());
         for (id, held) in &self.units {
             let finished = held.stage.is_finished();
             let lease: &mut (usize, usize) = leases.entry(held.lease).or_default();
@@ -40,8 +41,9 @@ impl Agent {
                     );
                     assert!(0 < *n_missing, "a fetching unit misses something");
                 }
-                Stage::Running { run, .. } => {
+                Stage::Running { run, prepared, .. } => {
                     n_running += 1;
+                    *memory.entry(need(&prepared.unit.limits)).or_default() += 1;
                     assert_eq!(
                         self.runs.unit(*run),
                         Some(*id),
@@ -74,7 +76,10 @@ impl Agent {
                 }
             }
         }
-        assert_eq!(n_running, self.runs.len(), "every run has its unit");
+        n_running += self.check_errands(&mut users, &mut memory);
+        assert_eq!(n_running, self.runs.len(), "every run has its unit or errand");
+        assert_eq!(memory, self.runs.memory, "the memory of the runs is counted");
+        self.check_uploads();
         for (id, lease) in &self.leases {
             assert_eq!(
                 leases.get(id),
@@ -101,5 +106,70 @@ impl Agent {
         let fetching =
             self.blobs.known.values().filter(|blob| blob.state == BlobState::Fetching).count();
         assert_eq!(fetching, self.blobs.n_fetching, "fetches are counted");
+    }
+    /// Counts the errands that run, what they need and which blobs they use.
+    fn check_errands(
+        &self,
+        users: &mut BTreeMap<Digest, usize>,
+        memory: &mut BTreeMap<u64, u32>,
+    ) -> usize {
+        let held = &self.errands.held;
+        let n_shows = held.keys().filter(|id| matches!(id, ErrandId::Show(_))).count();
+        assert!(n_shows <= SHOWS_MAX, "no more shows than may be held");
+        assert!(held.len() - n_shows <= SEGMENTS_MAX, "no more segments than may be held");
+        let mut n_running = 0;
+        for (id, errand) in held {
+            let missing = |blob: &&Digest| self.blobs.known[*blob].state != BlobState::Here;
+            let n_missing = || errand.prepared.blobs.iter().filter(missing).count();
+            match &errand.stage {
+                errand::Stage::Reading => {
+                    assert!(matches!(id, ErrandId::Show(_)), "only shows read a trace");
+                }
+                errand::Stage::Fetching { n_missing: counted } => {
+                    assert_eq!(n_missing(), *counted, "missing blobs of an errand are counted");
+                    assert!(0 < *counted, "a fetching errand misses something");
+                }
+                errand::Stage::Ready => assert_eq!(n_missing(), 0, "a ready errand has its blobs"),
+                errand::Stage::Running { run } => {
+                    n_running += 1;
+                    *memory.entry(need(&errand.prepared.unit.limits)).or_default() += 1;
+                    assert_eq!(
+                        self.runs.by_run.get(run),
+                        Some(&Runner::Errand(*id)),
+                        "a running errand is in the table of runs"
+                    );
+                }
+                errand::Stage::Putting { state, .. } => assert!(
+                    self.reports.uploads[&state.digest].shows.contains(id),
+                    "a state is put for its show"
+                ),
+                errand::Stage::Answered(_) => {
+                    assert!(!self.is_attached(), "an answer waits only for a stream");
+                }
+            }
+            if errand.has_blobs() {
+                for blob in &errand.prepared.blobs {
+                    *users.entry(*blob).or_default() += 1;
+                }
+            }
+        }
+        n_running
+    }
+
+    fn check_uploads(&self) {
+        for upload in self.reports.uploads.values() {
+            assert!(
+                !upload.units.is_empty()
+                    || !upload.shows.is_empty()
+                    || upload.state == UploadState::Putting,
+                "an upload has somebody who waits for it"
+            );
+            for show in &upload.shows {
+                assert!(self.errands.state_run(*show).is_some(), "a show waits for its state");
+            }
+            for id in &upload.units {
+                assert!(self.units[id].stage.is_finished(), "a unit's output follows its end");
+            }
+        }
     }
 }

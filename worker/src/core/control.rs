@@ -41,6 +41,10 @@ impl Agent {
         }
     }
 
+    pub(super) fn is_leaving(&self) -> bool {
+        matches!(self.mode, Mode::Leaving { .. })
+    }
+
     /// The pause that is on, if any.
     #[must_use]
     pub fn paused(&self, now: Now) -> Option<Pause> {
@@ -85,10 +89,12 @@ impl Agent {
         for id in open {
             self.give_back(id, "the worker leaves the project", false, fx);
         }
+        self.fail_all_errands("the worker leaves the project", fx);
     }
 
-    pub(super) fn stop(&mut self) {
+    pub(super) fn stop(&mut self, fx: &mut Effects) {
         self.mode = Mode::Stopping;
+        self.stop_errands(fx);
     }
 
     pub(super) fn stopped(&mut self, now: Now, fx: &mut Effects) {

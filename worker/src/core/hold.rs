@@ -1,6 +1,6 @@
 //! Jobs, leases and the units held under them.
 
-use super::{Agent, Effects, FetchTrouble, HELD_UNITS_MAX, Lease, Now, Record, Return};
+use super::{Action, Agent, Effects, FetchTrouble, HELD_UNITS_MAX, Lease, Now, Record, Return};
 use proto::bounds::{LEASE_UNITS_MAX, REASON_BYTES_MAX};
 use proto::id::UnitId;
 use proto::job::{Extra, JobSpec, Unit};
@@ -16,7 +16,7 @@ const JOBS_MAX: usize = 1024;
 /// Most bytes of their specifications together.
 const SPECS_BYTES_MAX: usize = 64 << 20;
 /// Longest lease that is believed: bounds arithmetic on time.
-const LEASE_MAX: Duration = Duration::from_secs(90 * 86_400);
+pub(super) const LEASE_MAX: Duration = Duration::from_secs(90 * 86_400);
 
 /// A job as a worker knows it.
 #[derive(Clone, Debug)]
@@ -88,6 +88,8 @@ impl Stage {
 pub(super) struct Prepared {
     pub(super) unit: Arc<Unit>,
     pub(super) blobs: Vec<Digest>,
+    /// Fuel between two points of its trace.
+    pub(super) trace_fuel: u64,
 }
 
 /// What there is to report of a unit.
@@ -268,6 +270,9 @@ impl Agent {
                 self.forget_report(id, &reportable, fx)
             }
         }
+        if !finished && self.runs.started.contains(&id) {
+            fx.actions.push(Action::ForgetTrace(id));
+        }
         self.runs.forget(id, fx);
         match fx.records.last_mut() {
             Some(Record::Gone(gone)) => gone.push(id),
@@ -312,10 +317,7 @@ impl Agent {
             .map(|(id, _)| *id)
             .collect();
         if !gone.is_empty() {
-            fx.actions.push(super::Action::Say(format!(
-                "{} units were taken back: {reason}",
-                gone.len()
-            )));
+            fx.actions.push(Action::Say(format!("{} units were taken back: {reason}", gone.len())));
         }
         for id in gone {
             self.let_go(id, fx);

@@ -1,10 +1,10 @@
 //! From a unit's number to a unit that can run: its specification and its blobs.
 
-use super::hold::{Held, Prepared, Stage};
+use super::hold::{Prepared, Stage};
 use super::{Action, Agent, Effects, FetchTrouble, Now};
 use proto::id::UnitId;
-use proto::job::{JobSpec, UnitInput};
-use proto::{Digest, JobId};
+use proto::job::{Extra, JobSpec, UnitInput};
+use proto::{Digest, JobId, UnitIndex};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +59,7 @@ impl Agent {
             return;
         }
         let slots = self.config.slots as usize;
-        let mut n_new = 0;
+        let (mut n_new, none) = (0, Extra::default());
         if self.jobs.values().all(|job| job.n_fetching == 0) {
             self.blobs.ahead_max = None;
         }
@@ -79,7 +79,8 @@ impl Agent {
                 self.give_back_job(job_id, "its specification is not understood here", fx);
                 continue;
             };
-            match prepared(&spec, id, held) {
+            let extra = held.extra.as_deref().unwrap_or(&none);
+            match prepared(&spec, id.unit, extra) {
                 Ok(prepared) => self.need_blobs(&spec, id, prepared),
                 Err(reason) => self.give_back(id, &reason, true, fx),
             }
@@ -111,16 +112,8 @@ impl Agent {
     }
 
     fn need_blobs(&mut self, spec: &JobSpec, id: UnitId, prepared: Prepared) {
-        let mut n_missing = 0;
-        for digest in &prepared.blobs {
-            let blobs = &mut self.blobs;
-            let blob = blobs.known.entry(*digest).or_insert_with(|| {
-                blobs.queue.push_back(*digest);
-                Blob { n_users: 0, len: length(spec, &prepared, digest), state: BlobState::Queued }
-            });
-            blob.n_users += 1;
-            n_missing += usize::from(blob.state != BlobState::Here);
-        }
+        let n_missing =
+            self.use_blobs(&prepared.blobs, false, |digest| length(spec, &prepared, digest));
         if n_missing == 0 {
             return self.make_ready(id, prepared);
         }
@@ -128,6 +121,29 @@ impl Agent {
             job.n_fetching += 1;
         }
         self.enter(id, Stage::Fetching { prepared, n_missing });
+    }
+
+    /// Notes a user of these blobs and has those fetched that are not here, soon if it is in a hurry; how many they are.
+    pub(super) fn use_blobs(
+        &mut self,
+        digests: &[Digest],
+        hurry: bool,
+        len: impl Fn(&Digest) -> Option<u64>,
+    ) -> usize {
+        let mut n_missing = 0;
+        for digest in digests {
+            let blobs = &mut self.blobs;
+            let blob = blobs.known.entry(*digest).or_insert_with(|| {
+                match hurry {
+                    true => blobs.queue.push_front(*digest),
+                    false => blobs.queue.push_back(*digest),
+                }
+                Blob { n_users: 0, len: len(digest), state: BlobState::Queued }
+            });
+            blob.n_users += 1;
+            n_missing += usize::from(blob.state != BlobState::Here);
+        }
+        n_missing
     }
 
     pub(super) fn fetched(
@@ -158,13 +174,17 @@ impl Agent {
                 // Out of the table only after its users let go of it.
                 blob.state = BlobState::Later;
                 self.give_back_for_want_of(digest, &trouble, fx);
+                if let FetchTrouble::Never(reason) = &trouble {
+                    self.fail_errands_for_want_of(Some(digest), reason, fx);
+                }
                 self.blobs.known.remove(&digest);
             }
-            Err(FetchTrouble::NoRoom(_)) => {
+            Err(FetchTrouble::NoRoom(reason)) => {
                 blob.state = BlobState::Later;
                 self.blobs.later.insert((now + RETRY_NO_ROOM, digest));
                 self.blobs.ahead_max.get_or_insert(1);
                 if self.runs.len() == 0 && self.blobs.n_fetching == 0 {
+                    self.fail_errands_for_want_of(None, &reason, fx);
                     self.fetch_for_one(fx);
                 }
             }
@@ -208,6 +228,7 @@ impl Agent {
                 }
             }
         }
+        self.blob_came_for_errands(digest);
         for (id, prepared) in complete {
             if let Some(job) = self.jobs.get_mut(&id.job) {
                 job.n_fetching -= 1;
@@ -285,11 +306,9 @@ impl Agent {
     }
 }
 
-fn prepared(spec: &JobSpec, id: UnitId, held: &Held) -> Result<Prepared, String> {
-    let none = proto::job::Extra::default();
-    let unit = spec
-        .unit(id.unit, held.extra.as_deref().unwrap_or(&none))
-        .map_err(|error| error.to_string())?;
+/// What is to be run of a unit, and the blobs for it.
+pub(super) fn prepared(spec: &JobSpec, unit: UnitIndex, extra: &Extra) -> Result<Prepared, String> {
+    let unit = spec.unit(unit, extra).map_err(|error| error.to_string())?;
     let mut blobs = vec![unit.kernel];
     for input in &unit.inputs {
         if let UnitInput::Segments(segments) = input {
@@ -300,11 +319,11 @@ fn prepared(spec: &JobSpec, id: UnitId, held: &Held) -> Result<Prepared, String>
     }
     blobs.sort_unstable();
     blobs.dedup();
-    Ok(Prepared { unit: Arc::new(unit), blobs })
+    Ok(Prepared { unit: Arc::new(unit), blobs, trace_fuel: spec.trace_fuel })
 }
 
 /// Length of a blob, where the job tells it.
-fn length(spec: &JobSpec, prepared: &Prepared, digest: &Digest) -> Option<u64> {
+pub(super) fn length(spec: &JobSpec, prepared: &Prepared, digest: &Digest) -> Option<u64> {
     let input = spec.inputs.iter().find(|input| input.digest == *digest).map(|input| input.len);
     input.or_else(|| {
         let inputs = prepared.unit.inputs.iter();

@@ -2,7 +2,7 @@
 
 use super::hold::{Reportable, Stage};
 use super::link::Link;
-use super::{Action, Agent, Effects, Message, Now, Record, Return};
+use super::{Action, Agent, Effects, ErrandId, Message, Now, Record, Return, Source};
 use proto::Digest;
 use proto::id::UnitId;
 use proto::report::{Ack, Batch, JobRef, Report};
@@ -20,6 +20,8 @@ const PUTS_MAX: usize = 4;
 /// to [`AGAIN_TIMES_MAX`] of it.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 const AGAIN_TIMES_MAX: u32 = 60;
+/// Times that the state of a show is tried to be put: nobody waits for it for long.
+const STATE_TRIES_MAX: u32 = 3;
 /// Sequences that are recorded as used at a time.
 const SEQUENCE_STRIDE: u64 = 4096;
 
@@ -46,12 +48,21 @@ pub(super) struct Sent {
     since: Now,
 }
 
-/// An output that travels as a blob.
+/// An output, or a state that is shown, that travels as a blob.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Upload {
     pub(super) units: BTreeSet<UnitId>,
+    pub(super) shows: BTreeSet<ErrandId>,
     pub(super) state: UploadState,
     n_tries: u32,
+}
+
+impl Upload {
+    /// Nobody waits for it any more. One that is being put stays until that has ended, so that no blob is put twice at a
+    /// time.
+    fn has_served(&self) -> bool {
+        self.units.is_empty() && self.shows.is_empty() && self.state != UploadState::Putting
+    }
 }
 
 /// How far an output is.
@@ -100,6 +111,7 @@ impl Agent {
                 upload.state = UploadState::Queued;
             }
         }
+        self.reports.uploads.retain(|_, upload| !upload.has_served());
     }
 
     /// From Sent back to Finished; false when the unit is not in that stage.
@@ -164,8 +176,10 @@ impl Agent {
                 upload.state = UploadState::Putting;
                 upload.n_tries += 1;
                 n_putting += 1;
-                let unit = upload.units.first().copied();
-                fx.actions.extend(unit.map(|unit| Action::Put { digest: *digest, unit }));
+                let output = upload.units.first().map(|unit| Source::Output(*unit));
+                let shown = upload.shows.first().and_then(|show| self.errands.state_run(*show));
+                let from = output.or_else(|| shown.map(|run| Source::State { run }));
+                fx.actions.extend(from.map(|from| Action::Put { digest: *digest, from }));
             }
         }
     }
@@ -298,24 +312,59 @@ impl Agent {
         if upload.state != UploadState::Putting {
             return;
         }
-        if let Err(reason) = result {
+        if let Err(reason) = &result {
             fx.actions.push(Action::Say(format!("output {digest} could not be put: {reason}")));
+            if upload.units.is_empty() && upload.n_tries < STATE_TRIES_MAX {
+                upload.state = UploadState::Later(now + AGAIN_AFTER);
+                self.reports.uploads.retain(|_, upload| !upload.has_served());
+                return;
+            }
         }
         upload.state = UploadState::There;
+        let shows = upload.shows.clone();
         for id in &upload.units {
             if self.units.get(id).is_some_and(|held| matches!(held.stage, Stage::Finished(_))) {
                 self.reports.offered.push_back(*id);
             }
         }
         self.reports.offered_since = now;
+        for show in shows {
+            self.state_put(show, result.clone(), fx);
+        }
+        self.reports.uploads.retain(|_, upload| !upload.has_served());
+    }
+
+    /// The state of a show lies on disk and is to be put.
+    pub(super) fn put_state(&mut self, show: ErrandId, digest: Digest) {
+        let upload = self.reports.uploads.entry(digest).or_default();
+        upload.shows.insert(show);
+        // What was put for a report may have gone since.
+        if upload.state == UploadState::There {
+            upload.state = UploadState::Queued;
+        }
+    }
+
+    /// A show waits for its state no more.
+    pub(super) fn forget_state(&mut self, show: ErrandId, digest: Digest) {
+        let Some(upload) = self.reports.uploads.get_mut(&digest) else { return };
+        upload.shows.remove(&show);
+        if upload.has_served() {
+            self.reports.uploads.remove(&digest);
+        }
     }
 
     /// The output is not on disk any more, or damaged: its units are for others.
     pub(super) fn output_lost(&mut self, digest: Digest, reason: &str, fx: &mut Effects) {
-        let Some(upload) = self.reports.uploads.get(&digest) else { return };
-        for id in upload.units.clone() {
+        let Some(upload) = self.reports.uploads.get_mut(&digest) else { return };
+        upload.state = UploadState::There;
+        for show in upload.shows.clone() {
+            self.state_put(show, Err(reason.to_owned()), fx);
+        }
+        let units = self.reports.uploads.get(&digest).map(|upload| upload.units.clone());
+        for id in units.unwrap_or_default() {
             self.give_back(id, &format!("its output was lost: {reason}"), true, fx);
         }
+        self.reports.uploads.retain(|_, upload| !upload.has_served());
     }
 
     /// The report is acknowledged or given up: its output has served.
@@ -324,7 +373,7 @@ impl Agent {
         fx.actions.push(Action::ForgetOutput(id));
         let Some(upload) = self.reports.uploads.get_mut(&digest) else { return };
         upload.units.remove(&id);
-        if upload.units.is_empty() {
+        if upload.has_served() {
             self.reports.uploads.remove(&digest);
         }
     }

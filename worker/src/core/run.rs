@@ -1,11 +1,11 @@
 //! Units in slots: started as memory allows, ended with a result, a trouble or an interruption.
 
 use super::hold::{Job, Prepared, Reportable, Stage};
-use super::{Action, Agent, Effects, End, Now, Record, Remedy};
-use proto::Digest;
+use super::{Action, Agent, Course, Effects, End, ErrandId, Now, Record, Remedy};
 use proto::id::UnitId;
 use proto::job::Limits;
 use proto::report::Outcome;
+use proto::{Digest, JobId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -27,13 +27,20 @@ pub(super) fn need(limits: &Limits) -> u64 {
     limits.memory_bytes.saturating_add(PROCESS_BYTES)
 }
 
+/// Whom a run is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Runner {
+    Unit(UnitId),
+    Errand(ErrandId),
+}
+
 /// What is in the slots.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Runs {
     last: u64,
-    by_run: BTreeMap<u64, UnitId>,
+    pub(super) by_run: BTreeMap<u64, Runner>,
     /// How many runs need how much memory.
-    memory: BTreeMap<u64, u32>,
+    pub(super) memory: BTreeMap<u64, u32>,
     /// Units that ran and may have left a snapshot.
     pub(super) started: BTreeSet<UnitId>,
     /// Speed of one slot: a running mean.
@@ -48,11 +55,30 @@ impl Runs {
     }
 
     pub(super) fn units(&self) -> impl Iterator<Item = UnitId> {
-        self.by_run.values().copied()
+        self.by_run.values().filter_map(|runner| match runner {
+            Runner::Unit(id) => Some(*id),
+            Runner::Errand(_) => None,
+        })
     }
 
     pub(super) fn unit(&self, run: u64) -> Option<UnitId> {
-        self.by_run.get(&run).copied()
+        match self.by_run.get(&run)? {
+            Runner::Unit(id) => Some(*id),
+            Runner::Errand(_) => None,
+        }
+    }
+
+    /// A run is over that needed so much memory.
+    pub(super) fn end(&mut self, run: u64, need: u64) {
+        if self.by_run.remove(&run).is_none() {
+            return;
+        }
+        if let Some(n) = self.memory.get_mut(&need) {
+            *n -= 1;
+            if *n == 0 {
+                self.memory.remove(&need);
+            }
+        }
     }
 
     /// A unit is held no more, or its report is on disk.
@@ -116,28 +142,41 @@ impl Agent {
         if self.is_paused() || self.is_stopping() {
             return;
         }
-        let slots = self.config.slots as usize;
+        if !self.start_errands(fx) {
+            return;
+        }
         while let Some(&id) = self.ready.front() {
             let Some(Stage::Ready(prepared)) = self.units.get(&id).map(|held| &held.stage) else {
                 self.ready.pop_front();
                 continue;
             };
-            let need = need(&prepared.unit.limits);
-            let share = self.jobs.get(&id.job).map_or(slots, |job| job.pool_share(slots));
-            if share <= self.runs.len()
-                || self.config.memory_bytes < self.runs.memory_with(need, self.config.slots)
-            {
+            if !self.has_room(id.job, prepared) {
                 return;
             }
+            let prepared = prepared.clone();
             self.ready.pop_front();
-            self.runs.last += 1;
-            let (run, prepared) = (self.runs.last, prepared.clone());
-            self.runs.by_run.insert(run, id);
-            *self.runs.memory.entry(need).or_default() += 1;
+            let run = self.begin_run(Runner::Unit(id), &prepared);
             self.runs.started.insert(id);
-            fx.actions.push(Action::Run { run, id, unit: prepared.unit.clone() });
+            let course = Course::Whole { spacing: prepared.trace_fuel };
+            fx.actions.push(Action::Run { run, id, unit: prepared.unit.clone(), course });
             self.enter(id, Stage::Running { prepared, run, since: now, done: 0, total: 0 });
         }
+    }
+
+    /// Whether one more run of a unit of this job has its place in the pool, and its memory.
+    pub(super) fn has_room(&self, job: JobId, prepared: &Prepared) -> bool {
+        let slots = self.config.slots as usize;
+        let share = self.jobs.get(&job).map_or(slots, |job| job.pool_share(slots));
+        let memory = self.runs.memory_with(need(&prepared.unit.limits), self.config.slots);
+        self.runs.len() < share && memory <= self.config.memory_bytes
+    }
+
+    /// Takes what a run needs; its number.
+    pub(super) fn begin_run(&mut self, runner: Runner, prepared: &Prepared) -> u64 {
+        self.runs.last += 1;
+        self.runs.by_run.insert(self.runs.last, runner);
+        *self.runs.memory.entry(need(&prepared.unit.limits)).or_default() += 1;
+        self.runs.last
     }
 
     pub(super) fn progress(&mut self, run: u64, new_done: u64, new_total: u64) {
@@ -157,11 +196,19 @@ impl Agent {
         cpu: Duration,
         fx: &mut Effects,
     ) {
-        let Some(id) = self.runs.unit(run) else { return };
+        let id = match self.runs.by_run.get(&run) {
+            Some(Runner::Unit(id)) => *id,
+            Some(Runner::Errand(id)) => return self.errand_ran(*id, end, fx),
+            None => return,
+        };
         match end {
-            End::Result { outcome, fuel } => {
+            End::Result { outcome, fuel, trace_root } => {
                 self.measure(id, fuel, cpu);
-                self.keep_report(now, id, Reportable { outcome, fuel, trace_root: None }, fx);
+                self.keep_report(now, id, Reportable { outcome, fuel, trace_root }, fx);
+            }
+            End::Reached { .. } => {
+                let reason = "the slot ended a whole unit half way: a fault of this program";
+                self.trouble(id, reason, Remedy::Elsewhere, fx);
             }
             End::Interrupted => self.take_back(id, fx),
             End::Trouble { reason, remedy } => self.trouble(id, &reason, remedy, fx),
@@ -234,14 +281,7 @@ impl Agent {
         cancel: bool,
         fx: &mut Effects,
     ) {
-        self.runs.by_run.remove(&run);
-        let need = need(&prepared.unit.limits);
-        if let Some(n) = self.runs.memory.get_mut(&need) {
-            *n -= 1;
-            if *n == 0 {
-                self.runs.memory.remove(&need);
-            }
-        }
+        self.runs.end(run, need(&prepared.unit.limits));
         self.release_blobs(&prepared.blobs, fx);
         if cancel {
             fx.actions.push(Action::Cancel { run });

@@ -4,6 +4,7 @@ use proto::job::{JobSpec, Limits, Nan, VERSION};
 use proto::report::{Failure, Output};
 use std::collections::BTreeSet;
 
+mod errands;
 mod random;
 
 const MIB: u64 = 1 << 20;
@@ -61,13 +62,14 @@ fn unit(job: u64, unit: u64) -> UnitId {
 }
 
 fn done(byte: u8) -> End {
-    End::Result { outcome: Outcome::Done(Output::Inline(vec![byte])), fuel: 100 }
+    let outcome = Outcome::Done(Output::Inline(vec![byte]));
+    End::Result { outcome, fuel: 100, trace_root: Some(Digest([byte; 32])) }
 }
 
 fn done_large(byte: u8) -> End {
     let output =
         Output::Blob { digest: Digest([byte; 32]), len: INLINE_OUTPUT_BYTES_MAX as u64 + 1 };
-    End::Result { outcome: Outcome::Done(output), fuel: 100 }
+    End::Result { outcome: Outcome::Done(output), fuel: 100, trace_root: None }
 }
 
 /// An agent, what it kept, and the world as its actions leave it.
@@ -78,9 +80,17 @@ struct World {
     fetching: BTreeSet<Digest>,
     released: BTreeSet<Digest>,
     putting: BTreeSet<Digest>,
+    /// Of units.
     runs: BTreeMap<u64, UnitId>,
     snapshots: BTreeSet<UnitId>,
     outputs: BTreeSet<UnitId>,
+    traces: BTreeSet<UnitId>,
+    /// Shows whose trace is to be read.
+    reading: BTreeMap<u64, UnitId>,
+    /// Of errands.
+    errand_runs: BTreeMap<u64, Course>,
+    /// Runs of errands that may have left files.
+    errand_files: BTreeSet<u64>,
     sent: Vec<Message>,
     connecting: bool,
     dropped: bool,
@@ -105,6 +115,10 @@ impl World {
             runs: BTreeMap::new(),
             snapshots: BTreeSet::new(),
             outputs: BTreeSet::new(),
+            traces: BTreeSet::new(),
+            reading: BTreeMap::new(),
+            errand_runs: BTreeMap::new(),
+            errand_files: BTreeSet::new(),
             sent: vec![],
             connecting: false,
             dropped: false,
@@ -141,17 +155,40 @@ impl World {
                 assert!(self.fetching.insert(digest), "fetched once at a time")
             }
             Action::Release(digest) => drop(self.released.insert(digest)),
-            Action::Put { digest, unit } => {
-                assert!(self.outputs.contains(&unit), "only an output that is on disk is put");
+            Action::Put { digest, from } => {
+                let there = match from {
+                    Source::Output(unit) => self.outputs.contains(&unit),
+                    Source::State { run } => self.errand_files.contains(&run),
+                };
+                assert!(there, "only what is on disk is put");
                 assert!(self.putting.insert(digest), "put once at a time");
             }
             Action::ForgetOutput(id) => drop(self.outputs.remove(&id)),
-            Action::Run { run, id, .. } => {
+            Action::Run { run, id, course, .. } => {
                 assert!(!self.paused, "nothing is started during a pause");
-                self.snapshots.insert(id);
-                assert!(self.runs.insert(run, id).is_none(), "a run has a number of its own");
+                if let Course::Whole { spacing } = course {
+                    assert_eq!(spacing, proto::trace::SPACING, "as the job has it");
+                    self.snapshots.insert(id);
+                    self.traces.insert(id);
+                    assert!(self.runs.insert(run, id).is_none(), "a run has a number of its own");
+                } else {
+                    self.errand_files.insert(run);
+                    self.errand_runs.insert(run, course);
+                }
             }
-            Action::Cancel { run } => drop(self.runs.remove(&run)),
+            Action::Cancel { run } => {
+                self.runs.remove(&run);
+                self.errand_runs.remove(&run);
+            }
+            Action::ReadTrace { show, unit, spacing } => {
+                assert_eq!(spacing, proto::trace::SPACING, "as the job has it");
+                assert!(self.reading.insert(show, unit).is_none(), "read once at a time");
+            }
+            Action::ForgetTrace(id) => drop(self.traces.remove(&id)),
+            Action::ForgetErrand { run } => {
+                assert!(!self.errand_runs.contains_key(&run), "files go after their run");
+                assert!(self.errand_files.remove(&run), "files go once");
+            }
             Action::ForgetSnapshot(id) => drop(self.snapshots.remove(&id)),
             Action::Pause => self.paused = true,
             Action::Resume => self.paused = false,
@@ -270,6 +307,7 @@ impl World {
         world.agent.check_invariants();
         world.snapshots = self.snapshots;
         world.outputs = self.outputs;
+        world.traces = self.traces;
         world.kept = records;
         world.on(Event::Wake);
         world
@@ -506,7 +544,8 @@ fn an_output_that_is_lost_gives_its_unit_to_others() {
 fn a_busy_coordinator_is_offered_the_report_again() {
     let mut world = World::attached();
     world.lend(lease(5, 1, 0, 1));
-    world.end(unit(1, 0), End::Result { outcome: Outcome::Failed(Failure::Division), fuel: 1 });
+    let outcome = Outcome::Failed(Failure::Division);
+    world.end(unit(1, 0), End::Result { outcome, fuel: 1, trace_root: None });
     let batch = world.batch();
     world.ack(&batch, Ack::Busy);
     world.pass(Duration::from_secs(4));

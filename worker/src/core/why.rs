@@ -3,7 +3,7 @@
 use super::control::{Mode, Pause};
 use super::hold::Stage;
 use super::link::Link;
-use super::{Agent, FetchTrouble, Now};
+use super::{Action, Agent, Effects, FetchTrouble, Now};
 use proto::id::UnitId;
 use proto::report::Ack;
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,8 @@ pub struct Status {
     pub fetching: u64,
     /// Reports on disk that the coordinator has not acknowledged.
     pub unreported: u64,
+    /// Traces to be shown and segments to be run, so that the coordinator can check reports in part.
+    pub errands: u64,
     /// Units finished since the program's start.
     pub units_finished: u64,
     /// Reports acknowledged since the program's start.
@@ -67,6 +69,8 @@ pub struct Status {
     pub fuel_per_second: u64,
     /// Why it does not compute more, most important first; empty when all slots compute.
     pub why: Vec<String>,
+    /// What the coordinator has found out about this machine, for its owner; the latest, if any.
+    pub advice: Option<String>,
 }
 
 /// A unit in a slot.
@@ -88,6 +92,18 @@ pub struct RunningUnit {
 const RUNNING_LISTED_MAX: usize = 256;
 
 impl Agent {
+    /// The coordinator has found out something about this machine. An empty text takes the last one back.
+    pub(super) fn advised(&mut self, text: String, fx: &mut Effects) {
+        let advice = (!text.is_empty()).then_some(text);
+        if self.advice == advice {
+            return;
+        }
+        if let Some(text) = &advice {
+            fx.actions.push(Action::Say(format!("advice from the project: {text}")));
+        }
+        self.advice = advice;
+    }
+
     /// What the worker is doing at `now`.
     #[must_use]
     #[expect(
@@ -109,9 +125,10 @@ impl Agent {
                 .take(RUNNING_LISTED_MAX)
                 .filter_map(|id| self.running_unit(now, id))
                 .collect(),
-            waiting: (self.units.len() - unreported - self.runs.len()) as u64,
+            waiting: (self.units.len() - unreported - self.runs.units().count()) as u64,
             fetching: self.jobs.values().map(|job| job.n_fetching as u64).sum(),
             unreported: unreported as u64,
+            errands: self.errands.held.len() as u64,
             units_finished: self.totals.units,
             reports_accepted: self.totals.accepted,
             reports_refused: self.totals.refused,
@@ -120,6 +137,7 @@ impl Agent {
             cpu_seconds: self.totals.cpu.as_secs_f64(),
             fuel_per_second: self.runs.fuel_per_second.unwrap_or_default() as u64,
             why: self.why(now),
+            advice: self.advice.clone(),
         }
     }
 

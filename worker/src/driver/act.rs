@@ -1,145 +1,11 @@
 //! What the agent wants done, done.
 
-use super::{Config, Driver, Ended, Input, Notice, convert, fetch, put, stream};
+use super::{Driver, Ended, Input, Notice, convert, fetch, put, stream};
 use crate::control::{Ask, Report};
-use crate::core::{Action, End, Event, Remedy};
-use crate::execute::{self, Pool};
+use crate::core::{Action, Event, Source};
 use crate::file;
-use crate::folder::Folder;
-use proto::id::UnitId;
-use proto::job::Unit;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 use tokio::sync::mpsc;
-
-/// Memory of a slot's process beside what a unit may use, bytes.
-const SLOT_SPARE_BYTES: u64 = 512 << 20;
-/// How often a slot tries again to write an output to a full disk.
-const OUTPUT_AGAIN: Duration = Duration::from_secs(1);
-
-/// Units by the number of their run, for the slots' threads.
-#[derive(Debug, Default)]
-pub(super) struct RunNames(Mutex<HashMap<u64, UnitId>>);
-
-impl RunNames {
-    fn get(&self, run: u64) -> Option<UnitId> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&run).copied()
-    }
-
-    fn remove(&self, run: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
-    }
-
-    fn insert(&self, run: u64, id: UnitId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(run, id);
-    }
-}
-
-/// Starts the slots; what they say comes back as events.
-pub(super) fn start_pool(
-    config: &Config,
-    folder: &Arc<Folder>,
-    sender: mpsc::Sender<Input>,
-) -> Result<(Pool, Arc<RunNames>), execute::Error> {
-    let names = Arc::new(RunNames::default());
-    let settings = execute::Config {
-        slot_memory: config.memory_bytes.saturating_add(SLOT_SPARE_BYTES),
-        priority: config.priority,
-        ..execute::Config::new(config.program.clone(), folder.compiled(), config.slots as usize)
-    };
-    let sink = Sink { folder: Arc::clone(folder), names: Arc::clone(&names), sender };
-    let pool = Pool::start(settings, move |run, event| sink.heard(run, event))?;
-    Ok((pool, names))
-}
-
-/// What the slots' threads need to turn what they hear into events.
-struct Sink {
-    folder: Arc<Folder>,
-    names: Arc<RunNames>,
-    sender: mpsc::Sender<Input>,
-}
-
-impl Sink {
-    /// On a slot's thread: may wait.
-    fn heard(&self, run: u64, event: execute::Event) {
-        let Some(id) = self.names.get(run) else { return };
-        match event {
-            execute::Event::Started { resumed: true } => {
-                tracing::info!("{id} resumed from its snapshot")
-            }
-            execute::Event::Started { resumed: false } => tracing::debug!("{id} started"),
-            execute::Event::Progress { done, total } => {
-                self.tell(Event::Progress { run, done, total })
-            }
-            execute::Event::Log { level, line } => tracing::debug!(level, "{id} says: {line}"),
-            execute::Event::Warning(text) => tracing::warn!("{id}: {text}"),
-            execute::Event::Finished(finished) => {
-                let end = self.end(id, finished.outcome);
-                self.names.remove(run);
-                self.tell(Event::Finished { run, end, cpu: finished.cpu });
-            }
-        }
-    }
-
-    fn tell(&self, event: Event) {
-        // The driver has gone when this fails, and with it the interest.
-        let _ = self.sender.blocking_send(Input::Event(event));
-    }
-
-    fn end(&self, id: UnitId, outcome: execute::Outcome) -> End {
-        match outcome {
-            execute::Outcome::Done { output, fuel } => match self.kept(id, output) {
-                Some(output) => End::Result { outcome: proto::report::Outcome::Done(output), fuel },
-                None => End::Interrupted,
-            },
-            execute::Outcome::Failed { reason, fuel } => End::Result {
-                outcome: proto::report::Outcome::Failed(convert::failure(reason)),
-                fuel,
-            },
-            execute::Outcome::Interrupted { .. } => End::Interrupted,
-            execute::Outcome::Infrastructure { reason } => {
-                let remedy = match &reason {
-                    execute::Trouble::Refused(_) | execute::Trouble::Compile(_) => {
-                        Remedy::ElsewhereWholeJob
-                    }
-                    execute::Trouble::StackOverflow | execute::Trouble::Time(_) => {
-                        Remedy::Elsewhere
-                    }
-                    execute::Trouble::OutOfMemory(_)
-                    | execute::Trouble::Died(_)
-                    | execute::Trouble::Host(_) => Remedy::Again,
-                };
-                End::Trouble { reason: reason.to_string(), remedy }
-            }
-        }
-    }
-
-    /// The output on disk, if it is not to travel inside its report. A full disk is waited for, with the slot; none when
-    /// the program ends before there is room.
-    fn kept(&self, id: UnitId, output: Vec<u8>) -> Option<proto::report::Output> {
-        if output.len() <= proto::bounds::INLINE_OUTPUT_BYTES_MAX {
-            return Some(proto::report::Output::Inline(output));
-        }
-        let mut told = false;
-        while let Err(error) = file::write(&self.folder.output(id), &output) {
-            if self.sender.is_closed() {
-                return None;
-            }
-            if !std::mem::replace(&mut told, true) {
-                let why = if file::is_no_room(&error) { "disk full" } else { "disk trouble" };
-                tracing::error!(
-                    "{why}: the output of {id} cannot be written ({error}); the slot waits for room"
-                );
-            }
-            std::thread::sleep(OUTPUT_AGAIN);
-        }
-        Some(proto::report::Output::Blob {
-            digest: proto::Digest::of(&output),
-            len: output.len() as u64,
-        })
-    }
-}
 
 impl Driver {
     pub(super) fn act(&mut self, action: Action) {
@@ -160,8 +26,12 @@ impl Driver {
                 });
             }
             Action::Release(digest) => self.blobs.unpin(&digest),
-            Action::Put { digest, unit } => {
-                let job = put::put(self.session.subscribe(), digest, self.folder.output(unit));
+            Action::Put { digest, from } => {
+                let path = match from {
+                    Source::Output(unit) => self.folder.output(unit),
+                    Source::State { run } => self.folder.errand_state(run),
+                };
+                let job = put::put(self.session.subscribe(), digest, path);
                 let sender = self.sender.clone();
                 self.tasks.spawn(async move {
                     let event = match job.await {
@@ -175,15 +45,33 @@ impl Driver {
                 });
             }
             Action::ForgetOutput(id) => self.forget(&self.folder.output(id)),
-            Action::Run { run, id, unit } => self.run_unit(run, id, &unit),
+            Action::ReadTrace { show, unit, spacing } => {
+                let (traces, sender) = (Arc::clone(&self.traces), self.sender.clone());
+                self.tasks.spawn(async move {
+                    let read =
+                        tokio::task::spawn_blocking(move || traces.read(unit, spacing)).await;
+                    let result = read.unwrap_or_else(|error| Err(error.to_string()));
+                    let _ = sender.send(Input::Event(Event::TraceRead { show, result })).await;
+                });
+            }
+            Action::Run { run, id, unit, course } => self.run_unit(run, id, &unit, course),
             Action::Cancel { run } => {
-                self.run_names.remove(run);
+                self.run_names.cancel(run);
                 let pool = Arc::clone(&self.pool);
                 self.tasks.spawn_blocking(move || pool.cancel(run));
             }
             Action::ForgetSnapshot(id) => {
                 self.forget(&self.folder.snapshot(id));
                 self.forget(&self.folder.inline_inputs(id));
+            }
+            Action::ForgetTrace(id) => {
+                if let Err(error) = self.traces.forget(id) {
+                    tracing::warn!("cannot remove the trace of {id}: {error}");
+                }
+            }
+            Action::ForgetErrand { run } => {
+                self.forget(&self.folder.errand_state(run));
+                self.forget(&self.folder.errand_inputs(run));
             }
             Action::Pause => self.pool.pause(),
             Action::Resume => self.pool.resume(),
@@ -200,27 +88,6 @@ impl Driver {
         if let Err(error) = file::remove(path) {
             tracing::warn!("cannot remove {}: {error}", path.display());
         }
-    }
-
-    fn run_unit(&mut self, run: u64, id: UnitId, unit: &Unit) {
-        self.run_names.insert(run, id);
-        let unit =
-            convert::unit(&self.folder, &self.blobs, self.config.snapshot_interval, id, unit);
-        let submitted = unit
-            .map_err(|error| error.to_string())
-            .and_then(|unit| self.pool.submit(run, unit).map_err(|error| error.to_string()));
-        let Err(reason) = submitted else { return };
-        self.run_names.remove(run);
-        // Through the channel's own order it would wait for room that only this task makes.
-        let event = Event::Finished {
-            run,
-            end: End::Trouble { reason, remedy: Remedy::Elsewhere },
-            cpu: Duration::ZERO,
-        };
-        let sender = self.sender.clone();
-        self.tasks.spawn(async move {
-            let _ = sender.send(Input::Event(event)).await;
-        });
     }
 
     /// What the stream says, as events; the stream's own end among them.
@@ -325,6 +192,7 @@ impl Driver {
             process: std::process::id(),
             uptime_seconds: self.now().as_secs(),
             cache_bytes: self.blobs.bytes(),
+            trace_bytes: self.traces.bytes(),
             status,
         }
     }

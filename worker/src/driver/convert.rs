@@ -1,16 +1,15 @@
 //! Between what is said on the wire or run in a slot and what the agent knows.
 
 use crate::blobs::Blobs;
-use crate::core::{Event, Lease, Message};
-use crate::execute::{self, SnapshotPlan};
-use crate::folder::Folder;
+use crate::core::{Event, Lease, Message, Request, Shown, Start, StateFile, Wish};
+use crate::execute;
 use ed25519_dalek::SigningKey;
 use proto::bounds::LEASE_UNITS_MAX;
 use proto::id::UnitId;
 use proto::job::{Extra, Nan, Unit, UnitInput};
 use proto::pb::{self, coordinator_message::Kind, worker_message};
 use proto::report::{Ack, Failure, Output};
-use proto::{JobId, LeaseId, UnitIndex};
+use proto::{Digest, JobId, LeaseId, UnitIndex};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -44,7 +43,10 @@ pub(super) fn event(message: pb::CoordinatorMessage) -> Result<Option<Event>, St
         Some(Kind::Challenge(_) | Kind::Welcome(_)) => {
             return Err("a greeting in the middle of the stream".into());
         }
-        Some(Kind::Refusal(_) | Kind::Show(_) | Kind::Segment(_) | Kind::Advice(_)) | None => None,
+        Some(Kind::Show(asked)) => Some(Event::Errand(show(asked)?)),
+        Some(Kind::Segment(lease)) => Some(Event::Errand(segment(lease)?)),
+        Some(Kind::Advice(advice)) => Some(Event::Advice(printable(&advice.text))),
+        Some(Kind::Refusal(_)) | None => None,
     })
 }
 
@@ -73,13 +75,45 @@ fn lease(lease: pb::Lease) -> Result<Lease, String> {
     })
 }
 
+fn show(show: pb::Show) -> Result<Request, String> {
+    Ok(Request {
+        number: show.show_id,
+        unit: UnitId { job: JobId(show.job_id), unit: UnitIndex(show.unit) },
+        extra: extra(show.extra.unwrap_or_default())?,
+        wish: Wish::Show { fuel: show.fuel },
+    })
+}
+
+fn segment(lease: pb::SegmentLease) -> Result<Request, String> {
+    let from = match (&lease.from, &lease.state) {
+        (None, None) => None,
+        (Some(point), Some(blob)) => Some(Start {
+            point: point.try_into().map_err(|error: proto::trace::Malformed| error.to_string())?,
+            blob: Digest::try_from(blob.digest.as_ref())
+                .map_err(|_| "a segment's state has a digest that is none")?,
+            len: blob.len,
+        }),
+        _ => return Err("a segment that begins at a point without a state, or the reverse".into()),
+    };
+    Ok(Request {
+        number: lease.segment_id,
+        unit: UnitId { job: JobId(lease.job_id), unit: UnitIndex(lease.unit) },
+        extra: extra(lease.extra.unwrap_or_default())?,
+        wish: Wish::Segment {
+            spacing: lease.spacing,
+            from,
+            expires_in: Duration::from_millis(lease.expires_in_ms),
+        },
+    })
+}
+
 fn extra(extra: pb::UnitExtra) -> Result<Extra, String> {
     let inputs = extra.inputs.iter().map(Output::try_from).collect::<Result<_, _>>();
     let inputs = inputs.map_err(|error| format!("a lease brings what is no output: {error}"))?;
     Ok(Extra { line: (!extra.line.is_empty()).then_some(extra.line), inputs })
 }
 
-/// What the worker says, for the wire; batches are signed.
+/// What the worker says, for the wire; batches and statements are signed.
 pub(super) fn message(message: Message, key: &SigningKey) -> pb::WorkerMessage {
     use worker_message::Kind;
     let kind = match message {
@@ -117,9 +151,30 @@ pub(super) fn message(message: Message, key: &SigningKey) -> pb::WorkerMessage {
                 })
                 .collect(),
         }),
+        Message::Shown { show, shown } => Kind::Shown(self::shown(show, shown)),
+        Message::Segment { segment, found: Ok(statement) } => {
+            Kind::Segment(statement.sign(key, segment))
+        }
+        Message::Segment { segment, found: Err(failure) } => {
+            Kind::Segment(pb::SegmentReport { segment_id: segment, failure, ..Default::default() })
+        }
         Message::Goodbye { leaving } => Kind::Goodbye(pb::Goodbye { leaving }),
     };
     pb::WorkerMessage { kind: Some(kind) }
+}
+
+fn shown(show_id: u64, shown: Result<Shown, String>) -> pb::Shown {
+    match shown {
+        Ok(Shown { trace, state }) => {
+            let blob = |state: StateFile| pb::BlobRef {
+                digest: state.digest.0.to_vec().into(),
+                len: state.len,
+            };
+            let trace = trace.encode().into();
+            pb::Shown { show_id, trace, state: state.map(blob), gone: String::new() }
+        }
+        Err(gone) => pb::Shown { show_id, gone, ..Default::default() },
+    }
 }
 
 pub(super) fn failure(failure: execute::Failure) -> Failure {
@@ -136,18 +191,12 @@ pub(super) fn failure(failure: execute::Failure) -> Failure {
     }
 }
 
-/// A unit as the sandbox sees it. Inputs that came inside the lease go into one file.
+/// A unit as the sandbox sees it, without snapshots and trace. Inputs that came inside the lease go into the file `inline`.
 ///
 /// # Errors
 /// When that file cannot be written.
-pub(super) fn unit(
-    folder: &Folder,
-    blobs: &Blobs,
-    interval: Duration,
-    id: UnitId,
-    unit: &Unit,
-) -> io::Result<execute::Unit> {
-    let mut inline = Inline { path: folder.inline_inputs(id), content: Vec::new() };
+pub(super) fn unit(blobs: &Blobs, unit: &Unit, inline: PathBuf) -> io::Result<execute::Unit> {
+    let mut inline = Inline { path: inline, content: Vec::new() };
     let inputs = unit.inputs.iter().map(|input| execute::Input {
         segments: match input {
             UnitInput::Segments(segments) => segments
@@ -186,7 +235,8 @@ pub(super) fn unit(
             log: unit.limits.log_bytes,
         },
         time: Duration::from_secs(unit.limits.time_s),
-        snapshot: Some(SnapshotPlan { path: folder.snapshot(id), interval }),
+        snapshot: None,
+        trace: None,
     })
 }
 
@@ -202,9 +252,12 @@ impl Inline {
         self.content.extend_from_slice(content);
         execute::Segment {
             path: self.path.clone(),
-            digest: proto::Digest::of(content).0,
+            digest: Digest::of(content).0,
             offset,
             len: content.len() as u64,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use super::engine::engine;
 use super::slot;
 use super::unit::{
     Event, FUEL_MAX, Finished, INPUTS_MAX, MEMORY_BYTES_MAX, OUTPUT_BYTES_MAX, PARAMS_BYTES_MAX,
-    SEGMENTS_MAX, Unit,
+    SEGMENTS_MAX, TracePlan, Unit,
 };
 pub(super) use shared::{Entry, Shared, Wish};
 
@@ -252,7 +252,7 @@ fn check(unit: &Unit) -> Result<(), Error> {
     }
     let files = unit.inputs.iter().flat_map(|input| &input.segments).map(|segment| &segment.path);
     let files = files.chain([&unit.kernel.path]).chain(unit.snapshot.iter().map(|plan| &plan.path));
-    for path in files {
+    for path in files.chain(unit.trace.iter().flat_map(TracePlan::files)) {
         if path.to_str().is_none() {
             return Err(Error::Path(path.clone()));
         }

@@ -255,8 +255,8 @@ impl<'a> Talk<'a> {
         self.look = Instant::now()
             + self.batch.front().map_or(WAIT_MAX, |entry| entry.unit.time.min(WAIT_MAX));
         let outcome = match end {
-            End::Done { fuel } => Outcome::Done { output, fuel },
-            End::Failed { reason, fuel } => Outcome::Failed { reason, fuel },
+            End::Done { fuel } => Outcome::Done { output, fuel, trace: None },
+            End::Failed { reason, fuel } => Outcome::Failed { reason, fuel, trace: None },
             End::Trouble(reason) => Outcome::Infrastructure { reason },
             End::Interrupted { saved } if self.shared.wished() == Wish::Stop => {
                 Outcome::Interrupted { saved }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kernel::NanMode;
 pub use proto::bounds::{INPUTS_MAX, OUTPUT_BYTES_MAX};
+use proto::trace::{Point, Trace};
 use serde::{Deserialize, Serialize};
 
 /// A BLAKE3 digest as plain bytes.
@@ -37,6 +38,8 @@ pub struct Unit {
     /// Where the unit's state is kept between steps, if anywhere. The file is the caller's to remove once the outcome
     /// is durable.
     pub snapshot: Option<SnapshotPlan>,
+    /// Which of its states are named, shown or begun from. A WASI command has none and runs as if there were no plan.
+    pub trace: Option<TracePlan>,
 }
 
 /// The kernel of a unit.
@@ -92,6 +95,76 @@ pub struct SnapshotPlan {
     pub interval: Duration,
 }
 
+/// What is done with the states of a unit between its steps: its whole trace, or one segment of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TracePlan {
+    /// Fuel between two points of the trace, at least 1; `u64::MAX` for none.
+    pub spacing: u64,
+    /// Where the run begins.
+    pub begin: Begin,
+    /// Where it ends.
+    pub until: Until,
+    /// Where states are kept to be shown later, if they are.
+    pub keep: Option<KeepPlan>,
+}
+
+impl TracePlan {
+    /// The files that it names.
+    pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let begin = match &self.begin {
+            Begin::Start => None,
+            Begin::State { path, .. } | Begin::Kept(path) => Some(path),
+        };
+        let until = match &self.until {
+            Until::End | Until::NextPoint => None,
+            Until::State { to, .. } => Some(to),
+        };
+        begin.into_iter().chain(until).chain(self.keep.iter().map(|plan| &plan.path))
+    }
+}
+
+/// Where a run begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Begin {
+    /// At the start of the unit.
+    Start,
+    /// At a state that somebody showed.
+    State {
+        /// The state in the form of [`proto::state`].
+        path: PathBuf,
+        /// What it must be. A file that is anything else is refused as [`Trouble::Host`].
+        point: Point,
+    },
+    /// At the last state in this file of a [`KeepPlan`] that does not lie behind the end of the run; at the start where
+    /// there is none.
+    Kept(PathBuf),
+}
+
+/// Where a run ends, unless the unit ends before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Until {
+    /// With the unit.
+    End,
+    /// At the first point of the trace behind the beginning.
+    NextPoint,
+    /// At the state with exactly this fuel.
+    State {
+        /// Fuel burnt until then.
+        fuel: u64,
+        /// The file to write the state to, in the form of [`proto::state`].
+        to: PathBuf,
+    },
+}
+
+/// Where states at points of the trace are kept, now and then: what is kept costs about one part in a hundred of the time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeepPlan {
+    /// The file, which the caller removes when nobody may ask any more.
+    pub path: PathBuf,
+    /// Bytes of the file at most.
+    pub bytes_max: u64,
+}
+
 /// What happens to a unit, in order. [`Event::Finished`] comes exactly once and last.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -138,6 +211,8 @@ pub enum Outcome {
         output: Vec<u8>,
         /// What it burned.
         fuel: u64,
+        /// Its states, if they were asked for: in a segment those behind its beginning.
+        trace: Option<Trace>,
     },
     /// The kernel failed as it would on every machine: a result like any other.
     Failed {
@@ -145,7 +220,11 @@ pub enum Outcome {
         reason: Failure,
         /// What it burned until then.
         fuel: u64,
+        /// As of a unit that is done: the same on every machine.
+        trace: Option<Trace>,
     },
+    /// The run came to where its [`Until`] says.
+    Reached(Point),
     /// This machine could not run it: nobody's result.
     Infrastructure {
         /// Why.

@@ -63,7 +63,7 @@ fn hostile_units_end_alone() {
         };
         n_ended += 1;
         match (id, &finished.outcome) {
-            (0, Outcome::Failed { reason: Failure::FuelSpent, fuel: 100_000_000 })
+            (0, Outcome::Failed { reason: Failure::FuelSpent, fuel: 100_000_000, trace: None })
             | (3, Outcome::Failed { reason: Failure::OutputTooLarge, .. })
             | (4, Outcome::Failed { reason: Failure::FuelSpent, .. })
             | (100.., Outcome::Done { .. }) => {}

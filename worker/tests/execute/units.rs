@@ -47,7 +47,7 @@ fn a_kernel_sees_its_parameters_and_inputs_and_is_heard() {
     want.extend_from_slice(&all[150_000..]);
     want.extend_from_slice(b"second");
     let (finished, events) = lab.run(unit);
-    let Outcome::Done { output, fuel } = finished.outcome else { panic!("{finished:?}") };
+    let Outcome::Done { output, fuel, .. } = finished.outcome else { panic!("{finished:?}") };
     assert!(output == want);
     assert!(want.len() as u64 / 8 < fuel, "moving bytes costs fuel: {fuel}");
     assert!(events.contains(&Event::Log { level: 3, line: "a line".to_owned() }));
@@ -66,7 +66,7 @@ fn the_same_unit_burns_the_same_fuel_in_any_child() {
 
 fn failure(lab: &Lab, unit: Unit) -> (Failure, u64) {
     match lab.run(unit).0.outcome {
-        Outcome::Failed { reason, fuel } => (reason, fuel),
+        Outcome::Failed { reason, fuel, .. } => (reason, fuel),
         other => panic!("{other:?}"),
     }
 }

@@ -161,6 +161,7 @@ impl Local {
             limits,
             time,
             snapshot: None,
+            trace: None,
         })
     }
 
@@ -196,12 +197,15 @@ impl Local {
 pub(crate) fn outcome(finished: Finished, log: Vec<String>) -> Result<Run, Error> {
     let cpu = finished.cpu;
     match finished.outcome {
-        Outcome::Done { output, fuel } => Ok(Run { result: Ok(output), fuel, cpu, log }),
-        Outcome::Failed { reason, fuel } => {
+        Outcome::Done { output, fuel, .. } => Ok(Run { result: Ok(output), fuel, cpu, log }),
+        Outcome::Failed { reason, fuel, .. } => {
             Ok(Run { result: Err(failure(reason)), fuel, cpu, log })
         }
         Outcome::Infrastructure { reason } => Err(Error::Failed(reason.to_string())),
-        Outcome::Interrupted { .. } => Err(Error::Failed("the unit was interrupted".into())),
+        // No unit here has an end of its own.
+        Outcome::Interrupted { .. } | Outcome::Reached(_) => {
+            Err(Error::Failed("the unit was interrupted".into()))
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Random histories: whatever happens in whatever order, no unit is lost and no invariant broken.
 
+use super::errands::{STATE, point, reached, segment, show, trace};
 use super::*;
 use proptest::prelude::*;
 
@@ -16,6 +17,11 @@ enum Op {
     Pause,
     Resume,
     Idle,
+    Show { number: u64, unit: u64, with_state: bool },
+    Segment { number: u64, unit: u64, from: u64 },
+    Read { succeeds: bool },
+    EndErrand { how: u8 },
+    LoseState,
     Crash,
     Pass { seconds: u64 },
 }
@@ -33,6 +39,13 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Pause),
         1 => Just(Op::Resume),
         1 => Just(Op::Idle),
+        2 => (0_u64..6, 0_u64..60, any::<bool>())
+            .prop_map(|(number, unit, with_state)| Op::Show { number, unit, with_state }),
+        2 => (0_u64..6, 0_u64..60, 0_u64..4)
+            .prop_map(|(number, unit, from)| Op::Segment { number, unit, from }),
+        3 => (0_u8..8).prop_map(|chance| Op::Read { succeeds: 0 < chance }),
+        4 => (0_u8..8).prop_map(|how| Op::EndErrand { how }),
+        1 => Just(Op::LoseState),
         1 => Just(Op::Crash),
         4 => (0_u64..90).prop_map(|seconds| Op::Pass { seconds }),
     ]
@@ -45,6 +58,7 @@ struct Ledger {
     lent: BTreeSet<UnitId>,
     over: BTreeSet<UnitId>,
     sequence: u64,
+    reported: BTreeSet<UnitId>,
     unanswered: Vec<Batch>,
 }
 
@@ -56,6 +70,8 @@ impl Ledger {
                 Message::Reports(batch) => {
                     assert!(self.sequence < batch.sequence, "sequences grow, over crashes too");
                     self.sequence = batch.sequence;
+                    let units = batch.reports.iter().map(|report| unit(1, report.unit.0));
+                    self.reported.extend(units);
                     self.unanswered.push(batch);
                 }
                 Message::Returns(returns) => {
@@ -128,6 +144,28 @@ fn run(ops: Vec<Op>) {
                     world.on(Event::Put { digest, result });
                 }
             }
+            Op::Show { number, unit: index, with_state } if attached => {
+                world.on(show(number, unit(1, index), with_state.then_some(u64::MAX)));
+            }
+            Op::Segment { number, unit: index, from } if attached => {
+                let from = (0 < from).then(|| Start { point: point(from), blob: STATE, len: 9 });
+                world.on(segment(number, unit(1, index), proto::trace::SPACING, from));
+            }
+            Op::Read { succeeds } => read(&mut world, succeeds),
+            Op::EndErrand { how } if !world.errand_runs.is_empty() => {
+                let trouble = |remedy| End::Trouble { reason: "trouble".into(), remedy };
+                world.end_errand(match how {
+                    0 => End::Interrupted,
+                    1 => trouble(Remedy::Again),
+                    2 => trouble(Remedy::ElsewhereWholeJob),
+                    3 => done(1),
+                    4 => End::Reached { point: point(3), state: None },
+                    _ => reached(4),
+                });
+            }
+            Op::LoseState if world.putting.remove(&STATE) => {
+                world.on(Event::OutputLost { digest: STATE, reason: "damaged".into() });
+            }
             Op::Cut if attached => {
                 ledger.unanswered.clear();
                 world.detach();
@@ -165,6 +203,13 @@ fn run(ops: Vec<Op>) {
     calm(&mut world, &mut ledger);
 }
 
+fn read(world: &mut World, succeeds: bool) {
+    for show in std::mem::take(&mut world.reading).into_keys() {
+        let result = if succeeds { Ok(trace()) } else { Err("gone".into()) };
+        world.on(Event::TraceRead { show, result });
+    }
+}
+
 /// From here on all goes well: in the end every unit that was lent is over, and nothing is left on the disk.
 fn calm(world: &mut World, ledger: &mut Ledger) {
     world.on(Event::Resume);
@@ -173,6 +218,10 @@ fn calm(world: &mut World, ledger: &mut Ledger) {
             world.attach();
         }
         world.fetch_all();
+        read(world, true);
+        while !world.errand_runs.is_empty() {
+            world.end_errand(reached(4));
+        }
         for digest in std::mem::take(&mut world.putting) {
             world.on(Event::Put { digest, result: Ok(()) });
         }
@@ -188,12 +237,16 @@ fn calm(world: &mut World, ledger: &mut Ledger) {
         }
         world.pass(Duration::from_secs(1));
         ledger.read(world);
-        if world.agent.held().count() == 0 && ledger.unanswered.is_empty() {
+        let n_errands = world.agent.status(world.now).errands;
+        if world.agent.held().count() + ledger.unanswered.len() == 0 && n_errands == 0 {
             break;
         }
     }
     assert_eq!(world.agent.held().collect::<Vec<_>>(), [], "all that was held ends");
+    assert_eq!(world.agent.status(world.now).errands, 0, "every errand ends");
     assert_eq!((world.snapshots.len(), world.outputs.len()), (0, 0), "nothing is left on the disk");
+    assert_eq!(world.errand_files, BTreeSet::new(), "nothing of errands is left on the disk");
+    assert!(world.traces.is_subset(&ledger.reported), "only what was reported leaves a trace");
     let records = world.agent.records();
     assert!(records.len() <= 2, "nothing is left in the journal: {records:?}");
 }

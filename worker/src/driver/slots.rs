@@ -1,0 +1,292 @@
+//! The slots: what is given to them, and what they say of it, as events.
+
+use super::{Config, Driver, Input, convert};
+use crate::core::{Course, End, Event, Remedy, StateFile};
+use crate::execute::{self, Begin, KeepPlan, Pool, SnapshotPlan, TracePlan, Until};
+use crate::file;
+use crate::folder::Folder;
+use crate::traces::Traces;
+use proto::Digest;
+use proto::id::UnitId;
+use proto::job::Unit;
+use proto::trace::{Point, Trace};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Memory of a slot's process beside what a unit may use, bytes.
+const SLOT_SPARE_BYTES: u64 = 512 << 20;
+/// How often a slot tries again to write an output to a full disk.
+const OUTPUT_AGAIN: Duration = Duration::from_secs(1);
+
+/// Runs by their number, for the slots' threads.
+#[derive(Debug, Default)]
+pub(super) struct RunNames(Mutex<HashMap<u64, Name>>);
+
+/// What a run is.
+#[derive(Clone, Copy, Debug)]
+struct Name {
+    unit: UnitId,
+    purpose: Purpose,
+}
+
+/// What is to become of a run's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// A report.
+    Report,
+    /// A statement about a segment.
+    Segment,
+    /// A state that is shown.
+    State,
+    /// Nothing: an errand that was cancelled. Its files go when its child writes them no more.
+    Nothing,
+}
+
+impl RunNames {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Name>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, run: u64) -> Option<Name> {
+        self.lock().get(&run).copied()
+    }
+
+    fn remove(&self, run: u64) {
+        self.lock().remove(&run);
+    }
+
+    /// Nobody wants to know how a run ends.
+    pub(super) fn cancel(&self, run: u64) {
+        let mut names = self.lock();
+        match names.get_mut(&run) {
+            Some(Name { purpose: Purpose::Report, .. }) => drop(names.remove(&run)),
+            Some(name) => name.purpose = Purpose::Nothing,
+            None => {}
+        }
+    }
+}
+
+/// Starts the slots; what they say comes back as events.
+pub(super) fn start(
+    config: &Config,
+    folder: &Arc<Folder>,
+    traces: &Arc<Traces>,
+    sender: mpsc::Sender<Input>,
+) -> Result<(Pool, Arc<RunNames>), execute::Error> {
+    let names = Arc::new(RunNames::default());
+    let settings = execute::Config {
+        slot_memory: config.memory_bytes.saturating_add(SLOT_SPARE_BYTES),
+        priority: config.priority,
+        ..execute::Config::new(config.program.clone(), folder.compiled(), config.slots as usize)
+    };
+    let (folder, traces) = (Arc::clone(folder), Arc::clone(traces));
+    let sink = Sink { folder, traces, names: Arc::clone(&names), sender };
+    let pool = Pool::start(settings, move |run, event| sink.heard(run, event))?;
+    Ok((pool, names))
+}
+
+/// What the slots' threads need to turn what they hear into events.
+struct Sink {
+    folder: Arc<Folder>,
+    traces: Arc<Traces>,
+    names: Arc<RunNames>,
+    sender: mpsc::Sender<Input>,
+}
+
+impl Sink {
+    /// On a slot's thread: may wait.
+    fn heard(&self, run: u64, event: execute::Event) {
+        let Some(Name { unit: id, purpose }) = self.names.get(run) else { return };
+        match event {
+            execute::Event::Started { resumed: true } => {
+                tracing::info!("{id} resumed from its snapshot")
+            }
+            execute::Event::Started { resumed: false } => tracing::debug!("{id} started"),
+            execute::Event::Progress { done, total } => {
+                self.tell(Event::Progress { run, done, total })
+            }
+            execute::Event::Log { level, line } => tracing::debug!(level, "{id} says: {line}"),
+            execute::Event::Warning(text) => tracing::warn!("{id}: {text}"),
+            execute::Event::Finished(finished) => {
+                if purpose == Purpose::Nothing {
+                    self.names.remove(run);
+                    return self.clear(run);
+                }
+                let end = self.end(run, id, purpose, finished.outcome);
+                self.names.remove(run);
+                self.tell(Event::Finished { run, end, cpu: finished.cpu });
+            }
+        }
+    }
+
+    /// Files of an errand's run that stay cost room until the next start, no more.
+    fn clear(&self, run: u64) {
+        for path in [self.folder.errand_state(run), self.folder.errand_inputs(run)] {
+            if let Err(error) = file::remove(&path) {
+                tracing::warn!("cannot remove {}: {error}", path.display());
+            }
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        // The driver has gone when this fails, and with it the interest.
+        let _ = self.sender.blocking_send(Input::Event(event));
+    }
+
+    fn end(&self, run: u64, id: UnitId, purpose: Purpose, outcome: execute::Outcome) -> End {
+        match outcome {
+            execute::Outcome::Done { output, fuel, trace } => {
+                let output = match purpose {
+                    Purpose::Report => self.kept(id, output),
+                    // A statement names the output by digest, and nobody asks for more.
+                    Purpose::Segment | Purpose::State | Purpose::Nothing => Some(named(&output)),
+                };
+                let Some(output) = output else { return End::Interrupted };
+                let trace_root = self.traced(id, purpose, trace.as_ref());
+                End::Result { outcome: proto::report::Outcome::Done(output), fuel, trace_root }
+            }
+            execute::Outcome::Failed { reason, fuel, trace } => {
+                let trace_root = self.traced(id, purpose, trace.as_ref());
+                let failure = convert::failure(reason);
+                End::Result { outcome: proto::report::Outcome::Failed(failure), fuel, trace_root }
+            }
+            execute::Outcome::Reached(point) if purpose == Purpose::State => self.state(run, point),
+            execute::Outcome::Reached(point) => End::Reached { point, state: None },
+            execute::Outcome::Interrupted { .. } => End::Interrupted,
+            execute::Outcome::Infrastructure { reason } => {
+                let remedy = match &reason {
+                    execute::Trouble::Refused(_) | execute::Trouble::Compile(_) => {
+                        Remedy::ElsewhereWholeJob
+                    }
+                    execute::Trouble::StackOverflow | execute::Trouble::Time(_) => {
+                        Remedy::Elsewhere
+                    }
+                    execute::Trouble::OutOfMemory(_)
+                    | execute::Trouble::Died(_)
+                    | execute::Trouble::Host(_) => Remedy::Again,
+                };
+                End::Trouble { reason: reason.to_string(), remedy }
+            }
+        }
+    }
+
+    /// Keeps the trace of a unit that will be reported; what the report commits to.
+    fn traced(&self, id: UnitId, purpose: Purpose, trace: Option<&Trace>) -> Option<Digest> {
+        if purpose != Purpose::Report {
+            return None;
+        }
+        let (root, kept) = self.traces.end(id, trace);
+        if let Err(error) = kept {
+            tracing::warn!("the trace of {id} cannot be kept, and so not be shown: {error}");
+        }
+        root
+    }
+
+    /// The state that a run was to reach, as the file that is shown.
+    fn state(&self, run: u64, point: Point) -> End {
+        match crate::blobs::hash_file(&self.folder.errand_state(run)) {
+            Ok((digest, len)) => End::Reached { point, state: Some(StateFile { digest, len }) },
+            Err(error) => End::Trouble {
+                reason: format!("the state cannot be read again: {error}"),
+                remedy: Remedy::Again,
+            },
+        }
+    }
+
+    /// The output on disk, if it is not to travel inside its report. A full disk is waited for, with the slot; none when
+    /// the program ends before there is room.
+    fn kept(&self, id: UnitId, output: Vec<u8>) -> Option<proto::report::Output> {
+        if output.len() <= proto::bounds::INLINE_OUTPUT_BYTES_MAX {
+            return Some(proto::report::Output::Inline(output));
+        }
+        let mut told = false;
+        while let Err(error) = file::write(&self.folder.output(id), &output) {
+            if self.sender.is_closed() {
+                return None;
+            }
+            if !std::mem::replace(&mut told, true) {
+                let why = if file::is_no_room(&error) { "disk full" } else { "disk trouble" };
+                tracing::error!(
+                    "{why}: the output of {id} cannot be written ({error}); the slot waits for room"
+                );
+            }
+            std::thread::sleep(OUTPUT_AGAIN);
+        }
+        Some(proto::report::Output::Blob { digest: Digest::of(&output), len: output.len() as u64 })
+    }
+}
+
+/// An output by its digest alone.
+fn named(output: &[u8]) -> proto::report::Output {
+    proto::report::Output::Blob { digest: Digest::of(output), len: output.len() as u64 }
+}
+
+impl Driver {
+    /// Gives a unit, or a part of it, to the slots.
+    pub(super) fn run_unit(&mut self, run: u64, id: UnitId, unit: &Unit, course: Course) {
+        let purpose = match course {
+            Course::Whole { .. } => Purpose::Report,
+            Course::ToState { .. } => Purpose::State,
+            Course::Segment { .. } => Purpose::Segment,
+        };
+        self.run_names.lock().insert(run, Name { unit: id, purpose });
+        let (snapshot, inline) = match purpose {
+            Purpose::Report => {
+                let interval = self.config.snapshot_interval;
+                let snapshot = SnapshotPlan { path: self.folder.snapshot(id), interval };
+                (Some(snapshot), self.folder.inline_inputs(id))
+            }
+            Purpose::State | Purpose::Segment | Purpose::Nothing => {
+                (None, self.folder.errand_inputs(run))
+            }
+        };
+        let trace = Some(self.trace_plan(run, id, course));
+        let unit = convert::unit(&self.blobs, unit, inline);
+        let submitted = unit.map_err(|error| error.to_string()).and_then(|unit| {
+            let unit = execute::Unit { snapshot, trace, ..unit };
+            self.pool.submit(run, unit).map_err(|error| error.to_string())
+        });
+        let Err(reason) = submitted else { return };
+        self.run_names.remove(run);
+        // Through the channel's own order it would wait for room that only this task makes.
+        let event = Event::Finished {
+            run,
+            end: End::Trouble { reason, remedy: Remedy::Elsewhere },
+            cpu: Duration::ZERO,
+        };
+        let sender = self.sender.clone();
+        self.tasks.spawn(async move {
+            let _ = sender.send(Input::Event(event)).await;
+        });
+    }
+
+    fn trace_plan(&self, run: u64, id: UnitId, course: Course) -> TracePlan {
+        match course {
+            Course::Whole { spacing } => {
+                let keep = self.traces.begin(id);
+                let keep =
+                    keep.map(|bytes_max| KeepPlan { path: self.traces.states(id), bytes_max });
+                TracePlan { spacing, begin: Begin::Start, until: Until::End, keep }
+            }
+            Course::ToState { spacing, fuel } => TracePlan {
+                spacing,
+                begin: Begin::Kept(self.traces.states(id)),
+                until: Until::State { fuel, to: self.folder.errand_state(run) },
+                keep: None,
+            },
+            Course::Segment { spacing, from } => {
+                let begin = from.map_or(Begin::Start, |(point, blob)| Begin::State {
+                    path: self.blobs.path(&blob),
+                    point,
+                });
+                let (spacing, until) = match spacing {
+                    0 => (u64::MAX, Until::End),
+                    spacing => (spacing, Until::NextPoint),
+                };
+                TracePlan { spacing, begin, until, keep: None }
+            }
+        }
+    }
+}
