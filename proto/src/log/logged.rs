@@ -75,8 +75,7 @@ fn agrees(entry: &Entry, receipt: &Receipt) -> Result<(), NotLogged> {
         Some((span, u32::try_from(offset).ok()?))
     });
     let Some((span, offset)) = last else { return Err(NotLogged::Differs("the unit")) };
-    let ((End::Done(places), Ok(_)) | (End::Failed(places), Err(_))) =
-        (&span.end, &receipt.result)
+    let ((End::Done(places), Ok(_)) | (End::Failed(places), Err(_))) = (&span.end, &receipt.result)
     else {
         return Err(NotLogged::Differs("how the unit ended"));
     };
