@@ -14,6 +14,7 @@ pub mod key;
 pub mod merkle;
 pub mod receipt;
 pub mod report;
+pub mod state;
 pub mod tls;
 pub mod trace;
 pub mod version;
