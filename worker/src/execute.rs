@@ -11,12 +11,14 @@ mod engine;
 mod frame;
 mod host;
 mod input;
+mod keep;
 mod keeper;
 mod pool;
 mod process;
 mod run;
 mod slot;
 mod snapshot;
+mod trace;
 mod unit;
 mod wasi;
 

@@ -8,6 +8,7 @@ mod execute {
     mod kernels;
     mod lab;
     mod speed;
+    mod traces;
     mod units;
     mod wasi;
 }

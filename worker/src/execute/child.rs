@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::time::{Duration, Instant};
 
+use proto::trace::Trace;
 use rustix::process::Resource;
 
 use super::frame::{self, End, Order, Request, ServeOrder, Word};
@@ -71,8 +72,9 @@ fn serve(order: &ServeOrder) -> io::Result<()> {
         for (index, (key, unit)) in (0_u32..).zip(&units) {
             replies.borrow_mut().index = index;
             let ran = runner.run(*key, unit, &|| batch <= interrupted.load(Ordering::Relaxed));
-            let end = Word::Finished { end: ran.end, cpu: ran.cpu, process_cpu: process::cpu() };
-            replies.borrow_mut().finish(&end, &ran.output);
+            let Ran { end, output, trace, cpu } = ran;
+            let end = Word::Finished { end, cpu, process_cpu: process::cpu(), trace };
+            replies.borrow_mut().finish(&end, &output);
         }
         replies.borrow_mut().flush();
     }
@@ -163,5 +165,6 @@ struct ReplyRef<'a> {
 pub(super) struct Ran {
     pub(super) end: End,
     pub(super) output: Vec<u8>,
+    pub(super) trace: Option<Trace>,
     pub(super) cpu: Duration,
 }

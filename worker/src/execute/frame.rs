@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kernel::NanMode;
+use proto::trace::{Point, Trace};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +100,7 @@ pub(super) enum Word {
         end: End,
         cpu: Duration,
         process_cpu: Duration,
+        trace: Option<Trace>,
     },
 }
 
@@ -112,6 +114,8 @@ pub(super) enum End {
         reason: Failure,
         fuel: u64,
     },
+    /// Where the run was to end.
+    Reached(Point),
     Trouble(Trouble),
     Interrupted {
         saved: bool,

@@ -1,5 +1,7 @@
 //! Runs one unit in this process: instantiates its kernel, steps it, keeps snapshots, and names its end.
 
+mod state;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
@@ -16,7 +18,8 @@ use super::engine::engine;
 use super::frame::{End, Word};
 use super::host::{self, Exports, Host, Stop};
 use super::process;
-use super::snapshot::{self, Meta, Snapshots};
+use super::snapshot::{self, Snapshots};
+use super::trace::{self, Tracer};
 use super::unit::{Failure, Trouble, Unit};
 use super::wasi::{self, World};
 
@@ -60,8 +63,14 @@ impl Runner {
     pub(super) fn run(&mut self, key: Key, unit: &Unit, interrupted: &dyn Fn() -> bool) -> Ran {
         let before = process::cpu();
         let replies = Rc::clone(&self.replies);
-        let mut run =
-            Run { unit, replies: &replies, earlier: Duration::ZERO, before, output: Vec::new() };
+        let mut run = Run {
+            unit,
+            replies: &replies,
+            earlier: Duration::ZERO,
+            before,
+            output: Vec::new(),
+            tracer: None,
+        };
         let end = if interrupted() {
             End::Interrupted { saved: false }
         } else {
@@ -73,7 +82,7 @@ impl Runner {
                 }
             }
         };
-        Ran { end, cpu: run.cpu(), output: run.output }
+        Ran { end, cpu: run.cpu(), output: run.output, trace: run.tracer.map(Tracer::into_trace) }
     }
 
     fn load(&mut self, key: Key) -> wasmtime::Result<Option<Rc<Loaded>>> {
@@ -100,6 +109,8 @@ struct Run<'a> {
     /// The process's CPU time at the start.
     before: Duration,
     output: Vec<u8>,
+    /// Of a step kernel whose states are asked for.
+    tracer: Option<Tracer<'a>>,
 }
 
 impl Run<'_> {
@@ -118,7 +129,10 @@ impl Run<'_> {
             return End::Trouble(Trouble::Refused(reason));
         }
         let world = match loaded.layout.kind {
-            Kind::Step => World::default(),
+            Kind::Step => {
+                self.tracer = self.unit.trace.as_ref().map(|plan| Tracer::new(self.unit, plan));
+                World::default()
+            }
             Kind::Wasi => match World::new(self.unit) {
                 Ok(world) => world,
                 Err(error) => {
@@ -137,7 +151,8 @@ impl Run<'_> {
             Err(error) => plain_end(&error, 0),
         };
         store.data_mut().log_rest();
-        if let (End::Done { .. } | End::Failed { .. }, Some(plan)) = (&end, &self.unit.snapshot) {
+        let ended = matches!(end, End::Done { .. } | End::Failed { .. } | End::Reached(_));
+        if let (true, Some(plan)) = (ended, &self.unit.snapshot) {
             snapshot::tidy(plan);
         }
         if matches!(end, End::Done { .. }) {
@@ -216,16 +231,19 @@ impl Kernel<'_> {
             .unit
             .snapshot
             .as_ref()
-            .map(|plan| Snapshots::new(plan, snapshot::identity(run.unit)));
+            .map(|plan| Snapshots::new(plan, trace::run_identity(run.unit)));
         let resumed = match &mut snapshots {
             Some(snapshots) => self.resume(run, store, snapshots)?,
             None => false,
         };
         run.replies.borrow_mut().say(Word::Started { resumed, cpu: run.earlier });
-        if !resumed {
+        if !resumed && !self.begin(run, store)? {
             start.call(&mut *store, ())?;
         }
         loop {
+            if let Some(end) = self.trace(run, store) {
+                return Ok(end);
+            }
             let interrupted = interrupted();
             if let Some(snapshots) = &mut snapshots {
                 if interrupted || snapshots.due() {
@@ -237,8 +255,6 @@ impl Kernel<'_> {
             } else if interrupted {
                 return Ok(End::Interrupted { saved: false });
             }
-            // The trace goes here: at fixed amounts of fuel, and so at the same steps on every machine, a digest of
-            // memory, globals and output joins the unit's Merkle tree.
             match step.call(&mut *store, ())? {
                 1 => run.replies.borrow_mut().breathe(),
                 0 => return Ok(End::Done { fuel: self.burned(store, run.unit.limits.fuel) }),
@@ -248,64 +264,6 @@ impl Kernel<'_> {
                 }
             }
         }
-    }
-
-    /// Takes up the unit's snapshot if there is one that is its own and whole.
-    fn resume(
-        &self,
-        run: &mut Run<'_>,
-        store: &mut Store<Host>,
-        snapshots: &mut Snapshots,
-    ) -> wasmtime::Result<bool> {
-        let limits = &run.unit.limits;
-        let taken = match snapshots.load(limits.memory, limits.output) {
-            Ok(Some(taken)) => taken,
-            Ok(None) => return Ok(false),
-            Err(error) => {
-                let text = format!("the snapshot is of no use and the unit starts anew: {error}");
-                run.replies.borrow_mut().say(Word::Warning(text));
-                return Ok(false);
-            }
-        };
-        let memory = self.exports.memory;
-        let more = taken.meta.memory_pages.checked_sub(memory.size(&*store));
-        if taken.meta.globals.len() != self.globals.len() || more.is_none() {
-            let text = "the snapshot does not fit the kernel and the unit starts anew".to_owned();
-            run.replies.borrow_mut().say(Word::Warning(text));
-            return Ok(false);
-        }
-        memory.grow(&mut *store, more.unwrap_or(0))?;
-        let broken = |error: io::Error| {
-            Stop::Trouble(Trouble::Host(format!("the snapshot could not be read: {error}")))
-        };
-        store.data_mut().output =
-            snapshots.restore(&taken, memory.data_mut(&mut *store)).map_err(broken)?;
-        store.data_mut().log_left = taken.meta.log_left;
-        for (global, bits) in self.globals.iter().zip(&taken.meta.globals) {
-            let value = value(&global.get(&mut *store), *bits);
-            global.set(&mut *store, value)?;
-        }
-        self.exports.fuel.set(&mut *store, Val::I64(taken.meta.fuel))?;
-        run.earlier = taken.meta.cpu;
-        Ok(true)
-    }
-
-    /// Writes a snapshot; when it cannot be written the unit goes on without.
-    fn save(&self, run: &Run<'_>, store: &mut Store<Host>, snapshots: &mut Snapshots) -> bool {
-        let globals = self.globals.iter().map(|global| bits(&global.get(&mut *store))).collect();
-        let meta = Meta {
-            fuel: self.fuel(store),
-            cpu: run.cpu(),
-            log_left: store.data().log_left,
-            globals,
-            memory_pages: self.exports.memory.size(&*store),
-        };
-        let saved = snapshots.save(&meta, self.exports.memory.data(&*store), &store.data().output);
-        if let Err(error) = &saved {
-            let text = format!("no snapshot could be written, the unit goes on without: {error}");
-            run.replies.borrow_mut().say(Word::Warning(text));
-        }
-        saved.is_ok()
     }
 
     fn fuel(&self, store: &mut Store<Host>) -> i64 {
@@ -354,30 +312,4 @@ fn plain_end(error: &wasmtime::Error, fuel: u64) -> End {
         _ => return End::Trouble(Trouble::Host(format!("the engine failed: {error:#}"))),
     };
     End::Failed { reason, fuel }
-}
-
-/// The bits of a global, whatever its type.
-fn bits(value: &Val) -> u128 {
-    match value {
-        Val::I32(value) => u128::from(value.cast_unsigned()),
-        Val::I64(value) => u128::from(value.cast_unsigned()),
-        Val::F32(bits) => u128::from(*bits),
-        Val::F64(bits) => u128::from(*bits),
-        Val::V128(value) => value.as_u128(),
-        // Mutable globals of reference type are not admissible.
-        _ => 0,
-    }
-}
-
-/// The value of the type of `like` that has these bits.
-#[expect(clippy::cast_possible_truncation, reason = "the bits were widened from the same type")]
-fn value(like: &Val, bits: u128) -> Val {
-    match like {
-        Val::I32(_) => Val::I32((bits as u32).cast_signed()),
-        Val::I64(_) => Val::I64((bits as u64).cast_signed()),
-        Val::F32(_) => Val::F32(bits as u32),
-        Val::F64(_) => Val::F64(bits as u64),
-        Val::V128(_) => Val::V128(bits.into()),
-        other => *other,
-    }
 }

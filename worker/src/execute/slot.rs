@@ -4,6 +4,8 @@ use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::time::{Duration, Instant};
 
+use proto::trace::Trace;
+
 use super::cache::Key;
 use super::compile;
 use super::frame::{End, Reply, Word};
@@ -239,24 +241,25 @@ impl<'a> Talk<'a> {
             }
             Word::Log { level, line } => self.shared.event(id, Event::Log { level, line }),
             Word::Warning(text) => self.shared.event(id, Event::Warning(text)),
-            Word::Finished { end, cpu, process_cpu } => {
+            Word::Finished { end, cpu, process_cpu, trace } => {
                 self.child.note_end(process_cpu);
-                self.ended(end, payload, cpu);
+                self.ended(end, payload, trace, cpu);
             }
         }
         Ok(())
     }
 
     /// The child came to an end with the unit in front.
-    fn ended(&mut self, end: End, output: Vec<u8>, cpu: Duration) {
+    fn ended(&mut self, end: End, output: Vec<u8>, trace: Option<Trace>, cpu: Duration) {
         let Some(mut entry) = self.batch.pop_front() else { return };
         self.front += 1;
         self.earlier = Duration::ZERO;
         self.look = Instant::now()
             + self.batch.front().map_or(WAIT_MAX, |entry| entry.unit.time.min(WAIT_MAX));
         let outcome = match end {
-            End::Done { fuel } => Outcome::Done { output, fuel, trace: None },
-            End::Failed { reason, fuel } => Outcome::Failed { reason, fuel, trace: None },
+            End::Done { fuel } => Outcome::Done { output, fuel, trace },
+            End::Failed { reason, fuel } => Outcome::Failed { reason, fuel, trace },
+            End::Reached(point) => Outcome::Reached(point),
             End::Trouble(reason) => Outcome::Infrastructure { reason },
             End::Interrupted { saved } if self.shared.wished() == Wish::Stop => {
                 Outcome::Interrupted { saved }

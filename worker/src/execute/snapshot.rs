@@ -7,21 +7,23 @@
 
 mod read;
 
+pub(super) use read::{Taken, restore, scan};
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use proto::state::{PAGE_BYTES, ZERO_PAGE, page_digest};
 use serde::{Deserialize, Serialize};
 
+use super::trace::SoFar;
 use super::unit::{Digest, SnapshotPlan, Unit};
 
 /// Version of the file's bytes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const MAGIC: &[u8; 8] = b"starsnap";
 const HEADER_BYTES: usize = 48;
-/// Pages of the file are those of memory.
-const PAGE_BYTES: usize = 65_536;
 /// Fast, and half of the size on the states of real kernels.
 const ZSTD_LEVEL: i32 = -1;
 /// Appended bytes below which a file is not written anew.
@@ -32,8 +34,9 @@ const OUTPUT: u8 = 2;
 const META: u8 = 3;
 /// Output bytes in one part.
 const OUTPUT_PART_BYTES: usize = 1 << 20;
-/// What stands for a page of zeros in the list of digests. No page has it by accident.
-const ZERO_PAGE: Digest = [0; 32];
+
+/// The first bytes of a file: magic, versions, and whose states it holds.
+pub(super) type Header = [u8; HEADER_BYTES];
 
 /// All of a state but memory and output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +51,8 @@ pub(super) struct Meta {
     pub(super) globals: Vec<u128>,
     /// Pages of memory.
     pub(super) memory_pages: u64,
+    /// The trace until then, of a unit that is to have one.
+    pub(super) trace: Option<SoFar>,
 }
 
 /// The snapshots of one unit.
@@ -55,29 +60,29 @@ pub(super) struct Meta {
 pub(super) struct Snapshots {
     path: PathBuf,
     interval: Duration,
-    identity: Digest,
+    header: Header,
     taken_at: Instant,
     /// What the file holds, once this process has read or written it.
-    file: Option<Kept>,
+    file: Option<Chain>,
 }
 
-/// A file whose content is known.
+/// A file of records whose content is known.
 #[derive(Debug)]
-struct Kept {
+pub(super) struct Chain {
     file: File,
     /// Bytes up to the end of the last whole record.
     len: u64,
     /// Bytes up to the end of the first.
     first_len: u64,
     /// Digest at the end of the last record.
-    chain: Digest,
+    last: Digest,
     /// Digests of the pages.
-    pages: Vec<Digest>,
+    pages: Vec<proto::Digest>,
     /// Bytes of output in it.
     output_len: usize,
 }
 
-/// By what a snapshot knows its unit: all that the result depends on.
+/// By what a file of states knows its unit: all that the result depends on.
 pub(super) fn identity(unit: &Unit) -> Digest {
     let segments = |input: &super::unit::Input| -> Vec<_> {
         input.segments.iter().map(|segment| (segment.digest, segment.offset, segment.len)).collect()
@@ -95,7 +100,7 @@ impl Snapshots {
         Self {
             path: plan.path.clone(),
             interval: plan.interval,
-            identity,
+            header: header(MAGIC, &identity),
             taken_at: Instant::now(),
             file: None,
         }
@@ -110,35 +115,45 @@ impl Snapshots {
     pub(super) fn save(&mut self, meta: &Meta, memory: &[u8], output: &[u8]) -> io::Result<()> {
         // Also after a failure the next attempt waits for its turn.
         self.taken_at = Instant::now();
+        let pages = memory.chunks(PAGE_BYTES).map(page_digest).collect();
         self.file = Some(match self.file.take() {
-            Some(mut kept)
-                if kept.len - kept.first_len <= kept.first_len.max(APPENDED_BYTES_MIN) =>
+            Some(mut chain)
+                if chain.len - chain.first_len <= chain.first_len.max(APPENDED_BYTES_MIN) =>
             {
-                kept.append(meta, memory, output)?;
-                kept
+                chain.append(meta, memory, pages, output, u64::MAX)?;
+                chain.file.sync_data()?;
+                chain
             }
             // After a failure too: what the file holds beyond the last whole state is not known then.
-            Some(_) | None => self.write_new(meta, memory, output)?,
+            Some(_) | None => self.write_new(meta, memory, pages, output)?,
         });
         Ok(())
     }
 
-    fn header(&self) -> [u8; HEADER_BYTES] {
-        let mut header = [0; HEADER_BYTES];
-        header[..8].copy_from_slice(MAGIC);
-        header[8..12].copy_from_slice(&VERSION.to_le_bytes());
-        header[12..16].copy_from_slice(&kernel::CONTRACT_VERSION.to_le_bytes());
-        header[16..].copy_from_slice(&self.identity);
-        header
-    }
-
-    fn write_new(&self, meta: &Meta, memory: &[u8], output: &[u8]) -> io::Result<Kept> {
+    fn write_new(
+        &self,
+        meta: &Meta,
+        memory: &[u8],
+        pages: Vec<proto::Digest>,
+        output: &[u8],
+    ) -> io::Result<Chain> {
         let part = part(&self.path);
-        let written = self.write_part(&part, meta, memory, output);
-        let moved = written.and_then(|kept| {
+        let written = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&part)
+            .and_then(|file| {
+                let mut chain = Chain::new(file, &self.header)?;
+                chain.append(meta, memory, pages, output, u64::MAX)?;
+                chain.file.sync_data()?;
+                Ok(chain)
+            });
+        let moved = written.and_then(|chain| {
             fs::rename(&part, &self.path)?;
             sync_directory(&self.path)?;
-            Ok(kept)
+            Ok(chain)
         });
         if moved.is_err() {
             // Give the room back; the failure that is reported is the first.
@@ -146,45 +161,62 @@ impl Snapshots {
         }
         moved
     }
+}
 
-    fn write_part(
-        &self,
-        part: &Path,
-        meta: &Meta,
-        memory: &[u8],
-        output: &[u8],
-    ) -> io::Result<Kept> {
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(part)?;
-        let header = self.header();
-        file.write_all(&header)?;
-        let chain = blake3::hash(&header).into();
-        let mut kept = Kept {
+/// How a file of states begins.
+pub(super) fn header(magic: &[u8; 8], identity: &Digest) -> Header {
+    let mut header = [0; HEADER_BYTES];
+    header[..8].copy_from_slice(magic);
+    header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    header[12..16].copy_from_slice(&kernel::CONTRACT_VERSION.to_le_bytes());
+    header[16..].copy_from_slice(identity);
+    header
+}
+
+impl Chain {
+    /// Begins an empty file.
+    pub(super) fn new(mut file: File, header: &Header) -> io::Result<Self> {
+        file.write_all(header)?;
+        Ok(Self {
             file,
             len: HEADER_BYTES as u64,
             first_len: 0,
-            chain,
+            last: blake3::hash(header).into(),
             pages: Vec::new(),
             output_len: 0,
-        };
-        kept.append(meta, memory, output)?;
-        kept.first_len = kept.len;
-        Ok(kept)
+        })
     }
-}
 
-impl Kept {
-    /// Appends the difference between what the file holds and this state.
-    fn append(&mut self, meta: &Meta, memory: &[u8], output: &[u8]) -> io::Result<()> {
+    /// Bytes of the file.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Digests of the pages of the last state.
+    pub(super) fn pages(&self) -> &[proto::Digest] {
+        &self.pages
+    }
+
+    /// Appends the difference between what the file holds and this state, in at most so many bytes. After a failure it
+    /// holds what it held before.
+    pub(super) fn append(
+        &mut self,
+        meta: &Meta,
+        memory: &[u8],
+        pages: Vec<proto::Digest>,
+        output: &[u8],
+        room: u64,
+    ) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(self.len))?;
-        let mut pages = std::mem::take(&mut self.pages);
-        let written = self.write_record(&mut pages, meta, memory, output);
-        self.pages = pages;
-        match written.and_then(|written| self.file.sync_data().map(|()| written)) {
-            Ok((len, chain)) => {
+        match self.write_record(meta, memory, &pages, output, room) {
+            Ok((len, last)) => {
                 self.len += len;
-                self.chain = chain;
+                self.last = last;
+                self.pages = pages;
                 self.output_len = output.len();
+                if self.first_len == 0 {
+                    self.first_len = self.len;
+                }
                 Ok(())
             }
             Err(error) => {
@@ -197,23 +229,21 @@ impl Kept {
 
     fn write_record(
         &self,
-        pages: &mut Vec<Digest>,
         meta: &Meta,
         memory: &[u8],
+        pages: &[proto::Digest],
         output: &[u8],
+        room: u64,
     ) -> io::Result<(u64, Digest)> {
-        let mut record = Record::new(&self.file, &self.chain);
+        let mut record = Record::new(&self.file, &self.last, room);
         let mut compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
-        pages.resize(memory.len().div_ceil(PAGE_BYTES), ZERO_PAGE);
-        for ((index, page), known) in (0_u32..).zip(memory.chunks(PAGE_BYTES)).zip(pages) {
-            let zero = is_zero(page);
-            let digest = if zero { ZERO_PAGE } else { blake3::hash(page).into() };
-            if digest == *known {
+        for ((index, page), digest) in (0_u32..).zip(memory.chunks(PAGE_BYTES)).zip(pages) {
+            if digest == self.pages.get(index as usize).unwrap_or(&ZERO_PAGE) {
                 continue;
             }
-            let packed = if zero { Vec::new() } else { compressor.compress(page)? };
-            record.part(PAGE, &[&index.to_le_bytes(), &packed])?;
-            *known = digest;
+            let packed =
+                if *digest == ZERO_PAGE { Vec::new() } else { compressor.compress(page)? };
+            record.part(PAGE, &[&index.to_le_bytes(), &digest.0, &packed])?;
         }
         for part in output.get(self.output_len..).unwrap_or_default().chunks(OUTPUT_PART_BYTES) {
             record.part(OUTPUT, &[part])?;
@@ -228,13 +258,15 @@ struct Record<'a> {
     to: BufWriter<&'a File>,
     hasher: blake3::Hasher,
     len: u64,
+    /// Bytes that it may have.
+    room: u64,
 }
 
 impl<'a> Record<'a> {
-    fn new(file: &'a File, chain: &Digest) -> Self {
+    fn new(file: &'a File, last: &Digest, room: u64) -> Self {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(chain);
-        Self { to: BufWriter::with_capacity(1 << 20, file), hasher, len: 0 }
+        hasher.update(last);
+        Self { to: BufWriter::with_capacity(1 << 20, file), hasher, len: 0, room }
     }
 
     fn part(&mut self, kind: u8, content: &[&[u8]]) -> io::Result<()> {
@@ -250,6 +282,10 @@ impl<'a> Record<'a> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.hasher.update(bytes);
         self.len += bytes.len() as u64;
+        // The digest at its end is yet to come.
+        if self.room < self.len + blake3::OUT_LEN as u64 {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "no room for this state"));
+        }
         self.to.write_all(bytes)
     }
 
@@ -272,12 +308,6 @@ fn part(path: &Path) -> PathBuf {
     let mut part = path.to_owned().into_os_string();
     part.push(".part");
     PathBuf::from(part)
-}
-
-/// Whether a page is zeros, at the speed of a comparison of memory.
-fn is_zero(page: &[u8]) -> bool {
-    static ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
-    ZEROS.starts_with(page)
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {

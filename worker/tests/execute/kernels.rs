@@ -1,6 +1,6 @@
 //! The kernels that come with Starling, in the sandbox, killed again and again.
 
-use worker::execute::{Outcome, Unit};
+use worker::execute::{Begin, Outcome, TracePlan, Unit, Until};
 
 use super::interrupted::under_fire;
 use super::lab::Lab;
@@ -17,7 +17,12 @@ fn mersenne_primes_come_out_the_same_under_fire() {
     let lab = Lab::new();
     let mut unit = lab.unit(shipped::MERSENNE);
     unit.params = br#"{"p":{"end":4500,"first":3200}}"#.to_vec();
+    let plan = TracePlan { spacing: 1 << 26, begin: Begin::Start, until: Until::End, keep: None };
+    unit.trace = Some(plan);
     let want = lab.run(unit.clone()).0.outcome;
+    assert!(
+        matches!(&want, Outcome::Done { trace: Some(trace), .. } if !trace.points().is_empty())
+    );
     let primes = |text: &str| -> Vec<u32> {
         let lines = text.lines().filter(|line| line.contains(" prime "));
         lines.map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect()

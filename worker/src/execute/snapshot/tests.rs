@@ -11,6 +11,7 @@ fn meta(fuel: i64, memory: &[u8]) -> Meta {
         log_left: 7,
         globals: vec![1, u128::MAX],
         memory_pages,
+        trace: None,
     }
 }
 

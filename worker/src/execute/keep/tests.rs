@@ -1,0 +1,120 @@
+use proto::state::{PAGE_BYTES, page_digest};
+
+use super::super::snapshot::{Meta, restore};
+use super::super::unit::{Kernel, Limits};
+use super::*;
+
+const FUEL: u64 = 1_000_000;
+
+fn unit() -> Unit {
+    Unit {
+        kernel: Kernel { path: PathBuf::new(), digest: [1; 32], nan: kernel::NanMode::Canonical },
+        params: Vec::new(),
+        inputs: Vec::new(),
+        seed: [0; 32],
+        limits: Limits { memory: 1 << 20, fuel: FUEL, output: 1 << 20, log: 0 },
+        time: Duration::ZERO,
+        snapshot: None,
+        trace: None,
+    }
+}
+
+/// The state after so many steps: a page more is written in each, and a line of output.
+fn state(n_steps: u8) -> (Meta, Vec<u8>, Vec<u8>) {
+    let mut memory = vec![0; 8 * PAGE_BYTES];
+    for step in 1..=n_steps {
+        let start = usize::from(step) % 8 * PAGE_BYTES;
+        blake3::Hasher::new().update(&[step]).finalize_xof().fill(&mut memory[start..][..9000]);
+    }
+    let output = (1..=n_steps).flat_map(|step| vec![step; 10]).collect();
+    let meta = Meta {
+        fuel: i64::try_from(FUEL).unwrap() - 1000 * i64::from(n_steps),
+        cpu: Duration::ZERO,
+        log_left: 0,
+        globals: vec![u128::from(n_steps)],
+        memory_pages: 8,
+        trace: None,
+    };
+    (meta, memory, output)
+}
+
+/// Offers the state after so many steps as late as is needed for it to be kept, if there is room.
+fn offer(keep: &mut Keep, n_steps: u8) {
+    let (meta, memory, output) = state(n_steps);
+    let pages = memory.chunks(PAGE_BYTES).map(page_digest).collect();
+    let state =
+        State { burnt: 1000 * u64::from(n_steps), meta: &meta, memory: &memory, output: &output };
+    // Not before what was kept last, however slow that was.
+    let late = Instant::now();
+    keep.pace = Pace { since: late.checked_sub(Duration::from_secs(60)).unwrap(), ..keep.pace };
+    keep.pace.took = Duration::ZERO;
+    keep.offer(state, pages, late).unwrap();
+}
+
+/// The last state at or below this fuel.
+fn found(path: &Path, burnt: u64) -> Option<(Meta, Vec<u8>, Vec<u8>)> {
+    let (chain, taken) = latest(path, &unit(), burnt).unwrap()?;
+    let mut memory = vec![0xee; 8 * PAGE_BYTES];
+    let output = restore(&chain, &taken, &mut memory).unwrap();
+    Some((taken.meta, memory, output))
+}
+
+#[test]
+fn the_latest_state_that_is_not_too_late_is_found_whoever_kept_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kept");
+    let plan = KeepPlan { path: path.clone(), bytes_max: 10 << 20 };
+    assert!(latest(&path, &unit(), u64::MAX).unwrap().is_none());
+    let mut keep = Keep::new(&plan, &unit(), Instant::now());
+    for n_steps in [3, 4, 9] {
+        offer(&mut keep, n_steps);
+    }
+    // Killed while it wrote, and begun again further back.
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, [&whole[..], &whole[100..9000]].concat()).unwrap();
+    let mut keep = Keep::new(&plan, &unit(), Instant::now());
+    for n_steps in [8, 9, 12, 20] {
+        offer(&mut keep, n_steps);
+    }
+    for (burnt, n_steps) in
+        [(3000, 3), (3999, 3), (8999, 4), (9000, 9), (12_000, 12), (19_999, 12), (u64::MAX, 20)]
+    {
+        assert!(found(&path, burnt) == Some(state(n_steps)), "{burnt}");
+    }
+    assert!(found(&path, 2999).is_none());
+    let other = Unit { seed: [1; 32], ..unit() };
+    assert!(latest(&path, &other, u64::MAX).is_err());
+    // Another unit's file is written over.
+    offer(&mut Keep::new(&plan, &other, Instant::now()), 5);
+    assert!(latest(&path, &other, u64::MAX).unwrap().is_some());
+}
+
+#[test]
+fn the_file_stays_below_its_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kept");
+    let plan = KeepPlan { path: path.clone(), bytes_max: 64_000 };
+    let mut keep = Keep::new(&plan, &unit(), Instant::now());
+    for n_steps in 1..40 {
+        offer(&mut keep, n_steps);
+        assert!(std::fs::metadata(&path).unwrap().len() <= plan.bytes_max);
+    }
+    assert!(keep.full);
+    let (meta, memory, output) = found(&path, u64::MAX).unwrap();
+    let n_steps = u8::try_from(meta.globals[0]).unwrap();
+    assert!(3 < n_steps && n_steps < 30 && state(n_steps) == (meta, memory, output));
+}
+
+#[test]
+fn keeping_takes_a_hundredth_of_the_time() {
+    let start = Instant::now();
+    let after = |ms| start + Duration::from_millis(ms);
+    let pace = Pace { since: start, took: Duration::ZERO };
+    // A megabyte is guessed at two milliseconds.
+    assert!(!pace.allows(1_000_000, after(199)) && pace.allows(1_000_000, after(200)));
+    let pace = Pace { since: after(500), took: Duration::from_millis(7) };
+    assert!(!pace.allows(1, after(1199)) && pace.allows(1, after(1200)));
+    assert!(!pace.allows(1 << 40, after(1 << 20)));
+    // Time does not go back, but an instant may be older than another.
+    assert!(!pace.allows(1, start));
+}
