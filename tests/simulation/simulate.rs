@@ -1,4 +1,4 @@
-//! Runs simulations by hand: `seed N` one small world, `long N` so many of them, `table` what docs/trust.md shows.
+//! Runs simulations by hand: `seed N` one small world, `long N` so many of them, `crowd N` thousands of workers, `table` what docs/trust.md shows.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -6,9 +6,9 @@
 )]
 
 use std::process::ExitCode;
-use tests::simulation::{run, small, table};
+use tests::simulation::{crowd, run, small, table};
 
-const USAGE: &str = "usage: simulate seed N | simulate long N [FIRST] | simulate table [WORKERS UNITS_PER_WORKER SEEDS]";
+const USAGE: &str = "usage: simulate seed N | simulate long N [FIRST] | simulate crowd N | simulate table [WORKERS UNITS_PER_WORKER SEEDS]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -17,6 +17,10 @@ fn main() -> ExitCode {
         (Some("seed"), Some(seed)) => {
             println!("{:?}", small(seed));
             run(&small(seed)).map(|ended| println!("{ended:?}"))
+        }
+        (Some("crowd"), Some(seed)) => {
+            println!("{:?}", crowd(seed));
+            run(&crowd(seed)).map(|ended| println!("{ended:?}"))
         }
         (Some("long"), Some(count)) => long(number(2).unwrap_or(0), count),
         (Some("table"), workers) => table::print(

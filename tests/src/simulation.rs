@@ -74,6 +74,39 @@ pub struct Ended {
     pub fingerprint: String,
 }
 
+/// Thousands of workers of every kind over months: four of ten are bad in some way, and the coordinator dies now and then.
+#[must_use]
+pub fn crowd(seed: u64) -> Setup {
+    let each = 120;
+    let kinds = [
+        Kind::Slow,
+        Kind::Vanishing,
+        Kind::Broken(0.1),
+        Kind::Broken(0.01),
+        Kind::Liar,
+        Kind::Rarely(0.02),
+        Kind::Sleeper(100),
+        Kind::Copying,
+        Kind::League(0),
+        Kind::League(150),
+        Kind::Identities(20),
+    ];
+    Setup {
+        seed,
+        units: 400_000,
+        honest: 1_800,
+        referee: true,
+        others: kinds.into_iter().map(|kind| (kind, each)).collect(),
+        confidence: Some(1e-6),
+        copies: 3,
+        fan_in: 0,
+        crash: 1e-6,
+        check: false,
+        ask: 8,
+        days_max: 400,
+    }
+}
+
 /// A small world that the seed describes whole: who is in it, how sure the job wants to be, and how often the coordinator
 /// dies.
 #[must_use]

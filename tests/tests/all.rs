@@ -13,4 +13,5 @@ mod protocol;
 mod pulsar;
 mod seti;
 mod tidy;
+mod trust;
 mod worker;

@@ -52,7 +52,10 @@ pub enum Command {
     Cancel(OneJob),
     /// Get the receipt of a unit with the proof that its verdict is in the project's log, as one file.
     Receipt(Receipt),
-    /// Check fetched results against their receipts, or a file of `receipt` or `audit`, without the coordinator.
+    /// Get the proofs that reports of a job were wrong, each with all that is needed to run the segment in question again.
+    Evidence(Evidence),
+    /// Check fetched results against their receipts, or a file of `receipt`, `evidence` or `audit`, without the
+    /// coordinator.
     Verify(Verify),
     /// Check the project's log: that nothing was rewritten since the last time, and all that it says of a job.
     Audit(Audit),
@@ -251,6 +254,17 @@ pub struct Receipt {
     pub to: Option<PathBuf>,
 }
 
+/// `starling evidence`.
+#[derive(Debug, Args)]
+pub struct Evidence {
+    /// The job, as in j7.
+    #[arg(value_parser = parse_job)]
+    pub job: JobId,
+    /// The folder for the files [default: j7-evidence].
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+}
+
 /// `starling audit`.
 #[derive(Debug, Args)]
 pub struct Audit {
@@ -297,6 +311,15 @@ pub struct Verify {
 pub enum VerifyFile {
     /// Check a file that `starling receipt` wrote: every signature, and that the verdict is in the log.
     Receipt(VerifyOne),
+    /// Check a file that `starling evidence` wrote: who signed what, and that those who ran the segment found otherwise.
+    Evidence {
+        /// The file, and whose it must be.
+        #[command(flatten)]
+        one: VerifyOne,
+        /// Also run the segment here, with the folder `blobs` beside the file.
+        #[arg(long)]
+        rerun: bool,
+    },
     /// Check a file that `starling audit` wrote: that the project signed two logs of which one is not the other's
     /// beginning.
     Heads(VerifyOne),

@@ -3,6 +3,7 @@
 mod audit;
 mod cancel;
 mod demo;
+mod evidence;
 mod fetch;
 mod jobs;
 mod kernel;
@@ -103,6 +104,7 @@ async fn run_async(command: Command, context: &Context) -> Result<(), Error> {
         Command::Fetch(args) => fetch::run(args, context).await,
         Command::Cancel(args) => cancel::run(args.job, context).await,
         Command::Receipt(args) => receipt::run(args, context).await,
+        Command::Evidence(args) => evidence::run(args, context).await,
         Command::Verify(args) => verify::run(args, context).await,
         Command::Audit(args) => audit::run(args, context).await,
         Command::Kernel(_)

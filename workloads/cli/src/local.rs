@@ -131,7 +131,7 @@ impl Local {
         Ok(line.trim_end_matches('\n').to_owned())
     }
 
-    fn path(&self, digest: &Digest) -> Result<PathBuf, Error> {
+    pub(crate) fn path(&self, digest: &Digest) -> Result<PathBuf, Error> {
         let missing = || Error::Failed(format!("the content {digest} is not on this machine"));
         let path = self.files.get(digest).ok_or_else(missing)?;
         std::path::absolute(path).map_err(Error::file("find", path))
@@ -179,6 +179,11 @@ impl Local {
         Ok(execute::Input {
             segments: segments.into_iter().map(segment).collect::<Result<_, Error>>()?,
         })
+    }
+
+    /// Runs a unit, or a part of it, to the end that was asked for.
+    pub(crate) fn finish(&self, unit: execute::Unit) -> Result<Finished, Error> {
+        Ok(execute::run_once(self.config(), unit, |_| {})?)
     }
 
     /// Runs a unit to its end.

@@ -89,6 +89,35 @@ impl ReceiptFile {
     }
 }
 
+/// What `starling evidence` writes for each proof.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceFile {
+    version: u32,
+    project: ProjectKey,
+    spec: String,
+    evidence: String,
+}
+
+impl EvidenceFile {
+    /// The file of a proof about a job with this specification.
+    #[must_use]
+    pub fn new(project: ProjectKey, spec: &[u8], evidence: &[u8]) -> Self {
+        Self {
+            version: VERSION,
+            project,
+            spec: BASE64.encode(spec),
+            evidence: BASE64.encode(evidence),
+        }
+    }
+
+    /// The specification and the evidence; `None` when it is damaged.
+    #[must_use]
+    pub fn decode(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        let decode = |text: &str| BASE64.decode(text.as_bytes()).ok();
+        Some((decode(&self.spec)?, decode(&self.evidence)?))
+    }
+}
+
 /// What `starling audit` writes when two heads do not fit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeadsFile {

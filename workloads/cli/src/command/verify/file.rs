@@ -7,7 +7,7 @@ use proto::receipt::Receipt;
 use proto::{ProjectKey, UnitIndex};
 use serde_json::json;
 
-use super::super::Context;
+use super::super::{Context, evidence};
 use crate::args::{VerifyFile, VerifyOne};
 use crate::error::{Error, chain};
 use crate::profile::Profile;
@@ -16,6 +16,9 @@ use crate::shown::{self, HeadsFile, ReceiptFile};
 pub(super) fn run(what: &VerifyFile, context: &Context) -> Result<(), Error> {
     match what {
         VerifyFile::Receipt(args) => receipt(args, context),
+        VerifyFile::Evidence { one, rerun } => {
+            evidence::check(&one.file, &project(one, context)?, *rerun, context)
+        }
         VerifyFile::Heads(args) => heads(args, context),
     }
 }
