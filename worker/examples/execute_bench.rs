@@ -1,7 +1,7 @@
-//! What running a kernel as a unit costs: against bare wasmtime, with two slots against one, for snapshots, for units
-//! that do nothing. Prints ratios and rates.
+//! What running a kernel as a unit costs: against bare wasmtime, with two slots against one, for snapshots, for traces
+//! with kept states, for units that do nothing. Prints ratios and rates.
 //!
-//! `cargo run --release -p worker --example execute_bench [repetitions [overhead|slots|snapshots|trivial]]`
+//! `cargo run --release -p worker --example execute_bench [repetitions [overhead|slots|snapshots|traces|trivial]]`
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
 use std::error::Error;
@@ -10,13 +10,14 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use kernel::NanMode;
+use proto::trace::SPACING;
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{
     Caller, Config as EngineConfig, Engine, Extern, Inlining, Linker, Module, Store, Val,
 };
 use worker::execute::{
-    CHILD_VERB, Config, Event, Finished, Kernel, Limits, Outcome, Pool, Priority, SnapshotPlan,
-    Unit, child_main, run_once,
+    Begin, CHILD_VERB, Config, Event, Finished, KeepPlan, Kernel, Limits, Outcome, Pool, Priority,
+    SnapshotPlan, TracePlan, Unit, Until, child_main, run_once,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -61,6 +62,16 @@ impl Bench {
         if wanted("snapshots") {
             self.snapshots(16)?;
             self.snapshots(256)?;
+        }
+        if wanted("traces") {
+            let long = r#"{"p":{"end":100004,"first":100003}}"#;
+            let mersenne = self.unit(shipped::MERSENNE, NanMode::Unchecked)?;
+            let mersenne = Unit { params: long.into(), ..mersenne };
+            self.traces("mersenne, p = 100,003", &mersenne, repetitions)?;
+            // All of 256 MB is in use, and each step changes a twentieth.
+            let module = wat::parse_str(dirtying(256 * 16, 1500))?;
+            let dirtying = self.unit(&module, NanMode::Unchecked)?;
+            self.traces("256 MB, 5 % of its pages new in each step", &dirtying, repetitions)?;
         }
         if wanted("trivial") {
             self.trivial()?;
@@ -185,6 +196,37 @@ impl Bench {
             cpu.as_secs_f64() * 1e3,
             wall.as_secs_f64() * 1e3,
             file as f64 / 1e6,
+        );
+        Ok(())
+    }
+
+    /// CPU time with a trace at the usual spacing and kept states against the same unit without, in turn.
+    fn traces(&self, name: &str, unit: &Unit, repetitions: usize) -> Result<()> {
+        let path = self.dir.path().join("kept");
+        let keep = KeepPlan { path: path.clone(), bytes_max: 1 << 30 };
+        let (begin, until) = (Begin::Start, Until::End);
+        let plan = TracePlan { spacing: SPACING, begin, until, keep: Some(keep) };
+        let bare = TracePlan { keep: None, ..plan.clone() };
+        let with = |plan| Unit { trace: Some(plan), ..unit.clone() };
+        let mut ratios = [Vec::new(), Vec::new()];
+        let (mut points, mut seconds, mut kept) = (0, 0.0, 0);
+        for _ in 0..=repetitions {
+            let without = self.run(unit)?.0.cpu.as_secs_f64();
+            let traced = self.run(&with(bare.clone()))?.0.cpu.as_secs_f64();
+            let (finished, _) = self.run(&with(plan.clone()))?;
+            kept = std::fs::metadata(&path).map_or(0, |file| file.len());
+            // Each run keeps its own: one that finds the file of another keeps nothing.
+            let _ = std::fs::remove_file(&path);
+            ratios[0].push(traced / without);
+            ratios[1].push(finished.cpu.as_secs_f64() / without);
+            seconds = without;
+            if let Outcome::Done { trace: Some(trace), .. } = finished.outcome {
+                points = trace.points().len();
+            }
+        }
+        let [traced, keeping] = ratios.map(|mut ratios| median(&mut ratios[1..]));
+        println!(
+            "{name}, {seconds:.1} s, {points} points: with trace {traced:.4}, with kept states too {keeping:.4} ({kept} bytes), median of {repetitions}"
         );
         Ok(())
     }

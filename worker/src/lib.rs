@@ -6,6 +6,8 @@ pub mod control;
 pub mod core;
 mod driver;
 pub mod execute;
+#[cfg(feature = "fault-hook")]
+pub mod fault;
 mod file;
 pub mod folder;
 pub mod outbox;
