@@ -114,7 +114,13 @@ impl Sink {
                     self.names.remove(run);
                     return self.clear(run);
                 }
-                let end = self.end(run, id, purpose, finished.outcome);
+                let outcome = finished.outcome;
+                #[cfg(feature = "fault-hook")]
+                let outcome = match purpose {
+                    Purpose::Report => crate::fault::outcome(outcome),
+                    Purpose::Segment | Purpose::State | Purpose::Nothing => outcome,
+                };
+                let end = self.end(run, id, purpose, outcome);
                 self.names.remove(run);
                 self.tell(Event::Finished { run, end, cpu: finished.cpu });
             }
@@ -186,6 +192,10 @@ impl Sink {
 
     /// The state that a run was to reach, as the file that is shown.
     fn state(&self, run: u64, point: Point) -> End {
+        #[cfg(feature = "fault-hook")]
+        if let Err(error) = crate::fault::shown(&self.folder.errand_state(run)) {
+            tracing::error!("the state cannot be forged: {error}");
+        }
         match crate::blobs::hash_file(&self.folder.errand_state(run)) {
             Ok((digest, len)) => End::Reached { point, state: Some(StateFile { digest, len }) },
             Err(error) => End::Trouble {
