@@ -1,7 +1,7 @@
 //! What running a kernel as a unit costs: against bare wasmtime, with two slots against one, for snapshots, for traces
 //! with kept states, for units that do nothing. Prints ratios and rates.
 //!
-//! `cargo run --release -p worker --example execute_bench [repetitions [overhead|slots|snapshots|traces|trivial]]`
+//! `cargo run --release -p worker --example execute_bench [repetitions [overhead|slots|snapshots|traces|traces-256|trivial]]`
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
 use std::error::Error;
@@ -67,11 +67,15 @@ impl Bench {
             let long = r#"{"p":{"end":100004,"first":100003}}"#;
             let mersenne = self.unit(shipped::MERSENNE, NanMode::Unchecked)?;
             let mersenne = Unit { params: long.into(), ..mersenne };
-            self.traces("mersenne, p = 100,003", &mersenne, repetitions)?;
+            self.traces("mersenne, p = 100,003", &mersenne, SPACING, repetitions)?;
+        }
+        if wanted("traces-256") {
             // All of 256 MB is in use, and each step changes a twentieth.
             let module = wat::parse_str(dirtying(256 * 16, 1500))?;
             let dirtying = self.unit(&module, NanMode::Unchecked)?;
-            self.traces("256 MB, 5 % of its pages new in each step", &dirtying, repetitions)?;
+            // Many more points than usual, so that what one costs stands out of the noise.
+            let name = "256 MB, 5 % of its pages new in each step";
+            self.traces(name, &dirtying, SPACING / 32, repetitions)?;
         }
         if wanted("trivial") {
             self.trivial()?;
@@ -200,12 +204,12 @@ impl Bench {
         Ok(())
     }
 
-    /// CPU time with a trace at the usual spacing and kept states against the same unit without, in turn.
-    fn traces(&self, name: &str, unit: &Unit, repetitions: usize) -> Result<()> {
+    /// CPU time with a trace and kept states against the same unit without, in turn.
+    fn traces(&self, name: &str, unit: &Unit, spacing: u64, repetitions: usize) -> Result<()> {
         let path = self.dir.path().join("kept");
         let keep = KeepPlan { path: path.clone(), bytes_max: 1 << 30 };
         let (begin, until) = (Begin::Start, Until::End);
-        let plan = TracePlan { spacing: SPACING, begin, until, keep: Some(keep) };
+        let plan = TracePlan { spacing, begin, until, keep: Some(keep) };
         let bare = TracePlan { keep: None, ..plan.clone() };
         let with = |plan| Unit { trace: Some(plan), ..unit.clone() };
         let mut ratios = [Vec::new(), Vec::new()];
@@ -225,8 +229,10 @@ impl Bench {
             }
         }
         let [traced, keeping] = ratios.map(|mut ratios| median(&mut ratios[1..]));
+        let point = (traced - 1.0) * seconds / points.max(1) as f64;
         println!(
-            "{name}, {seconds:.1} s, {points} points: with trace {traced:.4}, with kept states too {keeping:.4} ({kept} bytes), median of {repetitions}"
+            "{name}, {seconds:.1} s, {points} points, {:.1} ms each: with trace {traced:.4}, with kept states too {keeping:.4} ({kept} bytes), median of {repetitions}",
+            point * 1e3
         );
         Ok(())
     }
