@@ -26,7 +26,7 @@ fn spec(cut: Vec<Axis>) -> JobSpec {
         attempts_max: 5,
         priority: 0,
         seed: Digest([9; 32]),
-        trace_fuel: crate::trace::SPACING,
+        trace_fuel: trace::SPACING,
     }
 }
 

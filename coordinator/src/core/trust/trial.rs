@@ -19,7 +19,7 @@ use crate::core::event::Effects;
 use crate::core::job::Job;
 use crate::core::time::Now;
 use crate::core::trust::trial::hearing::Hearing;
-use proto::trace::{Claim, Trace};
+use proto::trace::{Claim, Point, Trace};
 use proto::{Digest, JobId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -68,8 +68,8 @@ struct Opinion {
 enum Stage {
     /// The traces of the opinions.
     Traces,
-    /// The state at the last point that both traces share, which is this many points long.
-    State(usize),
+    /// The state at the last point that both traces share.
+    State(Point),
     /// Somebody who runs the segment.
     Segment(Box<Hearing>),
 }
@@ -224,11 +224,7 @@ impl Core {
             }
             self.find_parting(trial);
         }
-        if let Stage::State(shared) = trial.stage {
-            let Some(from) = trial.opinions[0].trace.as_ref().and_then(|trace| trace.from(shared))
-            else {
-                return Step::Undecided;
-            };
+        if let Stage::State(from) = trial.stage {
             let waits = !trial.asks.is_empty();
             let asked = waits
                 || (0..trial.opinions.len())
@@ -267,15 +263,14 @@ impl Core {
 
     /// Both traces are here: leads them back to the first segment on which they part.
     fn find_parting(&self, trial: &mut Trial) {
-        let [one, other] = &mut trial.opinions[..] else { return };
+        let [one, other] = &trial.opinions[..] else { return };
         let (Some(first), Some(second)) = (&one.trace, &other.trace) else { return };
         let (shared, first, second) = first.parting(second);
         let from = first.from(shared);
         let claims = vec![first.until(shared, one.end), second.until(shared, other.end)];
         let spacing = first.spacing();
-        (one.trace, other.trace) = (Some(first), Some(second));
         trial.stage = match from {
-            Some(_) => Stage::State(shared),
+            Some(from) => Stage::State(from),
             None => Stage::Segment(Box::new(Hearing::new(spacing, shared, None, None, claims))),
         };
     }

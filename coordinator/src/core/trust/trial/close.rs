@@ -103,53 +103,60 @@ impl Core {
         }
         let proven = !refuted.is_empty() || !liars.is_empty();
         if proven {
-            let places = refuted.iter().map(|said| said.place).collect();
-            self.keep_evidence(now, &trial, hearing, &wrong, places, truth);
+            self.keep_evidence(now, &trial, hearing, &refuted, truth);
         } else {
             effects.forgotten.extend(hearing.state.map(|(digest, _)| digest));
         }
         self.judge_after_trial(&trial);
     }
 
-    /// Keeps what anybody needs to convince himself.
+    /// Keeps what anybody needs to convince himself: a record for each statement that was proved wrong, or one that accuses
+    /// only those who ran the segment.
     fn keep_evidence(
         &mut self,
         now: Now,
         trial: &Trial,
         hearing: &Hearing,
-        wrong: &[Digest],
-        accused: Vec<Place>,
+        refuted: &[Said],
         truth: Claim,
     ) {
         let Some(job) = self.jobs.get_mut(&trial.job) else { return };
-        let traces = trial.opinions.iter().filter(|opinion| wrong.contains(&opinion.statement));
-        let record = EvidenceRecord {
-            unit: trial.unit,
-            at_ms: now.wall_ms,
-            accused,
-            // Equal statements commit to one trace.
-            trace: traces
-                .filter_map(|opinion| opinion.trace.as_ref())
-                .map(proto::trace::Trace::encode)
-                .next(),
-            spacing: hearing.spacing,
-            points: hearing.points as u64,
-            from: hearing.from,
-            state: hearing.state,
-            truth,
-            heard: hearing
-                .heard
-                .iter()
-                .map(|heard| HeardRecord {
-                    worker: heard.worker,
-                    statement: heard.statement.encode(),
-                    signature: heard.signature.to_vec(),
-                })
-                .collect(),
+        let heard: Vec<HeardRecord> = (hearing.heard.iter())
+            .map(|heard| HeardRecord {
+                worker: heard.worker,
+                statement: heard.statement.encode(),
+                signature: heard.signature.to_vec(),
+            })
+            .collect();
+        let accused = |statement: Digest| -> Vec<Place> {
+            let saying = refuted.iter().filter(|said| said.statement == statement);
+            saying.map(|said| said.place).collect()
         };
-        let number = job.record.next_evidence;
-        job.record.next_evidence += 1;
-        self.dirty.put(Table::Evidence.key2(trial.job.0, number), &record);
+        let proved: Vec<(Vec<Place>, Option<Vec<u8>>)> = (trial.opinions.iter())
+            .map(|opinion| {
+                let trace = opinion.trace.as_ref().map(proto::trace::Trace::encode);
+                (accused(opinion.statement), trace)
+            })
+            .filter(|(accused, _)| !accused.is_empty())
+            .collect();
+        let proved = if proved.is_empty() { vec![(Vec::new(), None)] } else { proved };
+        for (accused, trace) in proved {
+            let record = EvidenceRecord {
+                unit: trial.unit,
+                at_ms: now.wall_ms,
+                accused,
+                trace,
+                spacing: hearing.spacing,
+                points: hearing.points as u64,
+                from: hearing.from,
+                state: hearing.state,
+                truth,
+                heard: heard.clone(),
+            };
+            let number = job.record.next_evidence;
+            job.record.next_evidence += 1;
+            self.dirty.put(Table::Evidence.key2(trial.job.0, number), &record);
+        }
     }
 
     /// What remains of a unit is judged; it is lent to others if that is not enough.

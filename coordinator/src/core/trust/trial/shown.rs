@@ -71,18 +71,18 @@ impl Core {
                 trial.stage = Stage::Segment(Box::new(hearing));
                 Ok(())
             }
-            Stage::State(shared) => {
+            Stage::State(from) => {
+                if point != Some(from) {
+                    return Err(Unfit::False);
+                }
                 let [one, other] = &trial.opinions[..] else { return Err(Unfit::Gone) };
                 let (Some(first), Some(second)) = (&one.trace, &other.trace) else {
                     return Err(Unfit::Gone);
                 };
-                let from = first.from(shared);
-                if point != from {
-                    return Err(Unfit::False);
-                }
+                let (shared, first, second) = first.parting(second);
                 let claims: Vec<Claim> =
                     vec![first.until(shared, one.end), second.until(shared, other.end)];
-                let hearing = Hearing::new(first.spacing(), shared, from, blob, claims);
+                let hearing = Hearing::new(first.spacing(), shared, point, blob, claims);
                 trial.stage = Stage::Segment(Box::new(hearing));
                 Ok(())
             }
