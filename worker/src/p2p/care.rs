@@ -32,12 +32,8 @@ struct Care {
 
 /// Runs until it is dropped.
 pub(super) async fn run(shared: Arc<Shared>) {
-    let mut care = Care {
-        relays: Relays::default(),
-        asked: None,
-        found_self: None,
-        kept: Instant::now(),
-    };
+    let mut care =
+        Care { relays: Relays::default(), asked: None, found_self: None, kept: Instant::now() };
     let mut ticks = interval(shared.config.tick);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
