@@ -57,6 +57,8 @@ impl Internet {
         inside(&wan, "ip link add br0 type bridge")?;
         inside(&wan, &format!("ip addr add {}/24 dev br0", Self::PUBLIC))?;
         inside(&wan, "ip link set br0 up")?;
+        // Multicast needs a way out too; whatever else goes there is nobody's.
+        inside(&wan, "ip route add default dev br0")?;
         Ok(internet)
     }
 
@@ -93,6 +95,11 @@ impl Internet {
             &router,
             "nft add chain ip filter forward { type filter hook forward priority 0 ; policy drop ; }",
         )?;
+        inside(
+            &router,
+            "nft add chain ip filter input { type filter hook input priority 0 ; policy accept ; }",
+        )?;
+        inside(&router, "nft add rule ip filter input iifname wan0 ct state new drop")?;
         inside(&router, "nft add rule ip filter forward iifname lan0 accept")?;
         inside(&router, "nft add rule ip filter forward ct state established,related accept")?;
         Ok(host)

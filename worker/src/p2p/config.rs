@@ -114,6 +114,9 @@ pub enum ConnectError {
     /// No answer, or a connection that broke.
     #[error("{0}")]
     Lost(String),
+    /// It was said meanwhile to be reached elsewhere: tried again there.
+    #[error("it is reached elsewhere by now")]
+    Moved,
     /// This side is closing.
     #[error("the program ends")]
     Closed,

@@ -12,6 +12,9 @@ use tokio::time::timeout;
 
 /// Longest wait for a connection to a peer: through a relay, with a hole to be punched.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(15);
+/// How often an attempt that waits looks whether the peer is reached elsewhere by now.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
 impl Shared {
     /// Makes sure that the peer at `address` has been greeted and its link is open.
     pub(super) async fn greet(self: &Arc<Self>, address: EndpointAddr) -> Result<(), ConnectError> {
@@ -50,9 +53,21 @@ impl Shared {
             )) => {
                 state.table.busy(now_ms, &worker);
             }
+            Err(ConnectError::Moved) => {}
             Err(_) => state.table.failed(now_ms, &worker),
         }
         greeted
+    }
+
+    /// Waits until a peer is said to be reached elsewhere than it was.
+    async fn moved(&self, worker: &WorkerKey) {
+        let before = self.address_of(worker);
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if self.address_of(worker) != before {
+                return;
+            }
+        }
     }
 
     async fn greet_alone(
@@ -70,7 +85,12 @@ impl Shared {
         for url in address.relay_urls() {
             relays::prepare(self, url).await;
         }
-        let connected = timeout(CONNECT_MAX, Box::pin(endpoint.connect(address, link::ALPN))).await;
+        let connecting = timeout(CONNECT_MAX, Box::pin(endpoint.connect(address, link::ALPN)));
+        let connected = tokio::select! {
+            connected = connecting => connected,
+            // Tried again soon, where it is reached now: it has found a relay, or the way out of its house.
+            () = self.moved(&worker) => return Err(ConnectError::Moved),
+        };
         let connection = connected
             .map_err(|_| ConnectError::Lost(format!("no answer within {CONNECT_MAX:?}")))?
             .map_err(|error| ConnectError::Lost(format!("{error:#}")))?;
