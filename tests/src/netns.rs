@@ -33,12 +33,14 @@ impl Internet {
         let name = format!("stl{}t{}", std::process::id(), TRIED.fetch_add(1, Ordering::Relaxed));
         let tried = || -> Result<()> {
             run(&["ip", "netns", "add", &name])?;
-            run(&[
-                "ip", "netns", "exec", &name, "ip", "link", "add", "a", "type", "veth", "peer",
-                "name", "b",
-            ])?;
-            run(&["ip", "netns", "exec", &name, "ip", "link", "add", "c", "type", "bridge"])?;
-            run(&["ip", "netns", "exec", &name, "nft", "add", "table", "ip", "nat"])
+            inside(&name, "ip link add wire0 type veth peer name wire1")?;
+            inside(&name, "ip link add bridge0 type bridge")?;
+            inside(&name, "nft add table ip nat")?;
+            inside(
+                &name,
+                "nft add chain ip nat post { type nat hook postrouting priority 100 ; }",
+            )?;
+            inside(&name, "nft add rule ip nat post masquerade fully-random")
         };
         let tried = tried().err().map(|error| format!("{error:#}"));
         let _ = Command::new("ip").args(["netns", "del", &name]).output();
