@@ -27,6 +27,7 @@ mod grid;
 mod jobs;
 mod log;
 pub(crate) mod named;
+pub(crate) mod peers;
 mod refusal;
 mod tls;
 
@@ -76,6 +77,7 @@ pub(crate) struct Shared {
     pub(crate) blobs: Arc<BlobStore>,
     pub(crate) access: Access,
     pub(crate) named: Named,
+    pub(crate) swarm: peers::Swarm,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) project: ProjectKey,
     pub(crate) key: SigningKey,
@@ -125,7 +127,7 @@ pub(crate) fn serve(
 }
 
 fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
-    use pb::{admin_server, blobs_server, grid_server, jobs_server, log_server};
+    use pb::{admin_server, blobs_server, grid_server, jobs_server, log_server, peers_server};
     macro_rules! bounded {
         ($server:path, $service:expr) => {{
             let service: $server = <$server>::new($service);
@@ -141,6 +143,7 @@ fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
         reporter.set_serving::<jobs_server::JobsServer<jobs::Jobs>>().await;
         reporter.set_serving::<blobs_server::BlobsServer<blobs::Blobs>>().await;
         reporter.set_serving::<log_server::LogServer<log::Log>>().await;
+        reporter.set_serving::<peers_server::PeersServer<peers::Peers>>().await;
         reporter.set_serving::<admin_server::AdminServer<admin::Admin>>().await;
         alive.cancelled().await;
     });
@@ -162,6 +165,10 @@ fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
         .add_service(bounded!(
             blobs_server::BlobsServer<blobs::Blobs>,
             blobs::Blobs(Arc::clone(shared))
+        ))
+        .add_service(bounded!(
+            peers_server::PeersServer<peers::Peers>,
+            peers::Peers(Arc::clone(shared))
         ))
         .add_service(bounded!(
             admin_server::AdminServer<admin::Admin>,

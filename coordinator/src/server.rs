@@ -7,6 +7,7 @@ use crate::core::time::Clock;
 use crate::engine::{self, Engine, Handle};
 use crate::grpc::access::Access;
 use crate::grpc::named::Named;
+use crate::grpc::peers::Swarm;
 use crate::grpc::{self, Patience, Shared, told};
 use crate::project::{self, Folder, file, names};
 use crate::store::{self, sled::SledStore};
@@ -138,6 +139,7 @@ impl Coordinator {
         let shared = Arc::new(Shared {
             access: Access::new(engine.clone(), Arc::clone(&clock), &identity.operator_token),
             named: Named::load(&engine).await?,
+            swarm: Swarm::default(),
             project: identity.project(),
             key: identity.key.clone(),
             join: join.to_string(),

@@ -13,6 +13,7 @@ pub mod join;
 pub mod json;
 pub mod key;
 pub mod log;
+pub mod member;
 pub mod merkle;
 pub mod receipt;
 pub mod report;

@@ -5,14 +5,17 @@
 //! event.
 
 mod act;
+mod announce;
 mod convert;
 mod fetch;
 mod keep;
+mod peers;
 mod put;
 mod slots;
 mod stream;
 
-pub(crate) use stream::{Introduction, Trouble, greet, say_goodbye};
+pub(crate) use announce::run as announce;
+pub(crate) use stream::{Introduction, Session, Trouble, greet, say_goodbye};
 
 use crate::blobs::Blobs;
 use crate::control::{Ask, Report};
@@ -21,6 +24,7 @@ use crate::execute::{self, Pool, Priority};
 use crate::folder::{self, Folder, Identity, Project};
 use crate::outbox::Outbox;
 use crate::traces::Traces;
+use crate::p2p;
 use proto::WorkerKey;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -62,6 +66,8 @@ pub struct Config {
     pub snapshot_interval: Duration,
     /// Whom the slots let go first.
     pub priority: Priority,
+    /// How to take part in the peer network; not at all when absent.
+    pub peers: Option<p2p::Config>,
 }
 
 impl Config {
@@ -78,6 +84,7 @@ impl Config {
             buffer: Duration::from_secs(300),
             snapshot_interval: Duration::from_secs(60),
             priority: Priority::Background,
+            peers: None,
         }
     }
 }
@@ -232,8 +239,9 @@ struct Driver {
     /// Counts streams, so that what an old one says is not taken for the new one's.
     stream: u64,
     /// What the tasks that fetch and put use.
-    session: watch::Sender<Option<stream::Session>>,
+    session: watch::Sender<Option<Session>>,
     reader: Option<tokio::task::AbortHandle>,
+    peers: Option<p2p::Running>,
     tasks: JoinSet<()>,
     /// What the owner must mend.
     trouble: Option<String>,
@@ -299,6 +307,7 @@ impl Driver {
             stream: 0,
             session: watch::Sender::new(None),
             reader: None,
+            peers: None,
             tasks: JoinSet::new(),
             trouble: None,
             ended: None,
@@ -316,6 +325,7 @@ impl Driver {
             held = self.agent.held().count(),
             "worker starts"
         );
+        self.start_peers().await;
         let mut inputs = Vec::new();
         loop {
             let deadline = self.next_deadline();
@@ -448,6 +458,9 @@ impl Driver {
             let _ = stopping.await;
         }
         self.tasks.shutdown().await;
+        if let Some(peers) = self.peers.take() {
+            peers.shutdown().await;
+        }
         tracing::info!("worker ends");
     }
 

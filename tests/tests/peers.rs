@@ -1,0 +1,215 @@
+//! The peer network with real programs: found through the coordinator, the local network, a third; behind routers.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+use tests::grid::{Coordinator, Profile, Program, Worker, program, until};
+use tests::netns::{self, Internet, Nat};
+
+/// Peers on loopback, found through nothing but what a test leaves on.
+const LOOPBACK: [&str; 4] = ["--peer-listen", "127.0.0.1:0", "--no-lan", "--no-port-mapping"];
+
+fn join(coordinator: &Coordinator, name: &str, more: &[&str]) -> Result<Worker> {
+    let mut worker = Worker::join(Profile::Same, &coordinator.join, name)?;
+    worker.arguments.retain(|argument| argument != "--no-peers");
+    worker.arguments.extend(LOOPBACK.iter().chain(more).map(|&argument| argument.to_owned()));
+    Ok(worker)
+}
+
+/// What `starling-worker VERB` tells of the worker in `data`.
+fn told(data: &Path, verb: &str) -> Result<Value> {
+    let mut command = Command::new(program(Profile::Same, "starling-worker"));
+    let output = command.arg("--data").arg(data).args(["--output", "json", verb]).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// The keys of its neighbours.
+fn neighbours(data: &Path) -> Result<BTreeSet<String>> {
+    let told = told(data, "peers")?;
+    let peers = told["peers"].as_array().context("peers")?;
+    Ok(peers.iter().filter_map(|peer| peer["worker"].as_str().map(str::to_owned)).collect())
+}
+
+fn key(data: &Path) -> Result<String> {
+    Ok(told(data, "status")?["worker"].as_str().context("worker")?.to_owned())
+}
+
+async fn until_linked(one: &Path, other: &Path) -> Result<()> {
+    until("two workers to be linked", async || {
+        let (keys, theirs) = (key(one)?, key(other)?);
+        let both = neighbours(one)?.contains(&theirs) && neighbours(other)?.contains(&keys);
+        Ok(both.then_some(()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_find_each_other_through_the_coordinator_and_without_it_through_a_third()
+-> Result<()> {
+    let mut coordinator = Coordinator::start(Profile::Same).await?;
+    let mut one = join(&coordinator, "one", &[])?;
+    let mut third = join(&coordinator, "third", &[])?;
+    one.restart()?;
+    third.restart()?;
+    until_linked(&one.data, &third.data).await?;
+    let shown = told(&one.data, "status")?;
+    ensure!(shown["peers"]["direct"] == 1, "{shown}");
+    let text = Command::new(program(Profile::Same, "starling-worker"))
+        .arg("--data")
+        .arg(&one.data)
+        .arg("status")
+        .output()?;
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    ensure!(text.contains("peers      1 (1 direct"), "{text}");
+    // One is off while two comes, and the coordinator goes before one is back: only the third knows both.
+    let first_key = key(&one.data)?;
+    ensure!(one.program().terminate().await?.success(), "{}", one.said());
+    let mut two = join(&coordinator, "two", &[])?;
+    two.restart()?;
+    until_linked(&two.data, &third.data).await?;
+    ensure!(!neighbours(&two.data)?.contains(&first_key), "one is off");
+    coordinator.kill()?;
+    one.restart()?;
+    until_linked(&one.data, &two.data).await?;
+    // A worker that wants no peers has none, and says so.
+    let alone = Command::new(program(Profile::Same, "starling-worker"))
+        .arg("--data")
+        .arg(coordinator.data.with_file_name("nobody"))
+        .arg("peers")
+        .output()?;
+    ensure!(alone.status.code() == Some(3), "no worker runs there");
+    for mut worker in [one, two, third] {
+        ensure!(worker.program().terminate().await?.success(), "{}", worker.said());
+    }
+    Ok(())
+}
+
+/// Whether this machine lets tests make networks of their own; said loudly when it does not.
+fn networks() -> Option<Internet> {
+    if let Some(reason) = Internet::missing() {
+        // Past the harness, which shows only what failing tests print.
+        let _ = writeln!(
+            std::io::stderr(),
+            "\n*** NOT TESTED: peers behind routers: this machine makes no network namespaces ({reason}) ***\n"
+        );
+        return None;
+    }
+    Some(Internet::new().expect("a machine that can make one namespace can make more"))
+}
+
+/// A worker or seed in a namespace.
+struct Host {
+    data: PathBuf,
+    _program: Program,
+}
+
+/// An internet with a coordinator on its public machine.
+struct World {
+    coordinator: Program,
+    join: String,
+    folder: TempDir,
+    // Last, so that the programs go first.
+    internet: Internet,
+}
+
+impl World {
+    async fn new(internet: Internet) -> Result<Self> {
+        let folder = TempDir::new()?;
+        let program = program(Profile::Same, "starling-coordinator");
+        let mut command = netns::command(&internet.public(), &program);
+        let listen = format!("{}:7700", Internet::PUBLIC);
+        command.arg("--data").arg(folder.path().join("project")).args(["run", "--listen", &listen]);
+        let coordinator = Program::start(&mut command, &folder.path().join("coordinator.log"))?;
+        let join = until("the join string", async || {
+            let said = coordinator.said();
+            let mut words = said.split_whitespace().map(|word| word.trim_matches('\''));
+            let join = words.find(|word| word.starts_with("starling://") && 140 < word.len());
+            Ok(join.map(str::to_owned))
+        })
+        .await?;
+        Ok(Self { coordinator, join, folder, internet })
+    }
+
+    /// Joins and starts a worker or seed in a namespace.
+    fn start(&self, namespace: &str, name: &str, verb: &[&str]) -> Result<Host> {
+        let data = self.folder.path().join(name);
+        let worker = program(Profile::Same, "starling-worker");
+        let mut join = netns::command(namespace, &worker);
+        join.arg("--data").arg(&data).args(["join", &self.join, "--name", name]);
+        let joined = join.output()?;
+        ensure!(joined.status.success(), "{}", String::from_utf8_lossy(&joined.stderr));
+        let mut command = netns::command(namespace, &worker);
+        command.arg("--data").arg(&data).args(verb);
+        let log = self.folder.path().join(format!("{name}.log"));
+        Ok(Host { data, _program: Program::start(&mut command, &log)? })
+    }
+
+    /// A seed on the public machine, and workers in two houses.
+    fn houses(&mut self, nat: Nat) -> Result<(Host, [Host; 2])> {
+        let seed = self.start(&self.internet.public(), "seed", &["seed", "--no-lan"])?;
+        let mut house = |name: &str| {
+            let namespace = self.internet.add_house(nat)?;
+            let run = ["run", "--cores", "1", "--no-lan", "--no-port-mapping"];
+            self.start(&namespace, name, &run)
+        };
+        Ok((seed, [house("one")?, house("two")?]))
+    }
+}
+
+/// How the first is linked to the second, once that is as it should be and bytes have passed both ways.
+async fn way([one, two]: &[Host; 2], wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+    until("a link between two houses", async || {
+        let theirs = key(&two.data)?;
+        let told = told(&one.data, "peers")?;
+        let peers = told["peers"].as_array().context("peers")?;
+        let peer = peers.iter().find(|peer| peer["worker"] == theirs.as_str());
+        let bytes = |peer: &Value, field: &str| peer[field].as_u64().unwrap_or(0);
+        let passed = |peer: &&Value| 0 < bytes(peer, "up_bytes") && 0 < bytes(peer, "down_bytes");
+        Ok(peer.filter(passed).filter(|peer| wanted(peer)).cloned())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hole_is_punched_between_two_houses() -> Result<()> {
+    let Some(internet) = networks() else { return Ok(()) };
+    let mut world = World::new(internet).await?;
+    let (_seed, houses) = world.houses(Nat::Friendly)?;
+    let way = way(&houses, |peer| peer["relayed"] == false).await?;
+    ensure!(way["address"].as_str().is_some_and(|ip| ip.starts_with("198.51.100.")), "{way}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_hole_can_be_punched_a_seed_relays_with_the_coordinator_gone_too() -> Result<()> {
+    let Some(internet) = networks() else { return Ok(()) };
+    let mut world = World::new(internet).await?;
+    let (seed, houses) = world.houses(Nat::Symmetric)?;
+    let first = way(&houses, |peer| peer["relayed"] == true).await?;
+    let url = first["address"].as_str().context("address")?;
+    ensure!(url.starts_with("https://198.51.100.1:7701"), "{first}");
+    let shown = told(&houses[0].data, "status")?;
+    ensure!(shown["peers"]["relayed"] == 1, "{shown}");
+    let seed = told(&seed.data, "status")?;
+    ensure!(seed["why"][0].as_str().is_some_and(|why| why.contains("seed")), "{seed}");
+    world.coordinator.kill()?;
+    let before = first["up_bytes"].as_u64();
+    way(&houses, |peer| peer["relayed"] == true && before < peer["up_bytes"].as_u64()).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn machines_of_one_network_find_each_other_by_multicast() -> Result<()> {
+    let Some(internet) = networks() else { return Ok(()) };
+    let world = World::new(internet).await?;
+    let public = world.internet.public();
+    let mut run = vec!["run", "--cores", "1", "--no-tracker", "--no-exchange", "--no-lookup"];
+    run.extend(["--no-relays", "--no-port-mapping"]);
+    let (one, two) = (world.start(&public, "one", &run)?, world.start(&public, "two", &run)?);
+    until_linked(&one.data, &two.data).await
+}
