@@ -12,6 +12,7 @@ pub mod join;
 pub mod json;
 pub mod key;
 pub mod merkle;
+pub mod pieces;
 pub mod receipt;
 pub mod report;
 pub mod tls;

@@ -1,0 +1,3 @@
+//! Peers: workers that carry each other's blobs.
+
+pub mod swarm;
