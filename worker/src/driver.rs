@@ -8,6 +8,7 @@ mod act;
 mod convert;
 mod fetch;
 mod keep;
+mod origin;
 mod put;
 mod stream;
 
@@ -19,6 +20,7 @@ use crate::core::{self, Agent, Effects, Event, Now};
 use crate::execute::{self, Pool, Priority};
 use crate::folder::{self, Folder, Identity, Project};
 use crate::outbox::Outbox;
+use crate::p2p::carrier::Carrier;
 use proto::WorkerKey;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -228,6 +230,8 @@ struct Driver {
     /// What the tasks that fetch and put use.
     session: watch::Sender<Option<stream::Session>>,
     reader: Option<tokio::task::AbortHandle>,
+    /// Brings blobs from peers, and gives them on.
+    carrier: Option<Carrier>,
     tasks: JoinSet<()>,
     /// What the owner must mend.
     trouble: Option<String>,
@@ -289,6 +293,7 @@ impl Driver {
             stream: 0,
             session: watch::Sender::new(None),
             reader: None,
+            carrier: None,
             tasks: JoinSet::new(),
             trouble: None,
             ended: None,

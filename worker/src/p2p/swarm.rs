@@ -54,6 +54,8 @@ const BANNED_MAX: usize = 1024;
 pub struct Config {
     /// Where all choices by lot come from.
     pub seed: u64,
+    /// Bytes per second that may be asked of peers; absent means unlimited.
+    pub down_per_second: Option<u64>,
     /// Peers that are given to at a time, beside the one drawn by lot.
     pub slots: usize,
     /// How often it is decided anew who is given to.
@@ -84,6 +86,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             seed: 0,
+            down_per_second: None,
             slots: 4,
             rechoke: Duration::from_secs(5),
             optimistic: Duration::from_secs(15),

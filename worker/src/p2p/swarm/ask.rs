@@ -8,6 +8,8 @@ use proto::{Digest, WorkerKey};
 
 /// Most pieces of one blob that the coordinator is asked for at a time.
 const ORIGIN_IN_FLIGHT_MAX: usize = 8;
+/// Under way is at most what comes in so many seconds, where the owner limits what comes in.
+const DOWN_SECONDS: u64 = 4;
 /// Most sources that are asked for the same piece at a time.
 const SOURCES_MAX: usize = 2;
 
@@ -112,11 +114,20 @@ impl Swarm {
         }
     }
 
+    /// Whether as much is under way as the owner's limit lets in within a few seconds: what waits longer than that would
+    /// look like a peer that does not deliver.
+    fn is_down_full(&self, piece_bytes: u64) -> bool {
+        let Some(limit) = self.config.down_per_second else { return false };
+        let under_way = (self.requests.len() as u64 + 1).saturating_mul(piece_bytes);
+        !self.requests.is_empty() && limit.saturating_mul(DOWN_SECONDS) < under_way
+    }
+
     /// The rarest piece that a peer has and that nobody was asked for; near the end, one that others are slow with.
     fn piece_for(&mut self, now: Now, key: WorkerKey, digest: Digest) -> Option<u32> {
         let (peer, blob) = (self.peers.get(&key)?, self.blobs.get(&digest)?);
         let holding = peer.holds.get(&digest)?;
-        if peer.in_flight_aim(now, blob.cut?.piece_bytes()) <= peer.in_flight {
+        let piece_bytes = blob.cut?.piece_bytes();
+        if peer.in_flight_aim(now, piece_bytes) <= peer.in_flight || self.is_down_full(piece_bytes) {
             return None;
         }
         let asked = blob.asked_pieces();
@@ -187,7 +198,8 @@ impl Swarm {
                 }
                 None => return,
             };
-            let last = blob.origin.told_off;
+            // Without peers there is nobody else to ask.
+            let last = blob.origin.told_off || self.peers.is_empty();
             let source = Source::Origin;
             let request = self.request(now, source, digest, What::Piece(piece));
             fx.push(Action::Ask { request, source, digest, piece, last });

@@ -178,3 +178,19 @@ impl Swarm {
         }
     }
 }
+
+/// What the caller asks.
+impl Swarm {
+    /// Whether this blob is under way.
+    #[must_use]
+    pub fn is_under_way(&self, digest: &Digest) -> bool {
+        self.blobs.get(digest).is_some_and(super::Blob::is_under_way)
+    }
+
+    /// Whether some of this blob is here and may be given.
+    #[must_use]
+    pub fn is_offered(&self, digest: &Digest) -> bool {
+        let listed = |blob: &super::Blob| !matches!(blob.stage, Stage::Listing { .. });
+        self.blobs.get(digest).is_some_and(listed)
+    }
+}
