@@ -28,6 +28,7 @@ pub(crate) mod given;
 mod grid;
 mod jobs;
 pub(crate) mod named;
+pub(crate) mod peers;
 mod refusal;
 mod tls;
 
@@ -78,6 +79,7 @@ pub(crate) struct Shared {
     pub(crate) access: Access,
     pub(crate) named: Named,
     pub(crate) given: Given,
+    pub(crate) swarm: peers::Swarm,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) project: ProjectKey,
     pub(crate) key: SigningKey,
@@ -127,7 +129,7 @@ pub(crate) fn serve(
 }
 
 fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
-    use pb::{admin_server, blobs_server, grid_server, jobs_server};
+    use pb::{admin_server, blobs_server, grid_server, jobs_server, peers_server};
     macro_rules! bounded {
         ($server:path, $service:expr) => {{
             let service: $server = <$server>::new($service);
@@ -142,6 +144,7 @@ fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
         reporter.set_serving::<grid_server::GridServer<grid::Grid>>().await;
         reporter.set_serving::<jobs_server::JobsServer<jobs::Jobs>>().await;
         reporter.set_serving::<blobs_server::BlobsServer<blobs::Blobs>>().await;
+        reporter.set_serving::<peers_server::PeersServer<peers::Peers>>().await;
         reporter.set_serving::<admin_server::AdminServer<admin::Admin>>().await;
         alive.cancelled().await;
     });
@@ -162,6 +165,10 @@ fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
         .add_service(bounded!(
             blobs_server::BlobsServer<blobs::Blobs>,
             blobs::Blobs(Arc::clone(shared))
+        ))
+        .add_service(bounded!(
+            peers_server::PeersServer<peers::Peers>,
+            peers::Peers(Arc::clone(shared))
         ))
         .add_service(bounded!(
             admin_server::AdminServer<admin::Admin>,

@@ -8,6 +8,7 @@ use crate::engine::{self, Engine, Handle};
 use crate::grpc::access::Access;
 use crate::grpc::given::Given;
 use crate::grpc::named::Named;
+use crate::grpc::peers::Swarm;
 use crate::grpc::{self, Patience, Shared, told};
 use crate::project::{self, Folder, file, names};
 use crate::store::{self, sled::SledStore};
@@ -136,6 +137,7 @@ impl Coordinator {
             access: Access::new(engine.clone(), Arc::clone(&clock), &identity.operator_token),
             named: Named::load(&engine).await?,
             given: Given::default(),
+            swarm: Swarm::default(),
             project: identity.project(),
             key: identity.key.clone(),
             join: join.to_string(),

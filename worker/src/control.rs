@@ -1,6 +1,7 @@
 //! How the owner's commands reach the running worker: a socket in its folder, one JSON object per line each way.
 
 use crate::core::Status;
+use crate::p2p::{PeerView, PeersReport};
 use proto::{AccountKey, ProjectKey, WorkerKey};
 use serde::{Deserialize, Serialize};
 use std::fs::Permissions;
@@ -29,6 +30,8 @@ const CONNECTIONS_MAX: usize = 16;
 pub enum Request {
     /// What the worker is doing.
     Status,
+    /// The neighbourhood.
+    Peers,
     /// Pause, with snapshots.
     Pause {
         /// For how long; until it is resumed when absent.
@@ -48,6 +51,8 @@ pub enum Request {
 pub enum Answer {
     /// To [`Request::Status`].
     Report(Box<Report>),
+    /// To [`Request::Peers`]; absent when this worker takes no part in the peer network.
+    Peers(Option<Vec<PeerView>>),
     /// It was done or begun.
     Done(()),
     /// Why not, and what to do.
@@ -73,6 +78,9 @@ pub struct Report {
     pub uptime_seconds: u64,
     /// Bytes of kernels and inputs on disk.
     pub cache_bytes: u64,
+    /// What the peer network is and costs; absent when this worker takes no part in it.
+    #[serde(default)]
+    pub peers: Option<PeersReport>,
     /// What it is doing.
     #[serde(flatten)]
     pub status: Status,
@@ -82,6 +90,7 @@ pub struct Report {
 #[derive(Debug)]
 pub(crate) enum Ask {
     Status(oneshot::Sender<Report>),
+    Peers(oneshot::Sender<Option<Vec<PeerView>>>),
     Pause(Option<Duration>, oneshot::Sender<()>),
     Resume(oneshot::Sender<()>),
     Stop(oneshot::Sender<()>),
@@ -142,6 +151,11 @@ async fn pass_on(request: Request, driver: &mpsc::Sender<Ask>) -> Option<Answer>
             let (report, reported) = oneshot::channel();
             driver.send(Ask::Status(report)).await.ok()?;
             return reported.await.ok().map(Box::new).map(Answer::Report);
+        }
+        Request::Peers => {
+            let (peers, told) = oneshot::channel();
+            driver.send(Ask::Peers(peers)).await.ok()?;
+            return told.await.ok().map(Answer::Peers);
         }
         Request::Pause { seconds } => Ask::Pause(seconds.map(Duration::from_secs), done),
         Request::Resume => Ask::Resume(done),

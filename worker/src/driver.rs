@@ -5,14 +5,17 @@
 //! event.
 
 mod act;
+mod announce;
 mod convert;
 mod fetch;
 mod keep;
 mod origin;
+mod peers;
 mod put;
 mod stream;
 
-pub(crate) use stream::{Introduction, Trouble, greet, say_goodbye};
+pub(crate) use announce::run as announce;
+pub(crate) use stream::{Introduction, Session, Trouble, greet, say_goodbye};
 
 use crate::blobs::Blobs;
 use crate::control::{Ask, Report};
@@ -20,7 +23,7 @@ use crate::core::{self, Agent, Effects, Event, Now};
 use crate::execute::{self, Pool, Priority};
 use crate::folder::{self, Folder, Identity, Project};
 use crate::outbox::Outbox;
-use crate::p2p::carrier::Carrier;
+use crate::p2p::{self, carrier::Carrier};
 use proto::WorkerKey;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -60,6 +63,8 @@ pub struct Config {
     pub snapshot_interval: Duration,
     /// Whom the slots let go first.
     pub priority: Priority,
+    /// How to take part in the peer network; not at all when absent.
+    pub peers: Option<p2p::Config>,
 }
 
 impl Config {
@@ -75,6 +80,7 @@ impl Config {
             buffer: Duration::from_secs(300),
             snapshot_interval: Duration::from_secs(60),
             priority: Priority::Background,
+            peers: None,
         }
     }
 }
@@ -232,6 +238,7 @@ struct Driver {
     reader: Option<tokio::task::AbortHandle>,
     /// Brings blobs from peers, and gives them on.
     carrier: Option<Carrier>,
+    peers: Option<p2p::Running>,
     tasks: JoinSet<()>,
     /// What the owner must mend.
     trouble: Option<String>,
@@ -294,6 +301,7 @@ impl Driver {
             session: watch::Sender::new(None),
             reader: None,
             carrier: None,
+            peers: None,
             tasks: JoinSet::new(),
             trouble: None,
             ended: None,
@@ -311,6 +319,7 @@ impl Driver {
             held = self.agent.held().count(),
             "worker starts"
         );
+        self.start_peers().await;
         let mut inputs = Vec::new();
         loop {
             let deadline = self.next_deadline();
@@ -443,6 +452,9 @@ impl Driver {
             let _ = stopping.await;
         }
         self.tasks.shutdown().await;
+        if let Some(peers) = self.peers.take() {
+            peers.shutdown().await;
+        }
         tracing::info!("worker ends");
     }
 

@@ -38,6 +38,8 @@ pub(crate) struct Session {
     pub(crate) channel: Channel,
     pub(crate) token: String,
     pub(crate) outbound: mpsc::Sender<pb::WorkerMessage>,
+    /// Shows other members that this worker is one.
+    pub(crate) certificate: bytes::Bytes,
 }
 
 /// What a stream tells the driver.
@@ -118,7 +120,12 @@ pub(crate) async fn greet(
     };
     version::check(welcome.version.as_ref())
         .map_err(|error| Trouble::Refused(error.to_string()))?;
-    let session = Session { channel, token: welcome.session_token, outbound };
+    let session = Session {
+        channel,
+        token: welcome.session_token,
+        outbound,
+        certificate: welcome.certificate,
+    };
     let welcome = Welcome {
         heartbeat: Duration::from_millis(welcome.heartbeat_ms.into()),
         batch_reports_max: usize::try_from(welcome.batch_reports_max).unwrap_or(usize::MAX),
