@@ -13,5 +13,6 @@ mod peers;
 mod protocol;
 mod pulsar;
 mod seti;
+mod swarm;
 mod tidy;
 mod worker;

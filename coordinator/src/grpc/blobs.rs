@@ -213,7 +213,7 @@ impl Blobs {
     }
 }
 
-async fn write(mut put: Put, data: bytes::Bytes) -> Result<Put, Refusal> {
+async fn write(mut put: Put, data: Bytes) -> Result<Put, Refusal> {
     blocking(move || put.write(&data).map(|()| put)).await
 }
 

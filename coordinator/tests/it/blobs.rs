@@ -221,7 +221,7 @@ async fn pieces_are_checked_one_by_one_and_given_so_often() -> Result<()> {
         }
         // A damaged list is made anew.
         let kept = super::support::data(&project.dir).join("blobs/pieces").join(digest.to_string());
-        std::fs::write(kept, b"damaged")?;
+        fs::write(kept, b"damaged")?;
     }
     assert_eq!(list(&project, &token, Digest::of(b"other")).await.unwrap_err().code(), Code::NotFound);
     let piece = |last_resort| pb::GetRequest {
