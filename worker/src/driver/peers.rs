@@ -7,6 +7,15 @@ use crate::p2p::{Opening, PeerView, swarm};
 use proto::member::Certificate;
 use std::sync::Arc;
 
+/// Peers that are given to at a time, beside one drawn by lot: a slow line serves fewer, each of them in time.
+fn slots(up_per_second: Option<u64>) -> usize {
+    /// Two of the smallest pieces within eight seconds, which is well before anybody calls it a stall.
+    const PER_SLOT: u64 = 2 * proto::pieces::PIECE_BYTES_MIN / 8;
+    let most = swarm::Config::default().slots;
+    let fitting = up_per_second.map_or(most as u64, |rate| rate / PER_SLOT);
+    usize::try_from(fitting).unwrap_or(most).clamp(1, most)
+}
+
 impl Driver {
     /// Joins the peer network, if the owner wants it. A port that is taken is told and does not stop the worker.
     pub(super) async fn start_peers(&mut self) {
@@ -15,6 +24,7 @@ impl Driver {
         let swarm = swarm::Config {
             seed: rand::random(),
             down_per_second: config.down_per_second,
+            slots: slots(config.up_per_second),
             ..swarm::Config::default()
         };
         let project = self.project.join.project;

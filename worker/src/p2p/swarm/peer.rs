@@ -19,6 +19,8 @@ pub(super) const STRIKES_MAX: u32 = 5;
 const SNUB: Duration = Duration::from_secs(5);
 /// Claims that came to nothing before a peer's claims count no more.
 const BROKEN_CLAIMS_MAX: u32 = 16;
+/// A peer that is slower than this, bytes per second, is hardly worth its place.
+const SLOWEST: u64 = 64 << 10;
 /// Bytes that a peer may take before it has given any: a few pieces, so that a newcomer has something to give.
 const WITHHELD_MAX: u64 = 1 << 20;
 /// Messages that a peer may say at once, and for each second after: pieces of 256 KiB at 250 MB/s.
@@ -169,14 +171,16 @@ pub(super) fn ahead(rate: f64, piece_bytes: u64) -> usize {
     n + 1
 }
 
-/// Four times what the pieces under way should take, never less than the configured wait, never above three times it.
+/// Four times what the pieces under way should take, never less than the configured wait and the time of one piece at
+/// [`SLOWEST`], never above three times that.
 pub(super) fn deadline(rate: f64, in_flight: usize, piece_bytes: u64, config: &Config) -> Duration {
+    let least = config.request + Duration::from_secs(piece_bytes / SLOWEST);
     if rate < 1.0 {
-        return config.request;
+        return least;
     }
     let n = u32::try_from(in_flight + 1).unwrap_or(u32::MAX);
     let bytes = f64::from(n) * f64::from(u32::try_from(piece_bytes).unwrap_or(u32::MAX));
-    let longest = config.request * 3;
+    let longest = least * 3;
     let seconds = (4.0 * bytes / rate).min(longest.as_secs_f64());
-    Duration::from_secs_f64(seconds).clamp(config.request, longest)
+    Duration::from_secs_f64(seconds).clamp(least, longest)
 }

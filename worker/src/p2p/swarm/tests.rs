@@ -43,6 +43,22 @@ fn sixteen_that_start_together_take_two_copies_at_most_from_the_coordinator() {
 }
 
 #[test]
+fn a_hundred_that_know_a_few_each_take_little_more() {
+    for seed in seeds().take(1) {
+        let mut world = World::new(seed, &[Kind::Giver; 100], 16 * MB, SPEED);
+        world.neighbours = 8;
+        for index in 0..100 {
+            let at = Duration::from_millis(world.below(3_000));
+            world.at(at, index, true);
+        }
+        world.run(Duration::from_secs(600));
+        let last = (0..100).map(|index| seconds(world.done_at(index))).fold(0.0, f64::max);
+        println!("seed {seed}: {:.2} copies to 100, {last:.1} s", world.copies());
+        assert!(world.copies() <= 3.0);
+    }
+}
+
+#[test]
 fn free_riders_get_what_is_left_over() {
     for seed in seeds() {
         let mut kinds = [Kind::Giver; 16];

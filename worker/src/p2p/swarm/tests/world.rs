@@ -89,6 +89,8 @@ pub(super) struct World {
     latency: Duration,
     /// Bytes that the coordinator gives before it says "ask your peers", and when that was reckoned.
     allowance: (u64, Now),
+    /// Whoever joins is connected to so many, drawn by lot.
+    pub(super) neighbours: usize,
 }
 
 pub(super) fn key(index: usize) -> WorkerKey {
@@ -129,6 +131,7 @@ impl World {
             origin_here: true,
             latency: Duration::from_millis(20),
             allowance: (len / 2 * 3, Now::ZERO),
+            neighbours: usize::MAX,
         }
     }
 
@@ -195,11 +198,15 @@ impl World {
 
     fn join(&mut self, of: usize) {
         self.machines[of].here = true;
-        for other in 0..self.machines.len() {
-            if other != of && self.machines[other].here {
-                self.tell(other, Event::Connected { peer: key(of) });
-                self.tell(of, Event::Connected { peer: key(other) });
-            }
+        let here = |other: &usize| *other != of && self.machines[*other].here;
+        let mut others: Vec<_> = (0..self.machines.len()).filter(here).collect();
+        while self.neighbours < others.len() {
+            let one = self.dice.below(others.len() as u64);
+            others.swap_remove(usize::try_from(one).unwrap());
+        }
+        for other in others {
+            self.tell(other, Event::Connected { peer: key(of) });
+            self.tell(of, Event::Connected { peer: key(other) });
         }
         let here = self.origin_here;
         self.tell(of, Event::Origin { here });
