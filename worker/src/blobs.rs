@@ -358,7 +358,8 @@ impl Blobs {
             file::remove(&self.partial_path(&digest))?;
             return Ok(state.partial.remove(&digest).map(|partial| partial.len));
         }
-        let left = state.pieces.iter().find(|(_, partial)| !partial.open).map(|(digest, _)| *digest);
+        let left =
+            state.pieces.iter().find(|(_, partial)| !partial.open).map(|(digest, _)| *digest);
         if let Some(digest) = left {
             file::remove(&self.pieces_path(&digest))?;
             return Ok(state.pieces.remove(&digest).map(|partial| partial.len));

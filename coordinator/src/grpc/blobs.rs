@@ -4,9 +4,9 @@ use crate::blobs::{Blob, Error, Put, Putter};
 use crate::grpc::Shared;
 use crate::grpc::access::Caller;
 use crate::grpc::refusal::{Refusal, blocking};
+use bytes::Bytes;
 use proto::bounds::CHUNK_BYTES_MAX;
 use proto::{Digest, pb};
-use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
@@ -62,7 +62,8 @@ impl pb::blobs_server::Blobs for Blobs {
         request: Request<pb::GetRequest>,
     ) -> Result<Response<Self::GetStream>, Status> {
         let caller = self.0.access.caller(request.metadata()).await?;
-        let pb::GetRequest { digest: bytes, offset, len, sparing, last_resort } = request.into_inner();
+        let pb::GetRequest { digest: bytes, offset, len, sparing, last_resort } =
+            request.into_inner();
         let digest = digest(&bytes)?;
         self.may_get(&caller, &digest)?;
         let Ok(turn) = READERS.try_acquire() else {

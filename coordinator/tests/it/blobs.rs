@@ -24,7 +24,8 @@ async fn get(
     len: u64,
 ) -> Result<Vec<u8>, Status> {
     let channel = project.channel().await.map_err(|error| Status::unknown(error.to_string()))?;
-    let request = pb::GetRequest { digest: digest.0.to_vec().into(), offset, len, ..Default::default() };
+    let request =
+        pb::GetRequest { digest: digest.0.to_vec().into(), offset, len, ..Default::default() };
     let mut chunks = BlobsClient::new(channel).get(bearer(token, request)).await?.into_inner();
     let mut all = Vec::new();
     while let Some(chunk) = chunks.message().await? {
@@ -223,7 +224,10 @@ async fn pieces_are_checked_one_by_one_and_given_so_often() -> Result<()> {
         let kept = super::support::data(&project.dir).join("blobs/pieces").join(digest.to_string());
         fs::write(kept, b"damaged")?;
     }
-    assert_eq!(list(&project, &token, Digest::of(b"other")).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(
+        list(&project, &token, Digest::of(b"other")).await.unwrap_err().code(),
+        Code::NotFound
+    );
     let piece = |last_resort| pb::GetRequest {
         digest: digest.0.to_vec().into(),
         len: 500_000,

@@ -112,7 +112,9 @@ impl Blobs {
         // A file that was made now has nothing to compare.
         let good = match before {
             0 => Vec::new(),
-            _ => (0..file.pieces.cut().n_pieces()).filter(|index| file.get(*index).is_ok()).collect(),
+            _ => {
+                (0..file.pieces.cut().n_pieces()).filter(|index| file.get(*index).is_ok()).collect()
+            }
         };
         Ok((file, good))
     }

@@ -39,9 +39,7 @@ fn fault(status: &Status) -> Fault {
         | Code::PermissionDenied
         | Code::InvalidArgument
         | Code::OutOfRange
-        | Code::FailedPrecondition => {
-            Fault::Never(super::convert::printable(status.message()))
-        }
+        | Code::FailedPrecondition => Fault::Never(super::convert::printable(status.message())),
         _ => Fault::Lost,
     }
 }
@@ -70,13 +68,19 @@ impl Origin for Coordinator {
             let request = pb::PiecesRequest { digest: digest.0.to_vec().into() };
             let request = with_token(request, &session).map_err(|status| fault(&status))?;
             let mut client = blobs(&session);
-            let stream = timeout(CHUNK_MAX, client.pieces(request)).await.map_err(|_| Fault::Lost)?;
+            let stream =
+                timeout(CHUNK_MAX, client.pieces(request)).await.map_err(|_| Fault::Lost)?;
             let stream = stream.map_err(|status| fault(&status))?.into_inner();
             all(stream, PIECES_MAX * 32).await
         })
     }
 
-    fn piece(&self, digest: Digest, range: Range<u64>, last: bool) -> Answer<Result<Vec<u8>, Fault>> {
+    fn piece(
+        &self,
+        digest: Digest,
+        range: Range<u64>,
+        last: bool,
+    ) -> Answer<Result<Vec<u8>, Fault>> {
         let session = self.session();
         Box::pin(async move {
             let session = session?;

@@ -54,7 +54,12 @@ pub trait Origin: Send + Sync + 'static {
     fn list(&self, digest: Digest) -> Answer<Result<(u64, Vec<u8>), Fault>>;
 
     /// A stretch of a blob, unchecked; `last` when it has said "ask your peers" and no peer has it.
-    fn piece(&self, digest: Digest, range: Range<u64>, last: bool) -> Answer<Result<Vec<u8>, Fault>>;
+    fn piece(
+        &self,
+        digest: Digest,
+        range: Range<u64>,
+        last: bool,
+    ) -> Answer<Result<Vec<u8>, Fault>>;
 }
 
 /// Why a blob is not brought.
@@ -74,22 +79,65 @@ pub enum Error {
 /// What reaches the task that owns the core.
 #[derive(Debug)]
 enum Input {
-    Bring { digest: Digest, len: Option<u64>, answer: oneshot::Sender<Result<(), Error>> },
-    Offer { digest: Digest, len: u64 },
+    Bring {
+        digest: Digest,
+        len: Option<u64>,
+        answer: oneshot::Sender<Result<(), Error>>,
+    },
+    Offer {
+        digest: Digest,
+        len: u64,
+    },
     Origin(bool),
     Inbound(Connection),
-    Dialled { peer: WorkerKey, connection: Option<Connection> },
-    Connected { peer: WorkerKey, talk: Talk },
-    Closed { peer: WorkerKey, id: usize },
-    Said { peer: WorkerKey, message: Message },
-    Asked { peer: WorkerKey, digest: Digest, piece: u32, send: SendStream },
-    AskedList { peer: WorkerKey, digest: Digest, proof: bool, send: SendStream },
-    Listed { request: RequestId, digest: Digest, got: Result<(PieceFile, Vec<u32>), Missed> },
-    Came { request: RequestId, digest: Digest, got: Result<(), Missed> },
-    Served { peer: WorkerKey, bytes: u64 },
+    Dialled {
+        peer: WorkerKey,
+        connection: Option<Connection>,
+    },
+    Connected {
+        peer: WorkerKey,
+        talk: Talk,
+    },
+    Closed {
+        peer: WorkerKey,
+        id: usize,
+    },
+    Said {
+        peer: WorkerKey,
+        message: Message,
+    },
+    Asked {
+        peer: WorkerKey,
+        digest: Digest,
+        piece: u32,
+        send: SendStream,
+    },
+    AskedList {
+        peer: WorkerKey,
+        digest: Digest,
+        proof: bool,
+        send: SendStream,
+    },
+    Listed {
+        request: RequestId,
+        digest: Digest,
+        got: Result<(PieceFile, Vec<u32>), Missed>,
+    },
+    Came {
+        request: RequestId,
+        digest: Digest,
+        got: Result<(), Missed>,
+    },
+    Served {
+        peer: WorkerKey,
+        bytes: u64,
+    },
     /// A blob that was offered is not here any more.
     Missing(Digest),
-    Finished { digest: Digest, kept: Result<(), blobs::Error> },
+    Finished {
+        digest: Digest,
+        kept: Result<(), blobs::Error>,
+    },
 }
 
 /// Why something that was asked for is not here.
@@ -284,7 +332,9 @@ impl Task {
             }
             Input::Connected { peer, talk } => {
                 if let Some(before) = self.talks.insert(peer, talk) {
-                    before.connection.close(crate::p2p::code::DUPLICATE.into(), b"a newer one is here");
+                    before
+                        .connection
+                        .close(crate::p2p::code::DUPLICATE.into(), b"a newer one is here");
                 }
                 self.apply(Event::Connected { peer });
             }

@@ -53,7 +53,9 @@ impl Task {
                     handle.abort();
                 }
             }
-            Action::Serve { peer, ticket, digest, piece } => self.serve(peer, ticket, digest, piece),
+            Action::Serve { peer, ticket, digest, piece } => {
+                self.serve(peer, ticket, digest, piece)
+            }
             Action::Refuse { ticket, why, .. } => self.refuse(ticket, why),
             Action::Drop { peer, reason, keep_away } => self.drop_peer(peer, reason, keep_away),
             Action::Done { digest } => self.finish(digest),
@@ -105,7 +107,9 @@ impl Task {
             Ok((file, good)) => {
                 let cut = *file.pieces().cut();
                 let mut have = Bits::none(cut.n_pieces());
-                good.into_iter().for_each(|piece| drop(have.set(piece)));
+                for piece in good {
+                    have.set(piece);
+                }
                 if !self.swarm.is_under_way(&digest) {
                     return self.blobs.leave_pieces(&digest);
                 }
@@ -146,7 +150,10 @@ impl Task {
         self.tasks.spawn(async move {
             let work = move || match file {
                 // A file that was finished before is found under its name.
-                _ if blobs.len_of(&digest).is_some() => Ok(drop(blobs.pin(&digest)?)),
+                _ if blobs.len_of(&digest).is_some() => {
+                    blobs.pin(&digest)?;
+                    Ok(())
+                }
                 Some(file) => blobs.finish_pieces(&file),
                 None => Err(blobs::Error::Wrong),
             };

@@ -53,7 +53,10 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Asks a peer for something: the head of its answer, and the stream with the rest.
-async fn put(connection: Option<Connection>, request: Request) -> Result<(Reply, RecvStream), Missed> {
+async fn put(
+    connection: Option<Connection>,
+    request: Request,
+) -> Result<(Reply, RecvStream), Missed> {
     let connection = connection.ok_or(Fault::Lost)?;
     let (mut send, mut receive) = connection.open_bi().await.map_err(|_| Fault::Lost)?;
     wire::send_request(&mut send, &request).await?;

@@ -77,8 +77,8 @@ impl Task {
 
 /// The blob's file; opened when it is not.
 async fn opened(file: &Opened, blobs: &Arc<Blobs>, digest: Digest) -> Option<Arc<PieceFile>> {
-    let open = async || {
-        let blobs = Arc::clone(blobs);
+    let blobs = Arc::clone(blobs);
+    let open = || async move {
         let open = move || blobs.open_whole(&digest).ok().flatten().map(Arc::new);
         tokio::task::spawn_blocking(open).await.ok().flatten().ok_or(())
     };
@@ -126,7 +126,8 @@ async fn list(
     let mut last_bytes = 0;
     if proof {
         let reader = Arc::clone(&file);
-        let last = tokio::task::spawn_blocking(move || reader.get(cut.n_pieces().saturating_sub(1)));
+        let last =
+            tokio::task::spawn_blocking(move || reader.get(cut.n_pieces().saturating_sub(1)));
         let Some(data) = last.await.ok().and_then(Result::ok) else {
             return wire::send_reply(send, &lacks).await;
         };

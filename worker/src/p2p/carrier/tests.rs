@@ -269,7 +269,10 @@ async fn a_poisoner_and_a_staller_stop_nobody() {
     let len = content.len() as u64;
     let machines = all_bring(machines, pieces.digest(), Some(len), &content).await;
     let poisoned = liars[0].0.n_asked.load(Ordering::Relaxed);
-    println!("{poisoned} pieces asked of the poisoner, {} given", origin.given.load(Ordering::Relaxed));
+    println!(
+        "{poisoned} pieces asked of the poisoner, {} given",
+        origin.given.load(Ordering::Relaxed)
+    );
     // Lists and two pieces of each machine, before the first is known to be wrong.
     assert!(poisoned <= 4 * 3, "{poisoned}");
     drop(machines);

@@ -127,7 +127,8 @@ impl Swarm {
         let (peer, blob) = (self.peers.get(&key)?, self.blobs.get(&digest)?);
         let holding = peer.holds.get(&digest)?;
         let piece_bytes = blob.cut?.piece_bytes();
-        if peer.in_flight_aim(now, piece_bytes) <= peer.in_flight || self.is_down_full(piece_bytes) {
+        if peer.in_flight_aim(now, piece_bytes) <= peer.in_flight || self.is_down_full(piece_bytes)
+        {
             return None;
         }
         let asked = blob.asked_pieces();
