@@ -256,7 +256,8 @@ async fn a_poisoner_and_a_staller_stop_nobody() {
         for machine in &machines {
             introduce(&[running.net(), machine.running.net()]).await;
             if running.net().me() < machine.running.net().me() {
-                let connected = running.net().connect(&machine.running.net().me(), wire::ALPN);
+                let other = machine.running.net().me();
+                let connected = running.net().connect(&other, wire::ALPN);
                 let connection = timeout(LONG, connected).await.unwrap().unwrap();
                 tasks.spawn(liar.clone().attend(connection, true));
             }
