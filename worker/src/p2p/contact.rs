@@ -212,7 +212,7 @@ pub(crate) mod tests {
         let key = |number: u32| *blake3::hash(&number.to_le_bytes()).as_bytes();
         let member = Member {
             project: ProjectKey::from(&project()),
-            worker: WorkerKey(SigningKey::from_bytes(&key(worker)).verifying_key().to_bytes()),
+            worker: WorkerKey(key(worker)),
             account: AccountKey(key(account)),
             network,
             expires_at_ms: u64::MAX,

@@ -32,7 +32,7 @@ fn pieces_come_in_any_order_and_are_found_again_after_a_restart() {
     drop((file, blobs));
     let blobs = Blobs::open(home.path(), 10 << 20).unwrap();
     let path = blobs.pieces_path(&pieces.digest());
-    fs::File::options()
+    File::options()
         .write(true)
         .open(path)
         .unwrap()
