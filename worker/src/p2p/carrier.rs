@@ -88,6 +88,7 @@ enum Input {
         digest: Digest,
         len: u64,
     },
+    Count(oneshot::Sender<usize>),
     Origin(bool),
     Inbound(Connection),
     Dialled {
@@ -201,6 +202,14 @@ impl Carrier {
     pub async fn offer(&self, digest: Digest, len: u64) {
         // The program ends when this fails.
         let _ = self.0.send(Input::Offer { digest, len }).await;
+    }
+
+    /// With how many peers blobs can be exchanged now.
+    pub async fn n_peers(&self) -> usize {
+        let (answer, answered) = oneshot::channel();
+        // Nobody, when the program ends.
+        let _ = self.0.send(Input::Count(answer)).await;
+        answered.await.unwrap_or(0)
     }
 
     /// The coordinator can be asked, or not.
@@ -321,6 +330,10 @@ impl Task {
                 self.apply(Event::Begin { digest, len });
             }
             Input::Offer { digest, len } => self.apply(Event::Offer { digest, len }),
+            Input::Count(answer) => {
+                // Whoever asked has gone when this fails.
+                let _ = answer.send(self.talks.len());
+            }
             Input::Origin(here) => self.apply(Event::Origin { here }),
             Input::Inbound(connection) => self.attend(connection, false),
             Input::Dialled { peer, connection } => {

@@ -62,10 +62,14 @@ pub struct Config {
     pub rechoke: Duration,
     /// How long the one drawn by lot is given to.
     pub optimistic: Duration,
+    /// The first peers come within this time after the start: until then the coordinator is not asked.
+    pub newborn: Duration,
     /// How long to wait for the answers of peers before the coordinator is asked.
     pub settle: Duration,
     /// Longest wait for a piece of a peer whose speed is not known.
     pub request: Duration,
+    /// Longest wait for a list, which is small.
+    pub list: Duration,
     /// After so long without any piece the coordinator is asked for what peers say they have, too.
     pub patience: Duration,
     /// After so long without any piece a transfer is given up, to be taken up later.
@@ -90,8 +94,10 @@ impl Default for Config {
             slots: 4,
             rechoke: Duration::from_secs(5),
             optimistic: Duration::from_secs(15),
+            newborn: Duration::from_secs(4),
             settle: Duration::from_millis(700),
             request: Duration::from_secs(20),
+            list: Duration::from_secs(6),
             patience: Duration::from_secs(8),
             starved: Duration::from_secs(40),
             claim: Duration::from_secs(20),

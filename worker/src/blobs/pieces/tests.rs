@@ -32,12 +32,7 @@ fn pieces_come_in_any_order_and_are_found_again_after_a_restart() {
     drop((file, blobs));
     let blobs = Blobs::open(home.path(), 10 << 20).unwrap();
     let path = blobs.pieces_path(&pieces.digest());
-    File::options()
-        .write(true)
-        .open(path)
-        .unwrap()
-        .write_at(b"x", PIECE_BYTES_MIN + 3)
-        .unwrap();
+    File::options().write(true).open(path).unwrap().write_at(b"x", PIECE_BYTES_MIN + 3).unwrap();
     let (file, have) = blobs.begin_pieces(pieces.clone()).unwrap();
     assert_eq!(have, [4]);
     for index in [3, 0, 2, 1] {

@@ -131,7 +131,20 @@ async fn machines(numbers: std::ops::RangeInclusive<u8>, origin: &Arc<Fake>) -> 
     }
     let nets: Vec<_> = machines.iter().map(|machine| machine.running.net()).collect();
     introduce(&nets).await;
+    connected(&machines, machines.len() - 1).await;
     machines
+}
+
+/// Waits until each can exchange blobs with so many.
+async fn connected(machines: &[Machine], n_peers: usize) {
+    for machine in machines {
+        let all = async {
+            while machine.carrier.n_peers().await < n_peers {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(LONG, all).await.expect("all connect to each other");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -264,6 +277,7 @@ async fn a_poisoner_and_a_staller_stop_nobody() {
         }
         liars.push((liar, running));
     }
+    connected(&machines, 4).await;
     for machine in &machines {
         machine.carrier.origin(true).await;
     }

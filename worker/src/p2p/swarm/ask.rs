@@ -56,6 +56,10 @@ impl Swarm {
                 peer::deadline(rate, blob.origin.in_flight, piece_bytes, &self.config)
             }),
         };
+        let patience = match what {
+            What::List => Some(self.config.list),
+            What::Piece(_) => patience,
+        };
         let deadline = now + patience.unwrap_or(self.config.request);
         self.requests.insert(id, Request { source, digest, what, at: now, deadline });
         if let Some(blob) = self.blobs.get_mut(&digest) {
@@ -70,7 +74,7 @@ impl Swarm {
     /// Of a peer that has some of the blob, else of the coordinator.
     fn ask_for_list(&mut self, now: Now, digest: Digest, fx: &mut Vec<Action>) {
         let Some(blob) = self.blobs.get(&digest) else { return };
-        let settled = self.peers.is_empty() || blob.begun_at + self.config.settle <= now;
+        let settled = self.is_settled(now, blob.begun_at);
         let len = blob.len;
         let origin = self.origin_here
             && settled
@@ -85,12 +89,21 @@ impl Swarm {
         });
         let holder = self.dice.lowest(holders.map(|(key, peer)| (peer.strikes, *key)));
         let source = match holder {
+            _ if origin && blob.list_failed => Source::Origin,
             Some(key) => Source::Peer(key),
             None if origin => Source::Origin,
             None => return,
         };
         let request = self.request(now, source, digest, What::List);
         fx.push(Action::AskList { request, source, digest, len });
+    }
+
+    /// Whether peers had the time to come, and to say what they have of a blob that was begun then.
+    fn is_settled(&self, now: Now, begun_at: Now) -> bool {
+        match self.peers.is_empty() {
+            true => self.config.newborn <= now,
+            false => begun_at + self.config.settle <= now,
+        }
     }
 
     fn ask_peers(&mut self, now: Now, digest: Digest, fx: &mut Vec<Action>) {
@@ -156,7 +169,7 @@ impl Swarm {
         let Some(cut) = blob.cut else { return };
         let rate = self.origin_given.rate(now);
         let aim = peer::ahead(rate, cut.piece_bytes()).min(ORIGIN_IN_FLIGHT_MAX);
-        let settled = self.peers.is_empty() || blob.begun_at + self.config.settle <= now;
+        let settled = self.is_settled(now, blob.begun_at);
         if !self.origin_here
             || !settled
             || aim <= blob.origin.in_flight

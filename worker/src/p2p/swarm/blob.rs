@@ -53,6 +53,8 @@ pub(super) struct Blob {
     pub(super) begun_at: Now,
     /// When anything of it came last, or it began.
     pub(super) moved_at: Now,
+    /// A peer did not give the list: the coordinator is asked for it first, if it is there.
+    pub(super) list_failed: bool,
     /// When it was asked for last by a peer: the one that nobody asks for is offered no more when there are too many.
     pub(super) asked_at: Now,
     pub(super) origin: Origin,
@@ -114,6 +116,7 @@ impl Swarm {
             begun_at: now,
             moved_at: now,
             asked_at: now,
+            list_failed: false,
             origin: Origin::default(),
         };
         self.blobs.insert(digest, blob);
@@ -145,6 +148,7 @@ impl Swarm {
             begun_at: now,
             moved_at: now,
             asked_at: now,
+            list_failed: false,
             origin: Origin::default(),
         };
         self.blobs.insert(digest, blob);

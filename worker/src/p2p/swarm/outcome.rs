@@ -118,6 +118,11 @@ impl Swarm {
         fault: &Fault,
         fx: &mut Vec<Action>,
     ) {
+        if what == What::List
+            && let Some(blob) = self.blobs.get_mut(&digest)
+        {
+            blob.list_failed = true;
+        }
         let Some(peer) = self.peers.get_mut(&key) else { return };
         match fault {
             Fault::Wrong => return self.ban(now, key, fx),

@@ -186,7 +186,7 @@ impl World {
                 Happening::Leave(of) => self.leave(of),
             }
             n += 1;
-            if n.is_multiple_of(64) {
+            if n.is_multiple_of(1024) {
                 self.machines.iter().for_each(|machine| machine.swarm.check_invariants());
             }
             let joins = self.happenings.values().any(|h| matches!(h, Happening::Join(_)));
