@@ -167,7 +167,7 @@ impl Carrier {
         let net = opening.net();
         let opening = opening.accept(wire::ALPN, Acceptor(inputs.clone()));
         let task = Task {
-            swarm: Swarm::new(config),
+            swarm: Swarm::new(swarm::Config { me: net.me(), ..config }),
             born: Instant::now(),
             net,
             blobs,

@@ -6,7 +6,8 @@
 //! A worker tells its peers which blobs it **wants**; whoever has any of such a blob, or gets it, answers with what it
 //! **holds** and from then on tells each piece that it **has** gained. Pieces are asked for rarest first, a few at a time
 //! of each peer by its speed. Whoever asks the coordinator for a piece tells the others that it **gets** it, so that they
-//! ask for others: together they take about one copy from there.
+//! ask for others; and which of them should ask for which piece falls to each by a hash of key and piece, so that even those
+//! that start at the same instant take about one copy from there together.
 //!
 //! A worker gives to few at a time: to those that gave it most of late, and to one drawn by lot, so that newcomers get a
 //! chance. Whoever gives nothing gets what is left over. A piece that is wrong is known as such when it comes (see
@@ -52,6 +53,8 @@ const BANNED_MAX: usize = 1024;
 /// Times and numbers that a test may want otherwise.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// This worker.
+    pub me: WorkerKey,
     /// Where all choices by lot come from.
     pub seed: u64,
     /// Bytes per second that may be asked of peers; absent means unlimited.
@@ -72,6 +75,8 @@ pub struct Config {
     pub list: Duration,
     /// After so long without any piece the coordinator is asked for what peers say they have, too.
     pub patience: Duration,
+    /// After so long without any piece the coordinator is asked for what falls to others, too.
+    pub fallen: Duration,
     /// After so long without any piece a transfer is given up, to be taken up later.
     pub starved: Duration,
     /// What a peer says it gets from the coordinator is left to it for so long.
@@ -89,6 +94,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            me: WorkerKey([0; 32]),
             seed: 0,
             down_per_second: None,
             slots: 4,
@@ -99,6 +105,7 @@ impl Default for Config {
             request: Duration::from_secs(20),
             list: Duration::from_secs(6),
             patience: Duration::from_secs(8),
+            fallen: Duration::from_secs(2),
             starved: Duration::from_secs(40),
             claim: Duration::from_secs(20),
             unproven: Duration::from_secs(12),

@@ -1,6 +1,7 @@
 //! Which piece to ask of whom.
 
 use super::blob::Stage;
+use super::meter::Dice;
 use super::peer;
 use super::{Action, Bits, Message, Now, Request, RequestId, Source, Swarm, What};
 use proto::pieces::PIECE_BYTES_MIN;
@@ -163,6 +164,17 @@ impl Swarm {
         self.dice.lowest(slow.map(|(piece, ids)| (ids.len(), *piece)))
     }
 
+    /// Whether it falls to this worker, of those that get a blob, to ask the coordinator for a piece.
+    fn falls_to_me(&self, others: &[WorkerKey], piece: u32) -> bool {
+        let weight = |key: &WorkerKey| {
+            let (start, _) = key.0.split_at(8);
+            let start = start.iter().fold(0, |all, byte| all << 8 | u64::from(*byte));
+            (Dice(start ^ u64::from(piece).wrapping_mul(0x2545_f491_4f6c_dd1d)).roll(), *key)
+        };
+        let mine = weight(&self.config.me);
+        others.iter().all(|other| weight(other) < mine)
+    }
+
     /// The coordinator is asked for what no peer has or gets; for anything, after nothing has come for some time.
     fn ask_origin(&mut self, now: Now, digest: Digest, fx: &mut Vec<Action>) {
         let Some(blob) = self.blobs.get(&digest) else { return };
@@ -193,13 +205,28 @@ impl Swarm {
                 theirs.set(*piece);
             }
         }
+        let getting: Vec<WorkerKey> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.wants.contains(&digest) && !peer.is_free_rider())
+            .map(|(key, _)| *key)
+            .collect();
+        if let Some(blob) = self.blobs.get_mut(&digest)
+            && blob.moved_at + self.config.fallen <= now
+            && blob.origin.in_flight == 0
+        {
+            blob.origin.all_until = now + self.config.fallen;
+        }
         while let Some(blob) = self.blobs.get(&digest).filter(|blob| blob.origin.in_flight < aim) {
+            let takes_all = now < blob.origin.all_until;
             let all = Bits::all(cut.n_pieces());
             let asked = blob.asked_pieces();
             let rarity = |piece: u32| blob.availability.get(piece as usize).copied().unwrap_or(0);
             let others = [&blob.have, &asked, &theirs];
-            let nobodys = all.without(&others);
-            let nobodys = self.dice.lowest(nobodys.map(|piece| (rarity(piece), piece)));
+            let own = |piece: &u32| takes_all || self.falls_to_me(&getting, *piece);
+            let nobodys = all.without(&others).filter(own);
+            let nobodys: Vec<_> = nobodys.map(|piece| (rarity(piece), piece)).collect();
+            let nobodys = self.dice.lowest(nobodys.into_iter());
             let quiet = blob.moved_at + self.config.patience <= now && blob.origin.in_flight == 0;
             let piece = match nobodys {
                 Some(piece) => piece,

@@ -35,6 +35,8 @@ pub(super) struct Origin {
     /// It will never give it; why.
     pub(super) never: Option<String>,
     pub(super) in_flight: usize,
+    /// Until then pieces that fall to others are asked for, too.
+    pub(super) all_until: Now,
 }
 
 /// A blob that is wanted or here.

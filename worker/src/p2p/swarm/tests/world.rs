@@ -108,7 +108,11 @@ impl World {
     pub(super) fn new(seed: u64, kinds: &[Kind], len: u64, speed: u64) -> Self {
         let machine = |(index, kind): (usize, &Kind)| Machine {
             kind: *kind,
-            swarm: Swarm::new(Config { seed: seed ^ (index as u64) << 32, ..Config::default() }),
+            swarm: Swarm::new(Config {
+                me: key(index),
+                seed: seed ^ (index as u64) << 32,
+                ..Config::default()
+            }),
             up: Line { bytes_per_second: speed, ..Line::default() },
             here: false,
             done_at: None,
