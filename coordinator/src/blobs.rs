@@ -1,7 +1,8 @@
 //! Content on disk under its BLAKE3 digest: whole and verified, or not there.
 //!
 //! A blob lies at `ab/cd/abcd...`; what is being written lies in `incoming` and is gone when its writer is. Beside them,
-//! `lines` keeps where every 1024th line of a blob begins, and `owners.log` who put how much.
+//! `lines` keeps where every 1024th line of a blob begins, `pieces` the list by which each piece of a blob is checked, and
+//! `owners.log` who put how much.
 
 use crate::engine;
 use proto::Digest;
@@ -14,6 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 mod lines;
 mod owners;
+mod pieces;
 mod put;
 
 pub use lines::LinesInvalid;
@@ -25,6 +27,7 @@ pub const BLOB_BYTES_MAX: u64 = 1 << 40;
 const SHOWN_MAX: usize = 1 << 16;
 const INCOMING: &str = "incoming";
 const LINES: &str = "lines";
+const PIECES: &str = "pieces";
 const OWNERS: &str = "owners.log";
 
 /// Why content cannot be kept or given.
@@ -136,7 +139,7 @@ impl BlobStore {
     /// [`Error::Disk`] when the folder cannot be used.
     pub fn open(folder: &Path, limits: Limits) -> Result<Self, Error> {
         let incoming = folder.join(INCOMING);
-        for path in [&incoming, &folder.join(LINES)] {
+        for path in [&incoming, &folder.join(LINES), &folder.join(PIECES)] {
             fs::create_dir_all(path).map_err(Error::disk(path))?;
         }
         for entry in fs::read_dir(&incoming).map_err(Error::disk(&incoming))? {

@@ -7,6 +7,7 @@ use crate::project::Identity;
 use crate::tasks::Tasks;
 use access::Access;
 use ed25519_dalek::SigningKey;
+use given::Given;
 use named::Named;
 use proto::ProjectKey;
 use proto::bounds::MESSAGE_BYTES_MAX;
@@ -23,6 +24,7 @@ pub(crate) mod access;
 mod admin;
 mod blobs;
 mod convert;
+pub(crate) mod given;
 mod grid;
 mod jobs;
 mod log;
@@ -77,6 +79,7 @@ pub(crate) struct Shared {
     pub(crate) blobs: Arc<BlobStore>,
     pub(crate) access: Access,
     pub(crate) named: Named,
+    pub(crate) given: Given,
     pub(crate) swarm: peers::Swarm,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) project: ProjectKey,

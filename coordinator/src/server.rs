@@ -6,6 +6,7 @@ use crate::clock::SystemClock;
 use crate::core::time::Clock;
 use crate::engine::{self, Engine, Handle};
 use crate::grpc::access::Access;
+use crate::grpc::given::Given;
 use crate::grpc::named::Named;
 use crate::grpc::peers::Swarm;
 use crate::grpc::{self, Patience, Shared, told};
@@ -139,6 +140,7 @@ impl Coordinator {
         let shared = Arc::new(Shared {
             access: Access::new(engine.clone(), Arc::clone(&clock), &identity.operator_token),
             named: Named::load(&engine).await?,
+            given: Given::default(),
             swarm: Swarm::default(),
             project: identity.project(),
             key: identity.key.clone(),

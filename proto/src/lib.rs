@@ -15,6 +15,7 @@ pub mod key;
 pub mod log;
 pub mod member;
 pub mod merkle;
+pub mod pieces;
 pub mod receipt;
 pub mod report;
 pub mod state;

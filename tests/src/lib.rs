@@ -5,5 +5,6 @@
 pub mod grid;
 pub mod netns;
 pub mod simulation;
+pub mod swarm;
 pub mod volunteer;
 pub mod wire;

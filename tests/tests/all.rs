@@ -13,6 +13,7 @@ mod peers;
 mod protocol;
 mod pulsar;
 mod seti;
+mod swarm;
 mod tidy;
 mod trust;
 mod worker;

@@ -52,7 +52,7 @@ async fn content(coordinator: &Coordinator, output: &pb::Output) -> Result<Vec<u
         Output::Inline(content) => Ok(content),
         Output::Blob { digest, .. } => {
             let mut blobs = pb::blobs_client::BlobsClient::new(coordinator.channel().await?);
-            let request = pb::GetRequest { digest: digest.0.to_vec().into(), offset: 0, len: 0 };
+            let request = pb::GetRequest { digest: digest.0.to_vec().into(), ..Default::default() };
             let mut chunks = blobs.get(coordinator.with_token(request)).await?.into_inner();
             let mut content = Vec::new();
             while let Some(chunk) = chunks.message().await? {

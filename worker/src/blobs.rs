@@ -1,8 +1,11 @@
 //! The cache of kernels and inputs on disk: content under its digest, within a limit of bytes.
 //!
 //! `blobs/<first two digits>/<digest>` is whole and verified; `blobs/partial/<digest>` is on its way and is taken up
-//! where it was cut, after a restart too. The blob that was not used for the longest time goes first; one that a unit
+//! where it was cut, after a restart too; `blobs/pieces/<digest>` is on its way in pieces, in any order (see
+//! [`pieces`]). The blob that was not used for the longest time goes first; one that a unit
 //! needs never goes.
+
+pub mod pieces;
 
 use crate::file;
 use proto::Digest;
@@ -54,6 +57,8 @@ struct State {
     idle: BTreeMap<u64, Digest>,
     /// Partial files and the bytes that they have or will have.
     partial: HashMap<Digest, PartialEntry>,
+    /// The same of files that come in pieces.
+    pieces: HashMap<Digest, PartialEntry>,
     uses: u64,
 }
 
@@ -75,7 +80,8 @@ struct PartialEntry {
 impl State {
     fn bytes(&self) -> u64 {
         let whole: u64 = self.blobs.values().map(|blob| blob.len).sum();
-        whole + self.partial.values().map(|partial| partial.len).sum::<u64>()
+        let partial = self.partial.values().chain(self.pieces.values());
+        whole + partial.map(|partial| partial.len).sum::<u64>()
     }
 }
 
@@ -132,19 +138,23 @@ impl Blobs {
     /// When the folder cannot be used.
     pub fn open(root: &Path, limit: u64) -> io::Result<Self> {
         file::make_folder(&root.join("partial"))?;
+        file::make_folder(&root.join("pieces"))?;
         let mut found = Vec::new();
         let mut state = State::default();
         for folder in fs::read_dir(root)? {
             let folder = folder?;
-            let is_partial = folder.file_name() == "partial";
+            let name = folder.file_name();
             for entry in fs::read_dir(folder.path())? {
                 let entry = entry?;
                 let digest =
                     entry.file_name().to_str().and_then(|name| name.parse::<Digest>().ok());
                 let Some(digest) = digest else { continue };
                 let metadata = entry.metadata()?;
-                if is_partial {
-                    state.partial.insert(digest, PartialEntry { len: metadata.len(), open: false });
+                let entry = PartialEntry { len: metadata.len(), open: false };
+                if name == "partial" {
+                    state.partial.insert(digest, entry);
+                } else if name == "pieces" {
+                    state.pieces.insert(digest, entry);
                 } else {
                     found.push((metadata.modified()?, digest, metadata.len()));
                 }
@@ -347,6 +357,12 @@ impl Blobs {
         if let Some(digest) = left {
             file::remove(&self.partial_path(&digest))?;
             return Ok(state.partial.remove(&digest).map(|partial| partial.len));
+        }
+        let left =
+            state.pieces.iter().find(|(_, partial)| !partial.open).map(|(digest, _)| *digest);
+        if let Some(digest) = left {
+            file::remove(&self.pieces_path(&digest))?;
+            return Ok(state.pieces.remove(&digest).map(|partial| partial.len));
         }
         let Some((_, digest)) = state.idle.pop_first() else { return Ok(None) };
         file::remove(&self.path(&digest))?;

@@ -9,6 +9,7 @@ mod announce;
 mod convert;
 mod fetch;
 mod keep;
+mod origin;
 mod peers;
 mod put;
 mod slots;
@@ -23,8 +24,8 @@ use crate::core::{self, Agent, Effects, Event, Now};
 use crate::execute::{self, Pool, Priority};
 use crate::folder::{self, Folder, Identity, Project};
 use crate::outbox::Outbox;
+use crate::p2p::{self, carrier::Carrier};
 use crate::traces::Traces;
-use crate::p2p;
 use proto::WorkerKey;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -241,6 +242,8 @@ struct Driver {
     /// What the tasks that fetch and put use.
     session: watch::Sender<Option<Session>>,
     reader: Option<tokio::task::AbortHandle>,
+    /// Brings blobs from peers, and gives them on.
+    carrier: Option<Carrier>,
     peers: Option<p2p::Running>,
     tasks: JoinSet<()>,
     /// What the owner must mend.
@@ -307,6 +310,7 @@ impl Driver {
             stream: 0,
             session: watch::Sender::new(None),
             reader: None,
+            carrier: None,
             peers: None,
             tasks: JoinSet::new(),
             trouble: None,

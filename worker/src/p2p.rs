@@ -7,6 +7,7 @@
 //! Nothing here knows the sandbox, and nothing depends on infrastructure of others.
 
 pub mod bucket;
+pub mod carrier;
 pub mod contact;
 pub mod door;
 pub mod frame;
@@ -14,6 +15,7 @@ pub mod net;
 pub mod seed;
 pub mod slots;
 pub mod store;
+pub mod swarm;
 pub mod table;
 pub mod usage;
 

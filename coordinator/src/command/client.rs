@@ -171,6 +171,7 @@ fn status_text(status: &pb::StatusReply) -> String {
         "disk",
         format!("{} records, {} blobs", ByteSize(status.store_bytes), ByteSize(status.blob_bytes)),
     );
+    line("given", format!("{} of blobs since the start", ByteSize(status.blob_bytes_given)));
     if !status.trouble.is_empty() {
         line("TROUBLE", status.trouble.clone());
     }
@@ -191,6 +192,7 @@ fn status_value(status: &pb::StatusReply) -> Value {
         "credit": status.credit,
         "store_bytes": status.store_bytes,
         "blob_bytes": status.blob_bytes,
+        "blob_bytes_given": status.blob_bytes_given,
         "trouble": status.trouble,
     })
 }

@@ -35,6 +35,7 @@ impl pb::admin_server::Admin for Admin {
             credit: convert::saturated(totals.credit),
             store_bytes: totals.store_bytes,
             blob_bytes,
+            blob_bytes_given: self.0.given.bytes(),
             uptime_ms: self.0.clock.now().monotonic_ms.saturating_sub(self.0.started_ms),
             software: SOFTWARE.into(),
             trouble: totals.trouble,

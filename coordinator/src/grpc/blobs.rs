@@ -4,6 +4,7 @@ use crate::blobs::{Blob, Error, Put, Putter};
 use crate::grpc::Shared;
 use crate::grpc::access::Caller;
 use crate::grpc::refusal::{Refusal, blocking};
+use bytes::Bytes;
 use proto::bounds::CHUNK_BYTES_MAX;
 use proto::{Digest, pb};
 use std::sync::Arc;
@@ -35,6 +36,7 @@ fn stalled() -> Refusal {
 #[tonic::async_trait]
 impl pb::blobs_server::Blobs for Blobs {
     type GetStream = ReceiverStream<Result<pb::Chunk, Status>>;
+    type PiecesStream = ReceiverStream<Result<pb::Chunk, Status>>;
 
     async fn have(
         &self,
@@ -60,13 +62,10 @@ impl pb::blobs_server::Blobs for Blobs {
         request: Request<pb::GetRequest>,
     ) -> Result<Response<Self::GetStream>, Status> {
         let caller = self.0.access.caller(request.metadata()).await?;
-        let pb::GetRequest { digest: bytes, offset, len } = request.into_inner();
+        let pb::GetRequest { digest: bytes, offset, len, sparing, last_resort } =
+            request.into_inner();
         let digest = digest(&bytes)?;
-        if matches!(caller, Caller::Volunteer(_)) && !self.0.named.may_get(&digest) {
-            return Err(Status::permission_denied(format!(
-                "blob {digest} is named by no running job: its job has ended, return its units"
-            )));
-        }
+        self.may_get(&caller, &digest)?;
         let Ok(turn) = READERS.try_acquire() else {
             return Err(Status::unavailable(
                 "too many blobs are being read at once: try again in a few seconds",
@@ -81,10 +80,51 @@ impl pb::blobs_server::Blobs for Blobs {
         if blob.len() < offset {
             return Err(Refusal::from(Error::Range { digest, len: blob.len(), offset }).into());
         }
+        let now_ms = self.0.clock.now().monotonic_ms;
+        let asked = end.saturating_sub(offset);
+        if sparing && !self.0.given.allows(now_ms, digest, blob.len(), asked, last_resort) {
+            return Err(Status::resource_exhausted(
+                "this blob was given often enough for now: ask your peers",
+            ));
+        }
         let (chunks, stream) = mpsc::channel(CHUNKS_AHEAD);
         let shared = Arc::clone(&self.0);
         self.0.spawn(async move {
             give(&shared, Arc::new(blob), offset, end, &chunks).await;
+            drop(turn);
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn pieces(
+        &self,
+        request: Request<pb::PiecesRequest>,
+    ) -> Result<Response<Self::PiecesStream>, Status> {
+        let caller = self.0.access.caller(request.metadata()).await?;
+        let digest = digest(&request.into_inner().digest)?;
+        self.may_get(&caller, &digest)?;
+        let Ok(turn) = READERS.try_acquire() else {
+            return Err(Status::unavailable(
+                "too many blobs are being read at once: try again in a few seconds",
+            ));
+        };
+        let blobs = Arc::clone(&self.0.blobs);
+        let pieces = blocking(move || blobs.pieces(&digest)).await?;
+        let pieces = pieces.ok_or_else(|| {
+            Status::failed_precondition("a blob of this length is not cut: get it as a whole")
+        })?;
+        let (total_len, list) = (pieces.cut().bytes(), Bytes::from(pieces.list()));
+        let (chunks, stream) = mpsc::channel(CHUNKS_AHEAD);
+        let shared = Arc::clone(&self.0);
+        self.0.spawn(async move {
+            for start in (0..list.len()).step_by(CHUNK_BYTES_MAX) {
+                let data = list.slice(start..list.len().min(start + CHUNK_BYTES_MAX));
+                shared.given.count(data.len() as u64);
+                let sent = chunks.send(Ok(pb::Chunk { data, total_len }));
+                if !matches!(timeout(shared.patience.stall, sent).await, Ok(Ok(()))) {
+                    break;
+                }
+            }
             drop(turn);
         });
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -135,6 +175,16 @@ impl pb::blobs_server::Blobs for Blobs {
 }
 
 impl Blobs {
+    /// Researchers may get all that they can name, workers what their jobs name.
+    fn may_get(&self, caller: &Caller, digest: &Digest) -> Result<(), Status> {
+        if matches!(caller, Caller::Volunteer(_)) && !self.0.named.may_get(digest) {
+            return Err(Status::permission_denied(format!(
+                "blob {digest} is named by no running job: its job has ended, return its units"
+            )));
+        }
+        Ok(())
+    }
+
     async fn take(
         &self,
         caller: Caller,
@@ -168,7 +218,7 @@ impl Blobs {
     }
 }
 
-async fn write(mut put: Put, data: bytes::Bytes) -> Result<Put, Refusal> {
+async fn write(mut put: Put, data: Bytes) -> Result<Put, Refusal> {
     blocking(move || put.write(&data).map(|()| put)).await
 }
 
@@ -195,7 +245,10 @@ async fn give(
         let len = usize::try_from(end - offset).unwrap_or(usize::MAX).min(CHUNK_BYTES_MAX);
         let reader = Arc::clone(&blob);
         let chunk = match blocking(move || reader.read(offset, len)).await {
-            Ok(data) => Ok(pb::Chunk { data: data.into(), total_len }),
+            Ok(data) => {
+                shared.given.count(data.len() as u64);
+                Ok(pb::Chunk { data: data.into(), total_len })
+            }
             Err(refusal) => Err(refusal.into()),
         };
         let failed = chunk.is_err();

@@ -2,6 +2,7 @@
 
 use super::support::{KERNEL, Project, Worker, bearer, put, spec};
 use anyhow::Result;
+use proto::pb::admin_client::AdminClient;
 use proto::pb::blobs_client::BlobsClient;
 use proto::pb::issue_token_request::Role;
 use proto::report::{Ack, Outcome, Output};
@@ -23,7 +24,8 @@ async fn get(
     len: u64,
 ) -> Result<Vec<u8>, Status> {
     let channel = project.channel().await.map_err(|error| Status::unknown(error.to_string()))?;
-    let request = pb::GetRequest { digest: digest.0.to_vec().into(), offset, len };
+    let request =
+        pb::GetRequest { digest: digest.0.to_vec().into(), offset, len, ..Default::default() };
     let mut chunks = BlobsClient::new(channel).get(bearer(token, request)).await?.into_inner();
     let mut all = Vec::new();
     while let Some(chunk) = chunks.message().await? {
@@ -188,5 +190,64 @@ async fn workers_get_what_jobs_name_and_put_outputs() -> Result<()> {
     let again = spec(vec![], 1);
     let status = project.submit(&token, &again).await.unwrap_err();
     assert!(matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated), "{status:?}");
+    Ok(())
+}
+
+/// The list of a blob's pieces, and the blob's length.
+async fn list(project: &Project, token: &str, digest: Digest) -> Result<(Vec<u8>, u64), Status> {
+    let request = pb::PiecesRequest { digest: digest.0.to_vec().into() };
+    let channel = project.channel().await.map_err(|error| Status::unknown(error.to_string()))?;
+    let mut stream = BlobsClient::new(channel).pieces(bearer(token, request)).await?.into_inner();
+    let (mut list, mut len) = (Vec::new(), 0);
+    while let Some(chunk) = stream.message().await? {
+        list.extend_from_slice(&chunk.data);
+        len = chunk.total_len;
+    }
+    Ok((list, len))
+}
+
+#[tokio::test]
+async fn pieces_are_checked_one_by_one_and_given_so_often() -> Result<()> {
+    let project = Project::start().await?;
+    let token = project.coordinator.operator_token().to_owned();
+    let content = content(1_000_000);
+    let digest = project.put(&token, &content).await?;
+    for _ in 0..2 {
+        let (list, len) = list(&project, &token, digest).await?;
+        let pieces = proto::pieces::Pieces::parse(digest, len, &list)?;
+        for index in 0..pieces.cut().n_pieces() {
+            let range = pieces.cut().range(index);
+            let piece = get(&project, &token, digest, range.start, range.end - range.start).await?;
+            assert!(pieces.is_piece(index, &piece));
+        }
+        // A damaged list is made anew.
+        let kept = super::support::data(&project.dir).join("blobs/pieces").join(digest.to_string());
+        fs::write(kept, b"damaged")?;
+    }
+    assert_eq!(
+        list(&project, &token, Digest::of(b"other")).await.unwrap_err().code(),
+        Code::NotFound
+    );
+    let piece = |last_resort| pb::GetRequest {
+        digest: digest.0.to_vec().into(),
+        len: 500_000,
+        sparing: true,
+        last_resort,
+        ..Default::default()
+    };
+    let mut client = BlobsClient::new(project.channel().await?);
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        answers.push(client.get(bearer(&token, piece(false))).await.map(drop));
+    }
+    assert!(answers[..3].iter().all(Result::is_ok), "a copy and a half");
+    let refusal = answers[3].as_ref().unwrap_err();
+    assert_eq!(refusal.code(), Code::ResourceExhausted);
+    assert!(refusal.message().contains("ask your peers"), "{refusal:?}");
+    client.get(bearer(&token, piece(true))).await?;
+    let mut admin = AdminClient::new(project.channel().await?);
+    let status = admin.status(project.operator(pb::StatusRequest {})).await?.into_inner();
+    let given = status.blob_bytes_given;
+    assert!(2 * 1_000_000 < given, "{given} bytes: two copies of pieces, and the lists");
     Ok(())
 }

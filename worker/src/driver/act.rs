@@ -17,8 +17,13 @@ impl Driver {
             }
             Action::Send(message) => self.send(message),
             Action::Fetch { digest, len } => {
-                let job =
-                    fetch::fetch(Arc::clone(&self.blobs), self.session.subscribe(), digest, len);
+                let job = fetch::fetch(
+                    Arc::clone(&self.blobs),
+                    self.session.subscribe(),
+                    self.carrier.clone(),
+                    digest,
+                    len,
+                );
                 let sender = self.sender.clone();
                 self.tasks.spawn(async move {
                     let result = job.await;

@@ -1,10 +1,13 @@
-//! Kernels and inputs from the coordinator into the cache.
+//! Kernels and inputs into the cache: from the swarm, where there is one, else from the coordinator.
 
 use super::stream::Session;
 use crate::blobs::{Blobs, Error, Partial};
 use crate::core::FetchTrouble;
+use crate::p2p::carrier::Carrier;
+use crate::p2p::swarm::Trouble;
 use proto::bounds::MESSAGE_BYTES_MAX;
 use proto::pb::blobs_client::BlobsClient;
+use proto::pieces::Cut;
 use proto::{Digest, pb};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +18,9 @@ use tonic::{Code, Request, Status, Streaming};
 
 /// Longest wait for the next chunk: far beyond any line, so that only a stall is cut.
 const CHUNK_MAX: Duration = Duration::from_secs(60);
+/// A smaller blob comes from the coordinator as a whole while it is there: asking around costs more than that. That is
+/// one piece of a blob.
+const SWARM_BYTES_MIN: u64 = proto::pieces::PIECE_BYTES_MIN;
 /// Times that wrong bytes are dropped and asked for again.
 const WRONG_MAX: u32 = 3;
 
@@ -31,18 +37,60 @@ pub(super) fn with_token<T>(message: T, session: &Session) -> Result<Request<T>,
 pub(super) async fn fetch(
     blobs: Arc<Blobs>,
     session: watch::Receiver<Option<Session>>,
+    carrier: Option<Carrier>,
     digest: Digest,
     len: Option<u64>,
 ) -> Result<(), FetchTrouble> {
     let cache = Arc::clone(&blobs);
-    if blocking(move || Ok(cache.pin(&digest)?)).await? {
-        return Ok(());
+    if !blocking(move || Ok(cache.pin(&digest)?)).await? {
+        let session = session.borrow().clone();
+        match (&carrier, session) {
+            (None, None) => return Err(FetchTrouble::Later("the coordinator is away".into())),
+            (None, Some(session)) => fetch_alone(&blobs, &session, digest, len).await?,
+            (Some(carrier), None) => bring(carrier, digest, len).await?,
+            (Some(carrier), Some(session)) => {
+                let len = match len {
+                    Some(len) => Some(len),
+                    None => length(&session, digest).await?,
+                };
+                match len {
+                    Some(len) if SWARM_BYTES_MIN <= len && Cut::of(len).is_some() => {
+                        bring(carrier, digest, Some(len)).await?;
+                    }
+                    len => fetch_alone(&blobs, &session, digest, len).await?,
+                }
+            }
+        }
     }
-    let Some(session) = session.borrow().clone() else {
-        return Err(FetchTrouble::Later("the coordinator is away".into()));
-    };
+    if let (Some(carrier), Some(len)) = (carrier, blobs.len_of(&digest)) {
+        carrier.offer(digest, len).await;
+    }
+    Ok(())
+}
+
+/// By way of the swarm.
+async fn bring(carrier: &Carrier, digest: Digest, len: Option<u64>) -> Result<(), FetchTrouble> {
+    use crate::p2p::carrier::Error as E;
+    carrier.bring(digest, len).await.map_err(|error| match error {
+        E::Swarm(Trouble::Later(reason)) => FetchTrouble::Later(reason),
+        E::Swarm(Trouble::Never(reason)) => FetchTrouble::Never(reason),
+        E::Blobs(error) => match Fault::from(error) {
+            Fault::Trouble(trouble) => trouble,
+            Fault::Wrong => FetchTrouble::Later("wrong bytes".into()),
+        },
+        E::Closed => FetchTrouble::Later(E::Closed.to_string()),
+    })
+}
+
+/// From the coordinator alone.
+async fn fetch_alone(
+    blobs: &Arc<Blobs>,
+    session: &Session,
+    digest: Digest,
+    len: Option<u64>,
+) -> Result<(), FetchTrouble> {
     for _ in 0..WRONG_MAX {
-        match fetch_once(&blobs, &session, digest, len).await {
+        match fetch_once(blobs, session, digest, len).await {
             Err(Fault::Wrong) => tracing::warn!(
                 "the bytes that came are not those of blob {digest}: dropped, asked for again"
             ),
@@ -108,7 +156,7 @@ async fn fetch_once(
 ) -> Result<(), Fault> {
     let Some(len) = (match len {
         Some(len) => Some(len),
-        None => length(session, digest).await?,
+        None => length(session, digest).await.map_err(Fault::from)?,
     }) else {
         return Err(FetchTrouble::Later(
             "the coordinator did not tell the length of the blob".into(),
@@ -175,7 +223,7 @@ async fn write(blobs: &Arc<Blobs>, partial: Partial, data: bytes::Bytes) -> Resu
 }
 
 /// The length of a blob whose job does not tell it.
-async fn length(session: &Session, digest: Digest) -> Result<Option<u64>, Fault> {
+async fn length(session: &Session, digest: Digest) -> Result<Option<u64>, FetchTrouble> {
     let (total_len, _) = get(session, digest, 0, 1).await?;
     Ok(total_len)
 }
@@ -189,7 +237,8 @@ async fn get(
 ) -> Result<(Option<u64>, Streaming<pb::Chunk>), FetchTrouble> {
     let mut client =
         BlobsClient::new(session.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let request = pb::GetRequest { digest: digest.0.to_vec().into(), offset, len };
+    let request =
+        pb::GetRequest { digest: digest.0.to_vec().into(), offset, len, ..Default::default() };
     let request = with_token(request, session).map_err(|status| refused(&status))?;
     let stalled = |_| FetchTrouble::Later("no answer to the request for a blob".into());
     let answer = timeout(CHUNK_MAX, client.get(request)).await.map_err(stalled)?;

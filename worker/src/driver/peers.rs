@@ -1,19 +1,42 @@
 //! The worker as a peer: started with the driver, certified by the coordinator.
 
-use super::{Driver, announce};
+use super::{Driver, announce, origin};
 use crate::clock;
-use crate::p2p::{Opening, PeerView};
+use crate::p2p::carrier::Carrier;
+use crate::p2p::{Opening, PeerView, swarm};
 use proto::member::Certificate;
+use std::sync::Arc;
+
+/// Peers that are given to at a time, beside one drawn by lot: a slow line serves fewer, each of them in time.
+fn slots(up_per_second: Option<u64>) -> usize {
+    /// Two of the smallest pieces within eight seconds, which is well before anybody calls it a stall.
+    const PER_SLOT: u64 = 2 * proto::pieces::PIECE_BYTES_MIN / 8;
+    let most = swarm::Config::default().slots;
+    let fitting = up_per_second.map_or(most as u64, |rate| rate / PER_SLOT);
+    usize::try_from(fitting).unwrap_or(most).clamp(1, most)
+}
 
 impl Driver {
     /// Joins the peer network, if the owner wants it. A port that is taken is told and does not stop the worker.
     pub(super) async fn start_peers(&mut self) {
         let Some(config) = self.config.peers.clone() else { return };
         let tracker = config.tracker;
+        let swarm = swarm::Config {
+            seed: rand::random(),
+            down_per_second: config.down_per_second,
+            slots: slots(config.up_per_second),
+            ..swarm::Config::default()
+        };
         let project = self.project.join.project;
         match Box::pin(Opening::bind(config, &self.identity.worker, project)).await {
             Ok(opening) => {
+                let origin = Arc::new(origin::Coordinator(self.session.subscribe()));
+                let blobs = Arc::clone(&self.blobs);
+                let (opening, carrier, task) = Carrier::new(opening, swarm, blobs, origin);
                 let peers = opening.start();
+                self.tasks.spawn(task.run());
+                self.tasks.spawn(origin::watch(self.session.subscribe(), carrier.clone()));
+                self.carrier = Some(carrier);
                 if tracker {
                     let net = peers.net().clone();
                     self.tasks.spawn(announce::run(net, self.session.subscribe()));

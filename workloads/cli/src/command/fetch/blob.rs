@@ -68,7 +68,7 @@ async fn append(
     file: &mut File,
     path: &Path,
 ) -> Result<Result<(), tonic::Status>, Error> {
-    let request = pb::GetRequest { digest: digest.0.to_vec().into(), offset, len: 0 };
+    let request = pb::GetRequest { digest: digest.0.to_vec().into(), offset, ..Default::default() };
     let mut stream = match client.blobs().get(request).await {
         Ok(stream) => stream.into_inner(),
         Err(status) => return Ok(Err(status)),
@@ -104,7 +104,7 @@ fn digest_of(path: &Path) -> Result<(Digest, u64), Error> {
 /// # Errors
 /// When the coordinator does not have it.
 pub(crate) async fn len(client: &Client, digest: Digest) -> Result<u64, Error> {
-    let request = pb::GetRequest { digest: digest.0.to_vec().into(), offset: 0, len: 1 };
+    let request = pb::GetRequest { digest: digest.0.to_vec().into(), len: 1, ..Default::default() };
     let answer = client
         .blobs()
         .get(request)

@@ -1,0 +1,492 @@
+//! Which piece of which blob from whom, and to whom: the pure core of the swarm.
+//!
+//! [`Swarm::apply`] takes everything that can happen as one [`Event`] and answers with what to do; [`Swarm::next_deadline`]
+//! says when to wake it if nothing happens. It does no I/O, reads no clock and draws no randomness but from its seed.
+//!
+//! A worker tells its peers which blobs it **wants**; whoever has any of such a blob, or gets it, answers with what it
+//! **holds** and from then on tells each piece that it **has** gained. Pieces are asked for rarest first, a few at a time
+//! of each peer by its speed. Whoever asks the coordinator for a piece tells the others that it **gets** it, so that they
+//! ask for others; and which of them should ask for which piece falls to each by a hash of key and piece, so that even those
+//! that start at the same instant take about one copy from there together.
+//!
+//! A worker gives to few at a time: to those that gave it most of late, and to one drawn by lot, so that newcomers get a
+//! chance. Whoever gives nothing gets what is left over. A piece that is wrong is known as such when it comes (see
+//! [`proto::pieces`]); its sender is dropped. A peer that does not deliver in time is asked less, then not at all.
+
+mod ask;
+mod bits;
+mod blob;
+mod check;
+mod choke;
+mod meter;
+mod outcome;
+mod peer;
+mod talk;
+
+pub use bits::Bits;
+pub use blob::Trouble;
+
+use blob::Blob;
+use meter::{Dice, Meter};
+use peer::Peer;
+use proto::{Digest, WorkerKey};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Monotonic time since the swarm was made.
+pub type Now = Duration;
+
+/// Most peers of one swarm: what each costs is a bitmap for each blob under way, 8 KiB at most.
+pub const PEERS_MAX: usize = 128;
+/// Most blobs under way at a time; the agent fetches fewer, a seed may fetch more.
+pub const UNDER_WAY_MAX: usize = 16;
+/// Most blobs offered to others; those not asked for longest are not offered any more.
+pub const OFFERED_MAX: usize = 4096;
+/// Most blobs that one peer may want at a time: above [`UNDER_WAY_MAX`].
+const WANTS_MAX: usize = 32;
+/// Most pieces that one peer may say at a time that it gets from the coordinator.
+const CLAIMS_MAX: usize = 16;
+/// Peers that sent wrong bytes are remembered, so many of them.
+const BANNED_MAX: usize = 1024;
+
+/// Times and numbers that a test may want otherwise.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This worker.
+    pub me: WorkerKey,
+    /// Where all choices by lot come from.
+    pub seed: u64,
+    /// Bytes per second that may be asked of peers; absent means unlimited.
+    pub down_per_second: Option<u64>,
+    /// Peers that are given to at a time, beside the one drawn by lot.
+    pub slots: usize,
+    /// How often it is decided anew who is given to.
+    pub rechoke: Duration,
+    /// How long the one drawn by lot is given to.
+    pub optimistic: Duration,
+    /// The first peers come within this time after the start: until then the coordinator is not asked.
+    pub newborn: Duration,
+    /// How long to wait for the answers of peers before the coordinator is asked.
+    pub settle: Duration,
+    /// Longest wait for a piece of a peer whose speed is not known.
+    pub request: Duration,
+    /// Longest wait for a list, which is small.
+    pub list: Duration,
+    /// After so long without any piece the coordinator is asked for what peers say they have, too.
+    pub patience: Duration,
+    /// After so long without any piece the coordinator is asked for what falls to others, too.
+    pub fallen: Duration,
+    /// After so long without any piece a transfer is given up, to be taken up later.
+    pub starved: Duration,
+    /// What a peer says it gets from the coordinator is left to it for so long.
+    pub claim: Duration,
+    /// A peer that has pieces and has never given any does not count as one that has them after so long.
+    pub unproven: Duration,
+    /// Nor does one that has given, and gives none any more for so long.
+    pub barren: Duration,
+    /// A piece that somebody was asked for so long ago may be asked of another too, when nothing else is left to ask.
+    pub endgame: Duration,
+    /// How long a peer that sent wrong bytes is kept away.
+    pub ban: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            me: WorkerKey([0; 32]),
+            seed: 0,
+            down_per_second: None,
+            slots: 4,
+            rechoke: Duration::from_secs(5),
+            optimistic: Duration::from_secs(15),
+            newborn: Duration::from_secs(4),
+            settle: Duration::from_millis(700),
+            request: Duration::from_secs(20),
+            list: Duration::from_secs(6),
+            patience: Duration::from_secs(8),
+            fallen: Duration::from_secs(2),
+            starved: Duration::from_secs(40),
+            claim: Duration::from_secs(20),
+            unproven: Duration::from_secs(12),
+            barren: Duration::from_secs(45),
+            endgame: Duration::from_secs(2),
+            ban: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// What peers say to each other about blobs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message {
+    /// I want this blob: tell me what you have of it, now and as it grows.
+    Want {
+        /// Which.
+        digest: Digest,
+    },
+    /// I want it no more.
+    Unwant {
+        /// Which.
+        digest: Digest,
+    },
+    /// This is what I have of it; perhaps nothing yet.
+    Holds {
+        /// Of what.
+        digest: Digest,
+        /// Bytes of the whole.
+        len: u64,
+        /// Which pieces.
+        pieces: Bits,
+    },
+    /// I have one more piece.
+    Has {
+        /// Of what.
+        digest: Digest,
+        /// Which.
+        piece: u32,
+    },
+    /// I have asked the coordinator for this piece.
+    Gets {
+        /// Of what.
+        digest: Digest,
+        /// Which.
+        piece: u32,
+    },
+    /// I give you nothing for now.
+    Choke,
+    /// You may ask me for pieces.
+    Unchoke,
+}
+
+/// Who is asked for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// A peer.
+    Peer(WorkerKey),
+    /// The coordinator.
+    Origin,
+}
+
+/// Names something that this worker has asked for.
+pub type RequestId = u64;
+
+/// Names something that a peer has asked for; given by the caller.
+pub type Ticket = u64;
+
+/// Why something that was asked for did not come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Bytes came, and they are not those of the piece (or list).
+    Wrong,
+    /// The peer does not give to this worker now.
+    Choked,
+    /// The peer does not have it.
+    Lacks,
+    /// The source cannot give it now.
+    Busy,
+    /// It stopped half way, or did not answer.
+    Lost,
+    /// The coordinator has sent enough of it for now: peers have it.
+    AskPeers,
+    /// The coordinator never will give it; why.
+    Never(String),
+}
+
+/// Everything that can happen to the swarm.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A member can be talked to.
+    Connected {
+        /// Who.
+        peer: WorkerKey,
+    },
+    /// It cannot any more.
+    Gone {
+        /// Who.
+        peer: WorkerKey,
+    },
+    /// A peer said something.
+    Said {
+        /// Who.
+        peer: WorkerKey,
+        /// What.
+        message: Message,
+    },
+    /// The coordinator can be asked, or not.
+    Origin {
+        /// Whether it can.
+        here: bool,
+    },
+    /// A blob is wanted here.
+    Begin {
+        /// Which.
+        digest: Digest,
+        /// Its bytes, if its job tells.
+        len: Option<u64>,
+    },
+    /// A blob is here, whole, and may be given to members.
+    Offer {
+        /// Which.
+        digest: Digest,
+        /// Its bytes.
+        len: u64,
+    },
+    /// A blob is not wanted any more, or not here any more.
+    End {
+        /// Which.
+        digest: Digest,
+    },
+    /// The list of pieces came and was checked; the file is open.
+    Listed {
+        /// What was asked for.
+        request: RequestId,
+        /// Bytes of the blob, proven.
+        len: u64,
+        /// Pieces that were here from before.
+        have: Bits,
+    },
+    /// A piece came, was checked and is on disk.
+    Arrived {
+        /// What was asked for.
+        request: RequestId,
+    },
+    /// What was asked for did not come.
+    Failed {
+        /// What was asked for.
+        request: RequestId,
+        /// Why.
+        fault: Fault,
+    },
+    /// A peer asks for a piece.
+    Asked {
+        /// Who.
+        peer: WorkerKey,
+        /// To answer it by.
+        ticket: Ticket,
+        /// Of what.
+        digest: Digest,
+        /// Which.
+        piece: u32,
+    },
+    /// An [`Action::Serve`] has ended.
+    Served {
+        /// Whom.
+        peer: WorkerKey,
+        /// Bytes that were given.
+        bytes: u64,
+    },
+    /// Time has passed.
+    Wake,
+}
+
+/// Why a peer's request is not met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// It is not given to now.
+    Choked,
+    /// The piece is not here.
+    Lacks,
+    /// It asks for too much at a time.
+    Busy,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Say something.
+    Send {
+        /// To whom.
+        peer: WorkerKey,
+        /// What.
+        message: Message,
+    },
+    /// Ask for the list of pieces; answer with [`Event::Listed`] or [`Event::Failed`].
+    AskList {
+        /// To answer by.
+        request: RequestId,
+        /// Whom.
+        source: Source,
+        /// Of what.
+        digest: Digest,
+        /// Bytes of the blob, if known: if not, the list must come with a proof of it.
+        len: Option<u64>,
+    },
+    /// Ask for a piece; answer with [`Event::Arrived`] or [`Event::Failed`].
+    Ask {
+        /// To answer by.
+        request: RequestId,
+        /// Whom.
+        source: Source,
+        /// Of what.
+        digest: Digest,
+        /// Which.
+        piece: u32,
+        /// The coordinator has said "ask your peers", and no peer has it.
+        last: bool,
+    },
+    /// Something that was asked for is needed no more; no answer is expected.
+    Cancel {
+        /// Which.
+        request: RequestId,
+    },
+    /// Give a piece; answer with [`Event::Served`].
+    Serve {
+        /// To whom.
+        peer: WorkerKey,
+        /// For what.
+        ticket: Ticket,
+        /// Of what.
+        digest: Digest,
+        /// Which.
+        piece: u32,
+    },
+    /// Do not.
+    Refuse {
+        /// Whom.
+        peer: WorkerKey,
+        /// For what.
+        ticket: Ticket,
+        /// Why.
+        why: Refusal,
+    },
+    /// Close the connection; it may come back after a while.
+    Drop {
+        /// Whose.
+        peer: WorkerKey,
+        /// Why.
+        reason: &'static str,
+        /// How long to keep it away.
+        keep_away: Duration,
+    },
+    /// All pieces are here.
+    Done {
+        /// Of which blob.
+        digest: Digest,
+    },
+    /// A transfer has ended without the blob.
+    GiveUp {
+        /// Which blob.
+        digest: Digest,
+        /// Why.
+        trouble: Trouble,
+    },
+}
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    List,
+    Piece(u32),
+}
+
+/// Something that this worker has asked for.
+#[derive(Clone, Debug)]
+struct Request {
+    source: Source,
+    digest: Digest,
+    what: What,
+    at: Now,
+    deadline: Now,
+}
+
+/// All transfers of one worker.
+#[derive(Debug)]
+pub struct Swarm {
+    config: Config,
+    dice: Dice,
+    peers: BTreeMap<WorkerKey, Peer>,
+    blobs: BTreeMap<Digest, Blob>,
+    requests: BTreeMap<RequestId, Request>,
+    next_request: RequestId,
+    /// Peers that sent wrong bytes, until when.
+    banned: BTreeMap<WorkerKey, Now>,
+    origin_here: bool,
+    /// What the coordinator gave of late.
+    origin_given: Meter,
+    rechoke_at: Now,
+    optimistic: Option<(WorkerKey, Now)>,
+    tick_at: Now,
+}
+
+/// How often deadlines are looked at while anything is under way: fine against the shortest of them.
+const TICK: Duration = Duration::from_millis(250);
+
+impl Swarm {
+    /// No peers, no blobs.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            dice: Dice(config.seed),
+            config,
+            peers: BTreeMap::new(),
+            blobs: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            next_request: 0,
+            banned: BTreeMap::new(),
+            origin_here: false,
+            origin_given: Meter::default(),
+            rechoke_at: Now::ZERO,
+            optimistic: None,
+            tick_at: Now::ZERO,
+        }
+    }
+
+    /// Takes what has happened; what to do about it, in order.
+    pub fn apply(&mut self, now: Now, event: Event) -> Vec<Action> {
+        let mut fx = Vec::new();
+        match event {
+            Event::Connected { peer } => self.connected(now, peer, &mut fx),
+            Event::Gone { peer } => self.gone(peer),
+            Event::Said { peer, message } => self.said(now, peer, message, &mut fx),
+            Event::Origin { here } => self.origin_here = here,
+            Event::Begin { digest, len } => self.begin(now, digest, len, &mut fx),
+            Event::Offer { digest, len } => self.offer(now, digest, len, &mut fx),
+            Event::End { digest } => self.end(digest, &mut fx),
+            Event::Listed { request, len, have } => self.listed(now, request, len, &have, &mut fx),
+            Event::Arrived { request } => self.arrived(now, request, &mut fx),
+            Event::Failed { request, fault } => self.failed(now, request, fault, &mut fx),
+            Event::Asked { peer, ticket, digest, piece } => {
+                self.asked(now, peer, ticket, digest, piece, &mut fx)
+            }
+            Event::Served { peer, bytes } => self.served(now, peer, bytes),
+            Event::Wake => {}
+        }
+        if self.tick_at <= now {
+            self.tick_at = now + TICK;
+            self.tick(now, &mut fx);
+        }
+        self.ask(now, &mut fx);
+        fx
+    }
+
+    /// When to wake it at the latest; `None` when only an event can change anything.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Now> {
+        let busy = !self.requests.is_empty()
+            || self.blobs.values().any(Blob::is_under_way)
+            || self.peers.values().any(|peer| !peer.wants.is_empty() || !peer.choked);
+        busy.then_some(self.tick_at)
+    }
+
+    /// Everything that is due by the clock.
+    fn tick(&mut self, now: Now, fx: &mut Vec<Action>) {
+        self.banned.retain(|_, until| now < *until);
+        self.expire_requests(now, fx);
+        for peer in self.peers.values_mut() {
+            peer.expire_claims(now);
+        }
+        self.give_up_starved(now, fx);
+        if self.rechoke_at <= now {
+            self.rechoke_at = now + self.config.rechoke;
+            self.rechoke(now, fx);
+        }
+    }
+
+    /// How much each peer gave and took, bytes: for the owner's eyes.
+    pub fn exchanged(&self) -> impl Iterator<Item = (WorkerKey, u64, u64)> + '_ {
+        self.peers.iter().map(|(key, peer)| (*key, peer.given.total(), peer.taken.total()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

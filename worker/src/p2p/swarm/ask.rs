@@ -1,0 +1,252 @@
+//! Which piece to ask of whom.
+
+use super::blob::Stage;
+use super::meter::Dice;
+use super::peer;
+use super::{Action, Bits, Message, Now, Request, RequestId, Source, Swarm, What};
+use proto::pieces::PIECE_BYTES_MIN;
+use proto::{Digest, WorkerKey};
+
+/// Most pieces of one blob that the coordinator is asked for at a time.
+const ORIGIN_IN_FLIGHT_MAX: usize = 8;
+/// Under way is at most what comes in so many seconds, where the owner limits what comes in.
+const DOWN_SECONDS: u64 = 4;
+/// Most sources that are asked for the same piece at a time.
+const SOURCES_MAX: usize = 2;
+
+impl Swarm {
+    /// Asks for as much as may be asked for now.
+    pub(super) fn ask(&mut self, now: Now, fx: &mut Vec<Action>) {
+        let under_way: Vec<_> = self
+            .blobs
+            .iter()
+            .filter(|(_, blob)| blob.is_under_way())
+            .map(|(digest, blob)| (*digest, blob.stage))
+            .collect();
+        for (digest, stage) in under_way {
+            match stage {
+                Stage::Listing { request: None, again_at } if again_at <= now => {
+                    self.ask_for_list(now, digest, fx)
+                }
+                Stage::Getting => {
+                    self.ask_peers(now, digest, fx);
+                    self.ask_origin(now, digest, fx);
+                }
+                Stage::Listing { .. } | Stage::Whole => {}
+            }
+        }
+    }
+
+    fn request(&mut self, now: Now, source: Source, digest: Digest, what: What) -> RequestId {
+        let id = self.next_request;
+        self.next_request += 1;
+        let piece_bytes = self
+            .blobs
+            .get(&digest)
+            .and_then(|blob| blob.cut)
+            .map_or(PIECE_BYTES_MIN, |cut| cut.piece_bytes());
+        let patience = match source {
+            Source::Peer(key) => self.peers.get_mut(&key).map(|peer| {
+                let patience = peer.patience(now, piece_bytes, &self.config);
+                peer.in_flight += 1;
+                patience
+            }),
+            Source::Origin => self.blobs.get_mut(&digest).map(|blob| {
+                let rate = self.origin_given.rate(now);
+                blob.origin.in_flight += 1;
+                peer::deadline(rate, blob.origin.in_flight, piece_bytes, &self.config)
+            }),
+        };
+        let patience = match what {
+            What::List => Some(self.config.list),
+            What::Piece(_) => patience,
+        };
+        let deadline = now + patience.unwrap_or(self.config.request);
+        self.requests.insert(id, Request { source, digest, what, at: now, deadline });
+        if let Some(blob) = self.blobs.get_mut(&digest) {
+            match what {
+                What::List => blob.stage = Stage::Listing { request: Some(id), again_at: now },
+                What::Piece(piece) => blob.in_flight.entry(piece).or_default().push(id),
+            }
+        }
+        id
+    }
+
+    /// Of a peer that has some of the blob, else of the coordinator.
+    fn ask_for_list(&mut self, now: Now, digest: Digest, fx: &mut Vec<Action>) {
+        let Some(blob) = self.blobs.get(&digest) else { return };
+        let settled = self.is_settled(now, blob.begun_at);
+        let len = blob.len;
+        let origin = self.origin_here
+            && settled
+            && blob.origin.again_at <= now
+            && blob.origin.never.is_none();
+        let holders = self.peers.iter().filter(|(_, peer)| {
+            // A list is no piece: whoever is choked gets it too. The length is proven by the last piece only.
+            let holding = peer.holds.get(&digest);
+            let proves = |pieces: &Bits| pieces.has(pieces.n_bits().saturating_sub(1));
+            peer.snubbed_until <= now
+                && holding.is_some_and(|holding| len.is_some() || proves(&holding.pieces))
+        });
+        let holder = self.dice.lowest(holders.map(|(key, peer)| (peer.strikes, *key)));
+        let source = match holder {
+            _ if origin && blob.list_failed => Source::Origin,
+            Some(key) => Source::Peer(key),
+            None if origin => Source::Origin,
+            None => return,
+        };
+        let request = self.request(now, source, digest, What::List);
+        fx.push(Action::AskList { request, source, digest, len });
+    }
+
+    /// Whether peers had the time to come, and to say what they have of a blob that was begun then.
+    fn is_settled(&self, now: Now, begun_at: Now) -> bool {
+        match self.peers.is_empty() {
+            true => self.config.newborn <= now,
+            false => begun_at + self.config.settle <= now,
+        }
+    }
+
+    fn ask_peers(&mut self, now: Now, digest: Digest, fx: &mut Vec<Action>) {
+        let mut keys: Vec<WorkerKey> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.is_askable(now) && peer.holds.contains_key(&digest))
+            .map(|(key, _)| *key)
+            .collect();
+        // Who is first gets the rarest: that is drawn by lot.
+        for n in (1..keys.len()).rev() {
+            let with = self.dice.below(n as u64 + 1);
+            keys.swap(n, usize::try_from(with).unwrap_or(0));
+        }
+        for key in keys {
+            while let Some(piece) = self.piece_for(now, key, digest) {
+                let source = Source::Peer(key);
+                let request = self.request(now, source, digest, What::Piece(piece));
+                fx.push(Action::Ask { request, source, digest, piece, last: false });
+            }
+        }
+    }
+
+    /// Whether as much is under way as the owner's limit lets in within a few seconds: what waits longer than that would
+    /// look like a peer that does not deliver.
+    fn is_down_full(&self, piece_bytes: u64) -> bool {
+        let Some(limit) = self.config.down_per_second else { return false };
+        let under_way = (self.requests.len() as u64 + 1).saturating_mul(piece_bytes);
+        !self.requests.is_empty() && limit.saturating_mul(DOWN_SECONDS) < under_way
+    }
+
+    /// The rarest piece that a peer has and that nobody was asked for; near the end, one that others are slow with.
+    fn piece_for(&mut self, now: Now, key: WorkerKey, digest: Digest) -> Option<u32> {
+        let (peer, blob) = (self.peers.get(&key)?, self.blobs.get(&digest)?);
+        let holding = peer.holds.get(&digest)?;
+        let piece_bytes = blob.cut?.piece_bytes();
+        if peer.in_flight_aim(now, piece_bytes) <= peer.in_flight || self.is_down_full(piece_bytes)
+        {
+            return None;
+        }
+        let asked = blob.asked_pieces();
+        let others = [&blob.have, &asked];
+        let unasked = holding.pieces.without(&others);
+        let rarity = |piece: u32| blob.availability.get(piece as usize).copied().unwrap_or(0);
+        let rarest = self.dice.lowest(unasked.map(|piece| (rarity(piece), piece)));
+        if rarest.is_some() || 0 < blob.n_unasked() {
+            return rarest;
+        }
+        let slow = blob.in_flight.iter().filter(|(piece, ids)| {
+            let of_others = |id: &RequestId| {
+                self.requests.get(id).is_some_and(|request| {
+                    request.source != Source::Peer(key) && request.at + self.config.endgame <= now
+                })
+            };
+            holding.pieces.has(**piece) && ids.len() < SOURCES_MAX && ids.iter().all(of_others)
+        });
+        self.dice.lowest(slow.map(|(piece, ids)| (ids.len(), *piece)))
+    }
+
+    /// Whether it falls to this worker, of those that get a blob, to ask the coordinator for a piece.
+    fn falls_to_me(&self, others: &[WorkerKey], piece: u32) -> bool {
+        let weight = |key: &WorkerKey| {
+            let (start, _) = key.0.split_at(8);
+            let start = start.iter().fold(0, |all, byte| all << 8 | u64::from(*byte));
+            (Dice(start ^ u64::from(piece).wrapping_mul(0x2545_f491_4f6c_dd1d)).roll(), *key)
+        };
+        let mine = weight(&self.config.me);
+        others.iter().all(|other| weight(other) < mine)
+    }
+
+    /// The coordinator is asked for what no peer has or gets; for anything, after nothing has come for some time.
+    fn ask_origin(&mut self, now: Now, digest: Digest, fx: &mut Vec<Action>) {
+        let Some(blob) = self.blobs.get(&digest) else { return };
+        let Some(cut) = blob.cut else { return };
+        let rate = self.origin_given.rate(now);
+        let aim = peer::ahead(rate, cut.piece_bytes()).min(ORIGIN_IN_FLIGHT_MAX);
+        let settled = self.is_settled(now, blob.begun_at);
+        if !self.origin_here
+            || !settled
+            || aim <= blob.origin.in_flight
+            || now < blob.origin.again_at
+            || blob.origin.never.is_some()
+            || blob.n_unasked() == 0
+        {
+            return;
+        }
+        let mut theirs = Bits::none(cut.n_pieces());
+        for peer in self.peers.values() {
+            if peer.is_free_rider() {
+                continue;
+            }
+            if peer.is_fruitful(now)
+                && let Some(holding) = peer.holds.get(&digest)
+            {
+                theirs.add(&holding.pieces);
+            }
+            for ((_, piece), _) in peer.claims.iter().filter(|((of, _), _)| *of == digest) {
+                theirs.set(*piece);
+            }
+        }
+        let getting: Vec<WorkerKey> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.wants.contains(&digest) && !peer.is_free_rider())
+            .map(|(key, _)| *key)
+            .collect();
+        if let Some(blob) = self.blobs.get_mut(&digest)
+            && blob.moved_at + self.config.fallen <= now
+            && blob.origin.in_flight == 0
+        {
+            blob.origin.all_until = now + self.config.fallen;
+        }
+        while let Some(blob) = self.blobs.get(&digest).filter(|blob| blob.origin.in_flight < aim) {
+            let takes_all = now < blob.origin.all_until;
+            let all = Bits::all(cut.n_pieces());
+            let asked = blob.asked_pieces();
+            let rarity = |piece: u32| blob.availability.get(piece as usize).copied().unwrap_or(0);
+            let others = [&blob.have, &asked, &theirs];
+            let own = |piece: &u32| takes_all || self.falls_to_me(&getting, *piece);
+            let nobodys = all.without(&others).filter(own);
+            let nobodys: Vec<_> = nobodys.map(|piece| (rarity(piece), piece)).collect();
+            let nobodys = self.dice.lowest(nobodys.into_iter());
+            let quiet = blob.moved_at + self.config.patience <= now && blob.origin.in_flight == 0;
+            let piece = match nobodys {
+                Some(piece) => piece,
+                None if quiet => {
+                    let others = [&blob.have, &asked];
+                    let missing = all.without(&others);
+                    let rarest = self.dice.lowest(missing.map(|piece| (rarity(piece), piece)));
+                    let Some(piece) = rarest else { return };
+                    piece
+                }
+                None => return,
+            };
+            // Without peers there is nobody else to ask.
+            let last = blob.origin.told_off || self.peers.is_empty();
+            let source = Source::Origin;
+            let request = self.request(now, source, digest, What::Piece(piece));
+            fx.push(Action::Ask { request, source, digest, piece, last });
+            for (key, _) in self.peers.iter().filter(|(_, peer)| peer.wants.contains(&digest)) {
+                fx.push(Action::Send { peer: *key, message: Message::Gets { digest, piece } });
+            }
+        }
+    }
+}
