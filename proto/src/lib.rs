@@ -14,6 +14,8 @@ pub mod key;
 pub mod merkle;
 pub mod receipt;
 pub mod report;
+pub mod seal;
+pub mod ticket;
 pub mod tls;
 pub mod trace;
 pub mod version;

@@ -9,6 +9,7 @@ pub mod execute;
 mod file;
 pub mod folder;
 pub mod outbox;
+pub mod p2p;
 
 pub use driver::{Config, Ended, Notice, StartError, Worker};
 

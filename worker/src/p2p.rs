@@ -1,0 +1,3 @@
+//! Workers as peers.
+
+pub mod hold;
