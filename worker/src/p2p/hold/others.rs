@@ -59,11 +59,11 @@ pub(super) struct Others {
     accounts: BTreeMap<AccountKey, Share>,
     /// Accounts by what they take up.
     largest: BTreeSet<(u64, AccountKey)>,
-    /// All, by age.
+    /// All, by when they go.
     order: BTreeSet<(Now, Name)>,
-    /// Of each account, by age.
+    /// Of each account, by when they go.
     order_of: BTreeSet<(AccountKey, Now, Name)>,
-    /// Those that the coordinator has, by age.
+    /// Those that the coordinator has, by when they go.
     known: BTreeSet<(Now, Name)>,
     /// Those that it will be asked about, by when.
     due: BTreeSet<(Now, Name)>,
@@ -193,10 +193,10 @@ impl Others {
             share.bytes += bytes;
             share.batches += 1;
         });
-        self.order.insert((held.since, name));
-        self.order_of.insert((held.account, held.since, name));
+        self.order.insert((held.expires, name));
+        self.order_of.insert((held.account, held.expires, name));
         match held.stage {
-            Stage::Known => self.known.insert((held.since, name)),
+            Stage::Known => self.known.insert((held.expires, name)),
             _ => self.due.insert((held.since, name)),
         };
         self.batches.insert(name, held);
@@ -233,8 +233,8 @@ impl Others {
             share.bytes -= bytes;
             share.batches -= 1;
         });
-        self.order.remove(&(held.since, *name));
-        self.order_of.remove(&(held.account, held.since, *name));
+        self.order.remove(&(held.expires, *name));
+        self.order_of.remove(&(held.account, held.expires, *name));
     }
 
     /// Takes a batch out of the books of its stage.
@@ -245,7 +245,7 @@ impl Others {
             Stage::Asking => self.n_asking -= 1,
             Stage::Wanted => self.wanted.retain(|wanted| wanted != name),
             Stage::Delivering => self.n_delivering -= 1,
-            Stage::Known => drop(self.known.remove(&(held.since, *name))),
+            Stage::Known => drop(self.known.remove(&(held.expires, *name))),
         }
     }
 
@@ -258,7 +258,7 @@ impl Others {
             Stage::Asking => self.n_asking += 1,
             Stage::Wanted => self.wanted.push_back(name),
             Stage::Delivering => self.n_delivering += 1,
-            Stage::Known => drop(self.known.insert((held.since, name))),
+            Stage::Known => drop(self.known.insert((held.expires, name))),
         }
     }
 
@@ -330,7 +330,6 @@ impl Others {
         attached: Option<Now>,
         actions: &mut Vec<Action>,
     ) {
-        // By age, and so by expiry, but for what came before a restart; that goes when it is met.
         while let Some((_, oldest)) = self.order.first().copied()
             && self.batches.get(&oldest).is_some_and(|held| held.expires <= now)
         {
