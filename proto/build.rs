@@ -5,7 +5,8 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=starling");
-    let files = protox::compile(["starling/v1/grid.proto", "starling/v1/jobs.proto"], ["."])?;
+    let sources = ["starling/v1/grid.proto", "starling/v1/jobs.proto", "starling/v1/peers.proto"];
+    let files = protox::compile(sources, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("starling.v1.bin"), files.encode_to_vec())?;
     tonic_prost_build::configure().bytes(".").compile_fds(files)?;

@@ -1,6 +1,7 @@
 //! A volunteer's worker: takes units, runs them in the sandbox on all its cores, and reports what they came to.
 
 pub mod blobs;
+mod clock;
 pub mod command;
 pub mod control;
 pub mod core;

@@ -6,6 +6,7 @@ use crate::grpc::access::{SessionToken, Volunteer};
 use crate::grpc::{SOFTWARE, Shared, convert};
 use crate::random;
 use proto::bounds::{BATCH_REPORTS_MAX, INLINE_OUTPUT_BYTES_MAX};
+use proto::member::{Certificate, Member, TERM_MS};
 use proto::pb::{self, coordinator_message::Kind as ToKind, refusal::Code, worker_message::Kind};
 use proto::{AccountKey, WorkerKey, hello, version};
 use tokio::sync::mpsc;
@@ -48,6 +49,7 @@ pub(super) async fn greet(
         }
     };
     let hello = Hello { network, ..verify(shared, &nonce, &said)? };
+    let certificate = certify(shared, &hello);
     let volunteer = Volunteer { worker: hello.worker, account: hello.account };
     let (sink, from_core) = mpsc::channel(SINK_MESSAGES);
     let welcome =
@@ -62,6 +64,7 @@ pub(super) async fn greet(
         inline_output_bytes: INLINE_OUTPUT_BYTES_MAX as u64,
         credit: convert::saturated(welcome.credit),
         sequence: welcome.sequence,
+        certificate: certificate.to_bytes().into(),
     };
     match send(shared, outbound, ToKind::Welcome(welcome)).await {
         Ok(()) => Ok(greeted),
@@ -70,6 +73,18 @@ pub(super) async fn greet(
             Err(end)
         }
     }
+}
+
+/// What shows other members that this worker is one.
+fn certify(shared: &Shared, hello: &Hello) -> Certificate {
+    let member = Member {
+        project: shared.project,
+        worker: hello.worker,
+        account: hello.account,
+        network: hello.network,
+        expires_at_ms: shared.clock.now().wall_ms.saturating_add(TERM_MS),
+    };
+    member.certify(&shared.key)
 }
 
 fn malformed(text: impl Into<String>) -> End {

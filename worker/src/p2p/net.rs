@@ -1,0 +1,428 @@
+//! The endpoint: opened with the worker's own key, closed with everything that it started.
+
+use super::contact::{Contact, Relay};
+use super::gate::{self, Gate};
+use super::shared::{CONNECT_MAX, Shared};
+use super::slots;
+use super::table::{Blame, Table};
+use super::usage::Usage;
+use super::{Meter, frame, link};
+use ed25519_dalek::SigningKey;
+use iroh::endpoint::{Connection, PortmapperConfig, QuicTransportConfig, presets};
+use iroh::protocol::{DynProtocolHandler, Router, RouterBuilder};
+use iroh::{Endpoint, RelayMap, RelayMode, SecretKey, TransportAddr};
+use proto::member::Certificate;
+use proto::{AccountKey, ProjectKey, WorkerKey};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast;
+use tokio::time::timeout;
+
+/// Longest silence on a connection before it counts as lost. iroh keeps live ones alive every few seconds.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// How a worker takes part in the peer network.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen; at all addresses, on a port that the system chooses, when absent.
+    pub listen: Option<SocketAddr>,
+    /// Neighbours at most.
+    pub links_max: usize,
+    /// Neighbours to look for.
+    pub links_wanted: usize,
+    /// Connections from outside, of all protocols together.
+    pub connections_max: usize,
+    /// Of them, those of one address.
+    pub connections_per_address_max: usize,
+    /// Bytes per second that transfers may send; absent means unlimited.
+    pub up_per_second: Option<u64>,
+    /// Bytes per second that transfers may ask for; absent means unlimited.
+    pub down_per_second: Option<u64>,
+    /// Bytes of a calendar month, both ways together; absent means unlimited.
+    pub month_bytes_max: Option<u64>,
+    /// Whether to tell the coordinator where this worker is reached, and ask it for peers.
+    pub tracker: bool,
+    /// Whether to look for members on the local network by multicast.
+    pub lan: bool,
+    /// Whether to ask peers for peers.
+    pub exchange: bool,
+    /// Whether to search for peers by their keys among members, as in a distributed hash table.
+    pub lookup: bool,
+    /// Whether to use relays of seeds, where no direct way is open.
+    pub relays: bool,
+    /// Whether to ask the house's router for an open port (UPnP, PCP, NAT-PMP).
+    pub port_mapping: bool,
+    /// The relay that this program runs, if it is a seed.
+    pub serves: Option<Relay>,
+    /// How often neighbours are looked after.
+    pub tick: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            links_max: 48,
+            links_wanted: 12,
+            connections_max: 512,
+            connections_per_address_max: 128,
+            up_per_second: None,
+            down_per_second: None,
+            month_bytes_max: None,
+            tracker: true,
+            lan: true,
+            exchange: true,
+            lookup: true,
+            relays: true,
+            port_mapping: true,
+            serves: None,
+            tick: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Config {
+    /// Of the neighbours, those that opened the link themselves leave as many places as this side looks for.
+    pub(super) fn slots(&self) -> slots::Limits {
+        let inbound = self.links_max.saturating_sub(self.links_wanted).max(self.links_max / 2);
+        slots::Limits { all: self.links_max, inbound }
+    }
+}
+
+/// Why the peer network does not start.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open the peers' port: {0}; choose another with --peer-listen, or do without with --no-peers")]
+pub struct BindError(String);
+
+/// Why a peer is not reached.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// This worker has no certificate yet.
+    #[error("the coordinator has not made this worker a member yet")]
+    NoCertificate,
+    /// It showed no good certificate.
+    #[error("it is no member: {0}")]
+    Stranger(String),
+    /// It closed the connection, with a [`super::code`] and its reason.
+    #[error("it refused ({0}): {1}")]
+    Refused(u32, String),
+    /// It is shut out for a while.
+    #[error("it is shut out for a while for what it did")]
+    Banned,
+    /// No room for one more neighbour here.
+    #[error("there are neighbours enough")]
+    Full,
+    /// This month's volume is spent.
+    #[error("this month's volume is spent")]
+    Spent,
+    /// No answer, or a connection that broke.
+    #[error("{0}")]
+    Lost(String),
+    /// This side is closing.
+    #[error("the program ends")]
+    Closed,
+}
+
+impl From<frame::Error> for ConnectError {
+    fn from(error: frame::Error) -> Self {
+        Self::Lost(error.to_string())
+    }
+}
+
+/// What happens in the neighbourhood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerEvent {
+    /// A link to this peer is open.
+    Joined(WorkerKey),
+    /// It has ended.
+    Left(WorkerKey),
+}
+
+/// A neighbour, as its owner's neighbour is shown it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerView {
+    /// Its key.
+    pub worker: WorkerKey,
+    /// Its owner.
+    pub account: AccountKey,
+    /// Where it is reached now: an address, or the URL of a relay.
+    pub address: String,
+    /// Whether a relay stands between.
+    pub relayed: bool,
+    /// Whether it opened the link.
+    pub inbound: bool,
+    /// Whether it runs a relay.
+    pub seed: bool,
+    /// Time to it and back, milliseconds.
+    pub rtt_ms: u64,
+    /// Bytes sent to it since the link is open.
+    pub up_bytes: u64,
+    /// Bytes received from it since the link is open.
+    pub down_bytes: u64,
+    /// How it behaved: 0 at first.
+    pub score: i32,
+    /// Since when the link is open, seconds.
+    pub seconds: u64,
+}
+
+/// An endpoint that is bound; protocols are added to it before it starts.
+pub struct Opening {
+    shared: Arc<Shared>,
+    router: RouterBuilder,
+}
+
+impl std::fmt::Debug for Opening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opening").field("me", &self.shared.me).finish_non_exhaustive()
+    }
+}
+
+impl Opening {
+    /// Binds the endpoint of the worker whose key is `worker`, in a project, with what it knows: its certificate, if it
+    /// has one, and what was kept of peers and traffic.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub async fn bind(
+        config: Config,
+        worker: &SigningKey,
+        project: ProjectKey,
+        certificate: Option<Certificate>,
+        table: Table,
+        usage: Usage,
+    ) -> Result<Self, BindError> {
+        let meter = Meter::new(
+            config.up_per_second,
+            config.down_per_second,
+            config.month_bytes_max,
+            usage,
+        );
+        let me = WorkerKey::from(worker);
+        let shared = Arc::new(Shared::new(config, me, project, table, meter, certificate));
+        let config = &shared.config;
+        let transport = QuicTransportConfig::builder()
+            .max_idle_timeout(Some(SILENCE_MAX.try_into().map_err(failed)?))
+            .build();
+        let relays = match config.relays {
+            true => RelayMode::Custom(RelayMap::empty()),
+            false => RelayMode::Disabled,
+        };
+        let mut builder = Endpoint::builder(presets::Minimal)
+            .secret_key(SecretKey::from_bytes(worker.as_bytes()))
+            .relay_mode(relays)
+            .transport_config(transport)
+            .hooks(Gate(Arc::downgrade(&shared)));
+        if !config.port_mapping {
+            builder = builder.portmapper_config(PortmapperConfig::Disabled);
+        }
+        if let Some(address) = config.listen {
+            builder = builder.clear_ip_transports().bind_addr(address).map_err(failed)?;
+        }
+        let endpoint = Box::pin(builder.bind()).await.map_err(failed)?;
+        shared.set_endpoint(endpoint.clone());
+        let weak = Arc::downgrade(&shared);
+        let filter = move |incoming: &iroh::endpoint::Incoming| match weak.upgrade() {
+            Some(shared) => gate::knock(&shared, incoming),
+            None => iroh::protocol::IncomingFilterOutcome::Ignore,
+        };
+        let router = Router::builder(endpoint)
+            .incoming_filter(Arc::new(filter))
+            .accept(link::ALPN, link::Acceptor(Arc::downgrade(&shared)));
+        Ok(Self { shared, router })
+    }
+
+    /// The endpoint, for protocols that need it to be made.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        self.router.endpoint()
+    }
+
+    /// What protocols work with. It is of use once [`Self::start`] was called.
+    #[must_use]
+    pub fn net(&self) -> Net {
+        Net(Arc::clone(&self.shared))
+    }
+
+    /// Adds a protocol. Its connections come from members only: they have shown their certificates on a link before, and
+    /// [`Net::certificate`] has them.
+    #[must_use]
+    pub fn accept(
+        mut self,
+        alpn: &[u8],
+        handler: impl Into<Box<dyn DynProtocolHandler>>,
+    ) -> Self {
+        self.router = self.router.accept(alpn, handler);
+        self
+    }
+
+    /// Lets others in, and looks for them.
+    #[must_use]
+    pub fn start(self) -> Running {
+        let Self { shared, router } = self;
+        let router = router.spawn();
+        Running { net: Net(shared), router }
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> BindError {
+    BindError(format!("{error:#}"))
+}
+
+/// The peer network while it runs; it ends when this is dropped, and orderly with [`Running::shutdown`].
+#[derive(Debug)]
+pub struct Running {
+    net: Net,
+    router: Router,
+}
+
+impl Running {
+    /// What other parts work with.
+    #[must_use]
+    pub fn net(&self) -> &Net {
+        &self.net
+    }
+
+    /// Says goodbye to the neighbours, closes all connections and waits for what was started.
+    pub async fn shutdown(self) {
+        self.net.0.end_tasks().await;
+        if let Err(error) = self.router.shutdown().await {
+            tracing::warn!(%error, "the peers' endpoint did not close in order");
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.net.0.abort_tasks();
+    }
+}
+
+/// The peer network, as other parts see it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Net(pub(super) Arc<Shared>);
+
+impl Net {
+    /// This worker.
+    #[must_use]
+    pub fn me(&self) -> WorkerKey {
+        self.0.me
+    }
+
+    /// The project.
+    #[must_use]
+    pub fn project(&self) -> ProjectKey {
+        self.0.project
+    }
+
+    /// Connects to a peer by a protocol; it is looked for and greeted first where that is needed.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect(
+        &self,
+        worker: &WorkerKey,
+        alpn: &[u8],
+    ) -> Result<Connection, ConnectError> {
+        let endpoint = self.0.endpoint().ok_or(ConnectError::Closed)?;
+        let address = self.0.address_of(worker);
+        let address = address.ok_or_else(|| ConnectError::Stranger("its key is none".into()))?;
+        // Here and not by the gate alone, which could not say why not.
+        Box::pin(self.0.greet(address.clone())).await?;
+        let connected = timeout(CONNECT_MAX, Box::pin(endpoint.connect(address, alpn))).await;
+        connected
+            .map_err(|_| ConnectError::Lost(format!("no answer within {CONNECT_MAX:?}")))?
+            .map_err(|error| ConnectError::Lost(format!("{error:#}")))
+    }
+
+    /// Takes over a certificate that the coordinator gave.
+    pub fn certify(&self, certificate: Certificate) {
+        self.0.certificate.send_replace(Some(certificate));
+    }
+
+    /// Who this worker is and where it is reached; none before it has a certificate.
+    #[must_use]
+    pub fn contact(&self) -> Option<Contact> {
+        self.0.own_contact()
+    }
+
+    /// What a linked peer has shown.
+    #[must_use]
+    pub fn certificate(&self, worker: &WorkerKey) -> Option<Certificate> {
+        self.0.state().links.get(worker).map(|live| live.contact.certificate)
+    }
+
+    /// The neighbours now.
+    #[must_use]
+    pub fn neighbours(&self) -> Vec<WorkerKey> {
+        let state = self.0.state();
+        let open = state.links.iter().filter(|(_, live)| live.is_open());
+        open.map(|(worker, _)| *worker).collect()
+    }
+
+    /// Who comes and goes from now on.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<PeerEvent> {
+        self.0.events.subscribe()
+    }
+
+    /// Takes in peers of which somebody told.
+    pub fn heard(&self, contacts: Vec<Contact>) {
+        self.0.heard(contacts);
+    }
+
+    /// Blames a peer for what it did; too much of it shuts it out for an hour.
+    pub fn blame(&self, worker: &WorkerKey, blame: Blame) {
+        self.0.blame(worker, blame);
+    }
+
+    /// Thanks a peer for something that was of use.
+    pub fn thank(&self, worker: &WorkerKey) {
+        self.0.state().table.thank(worker);
+    }
+
+    /// Counts and limits what is sent and received.
+    #[must_use]
+    pub fn meter(&self) -> &Meter {
+        &self.0.meter
+    }
+
+    /// The endpoint itself.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&Endpoint> {
+        self.0.endpoint()
+    }
+
+    /// The neighbourhood, for its owner.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerView> {
+        let state = self.0.state();
+        let open = state.links.iter().filter(|(_, live)| live.is_open());
+        let views = open.map(|(worker, live)| {
+            let paths = live.connection.paths();
+            let path = paths.iter().find(iroh::endpoint::Path::is_selected);
+            let path = path.or_else(|| paths.iter().next());
+            let address = path.as_ref().map_or_else(String::new, |path| match path.remote_addr() {
+                TransportAddr::Ip(address) => address.to_string(),
+                TransportAddr::Relay(url) => url.to_string(),
+                _ => "?".into(),
+            });
+            let rtt = path.as_ref().map_or(Duration::ZERO, iroh::endpoint::Path::rtt);
+            PeerView {
+                worker: *worker,
+                account: live.holder.account,
+                address,
+                relayed: path.as_ref().is_some_and(iroh::endpoint::Path::is_relay),
+                inbound: live.holder.inbound,
+                seed: live.contact.serves.is_some(),
+                rtt_ms: u64::try_from(rtt.as_millis()).unwrap_or(u64::MAX),
+                up_bytes: live.up_bytes,
+                down_bytes: live.down_bytes,
+                score: state.table.get(worker).map_or(0, |peer| peer.score),
+                seconds: live.since.elapsed().as_secs(),
+            }
+        });
+        views.collect()
+    }
+}

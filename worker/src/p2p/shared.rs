@@ -1,0 +1,421 @@
+//! What all parts of the peer network share: who is known, who is linked, what is open.
+
+use super::contact::{Contact, Relay, endpoint_id, network, worker_key};
+use super::door::{self, Door};
+use super::net::{Config, ConnectError, PeerEvent};
+use super::slots::{self, Holder};
+use super::table::{Blame, Table};
+use super::{Meter, code, link};
+use crate::clock;
+use iroh::endpoint::{Connection, WeakConnectionHandle};
+use iroh::{Endpoint, EndpointAddr, TransportAddr};
+use proto::member::Certificate;
+use proto::{ProjectKey, WorkerKey};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// Longest wait for a connection to a peer: through a relay, with a hole to be punched.
+pub(super) const CONNECT_MAX: Duration = Duration::from_secs(15);
+/// Greetings under way at once: each may wait its whole time for a peer that has gone.
+const GREETINGS_MAX: usize = 16;
+/// Peers remembered to have shown their certificates: those linked, and some that were.
+const GREETED_MAX: usize = 1024;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) me: WorkerKey,
+    pub(super) project: ProjectKey,
+    pub(super) meter: Meter,
+    pub(super) certificate: watch::Sender<Option<Certificate>>,
+    pub(super) events: broadcast::Sender<PeerEvent>,
+    /// The relay that this program runs, if it is a seed.
+    pub(super) serves: Option<Relay>,
+    endpoint: OnceLock<Endpoint>,
+    born: Instant,
+    state: Mutex<State>,
+    tasks: Mutex<Option<JoinSet<()>>>,
+    turns: Semaphore,
+}
+
+/// What changes.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) table: Table,
+    pub(super) links: BTreeMap<WorkerKey, Live>,
+    pub(super) door: Door,
+    pub(super) open: Vec<Open>,
+    greeted: BTreeMap<WorkerKey, Certificate>,
+    greeting: BTreeMap<WorkerKey, Arc<tokio::sync::Mutex<()>>>,
+}
+
+/// A link that is open.
+#[derive(Clone, Debug)]
+pub(super) struct Live {
+    pub(super) connection: Connection,
+    pub(super) contact: Contact,
+    pub(super) holder: Holder,
+    pub(super) since: Instant,
+    pub(super) up_bytes: u64,
+    pub(super) down_bytes: u64,
+}
+
+/// A connection of whatever protocol that is open.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) worker: WorkerKey,
+    pub(super) connection: WeakConnectionHandle,
+    pub(super) visitor: Option<IpAddr>,
+    pub(super) up_bytes: u64,
+    pub(super) down_bytes: u64,
+}
+
+impl Shared {
+    pub(super) fn new(
+        config: Config,
+        me: WorkerKey,
+        project: ProjectKey,
+        table: Table,
+        meter: Meter,
+        certificate: Option<Certificate>,
+    ) -> Self {
+        let limits = door::Limits {
+            all: config.connections_max,
+            address: config.connections_per_address_max,
+        };
+        let state = State {
+            table,
+            links: BTreeMap::new(),
+            door: Door::new(limits),
+            open: Vec::new(),
+            greeted: BTreeMap::new(),
+            greeting: BTreeMap::new(),
+        };
+        Self {
+            serves: config.serves.clone(),
+            config,
+            me,
+            project,
+            meter,
+            certificate: watch::Sender::new(certificate),
+            events: broadcast::Sender::new(EVENTS),
+            endpoint: OnceLock::new(),
+            born: Instant::now(),
+            state: Mutex::new(state),
+            tasks: Mutex::new(Some(JoinSet::new())),
+            turns: Semaphore::new(GREETINGS_MAX),
+        }
+    }
+
+    pub(super) fn set_endpoint(&self, endpoint: Endpoint) {
+        // Set once, before anybody else has this.
+        let _ = self.endpoint.set(endpoint);
+    }
+
+    pub(super) fn endpoint(&self) -> Option<&Endpoint> {
+        self.endpoint.get()
+    }
+
+    /// Never held across an await.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.born.elapsed()
+    }
+
+    /// Starts a task that ends with the peer network.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(tasks) = tasks.as_mut() else { return };
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    /// Ends all tasks, and starts no more.
+    pub(super) async fn end_tasks(&self) {
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut tasks) = tasks {
+            tasks.shutdown().await;
+        }
+    }
+
+    /// As [`Self::end_tasks`], without waiting.
+    pub(super) fn abort_tasks(&self) {
+        drop(self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Who we are and where; none while there is no certificate.
+    pub(super) fn own_contact(&self) -> Option<Contact> {
+        let certificate = (*self.certificate.borrow())?;
+        let address = self.endpoint()?.addr();
+        let addresses = address.ip_addrs().copied().take(super::contact::ADDRESSES_MAX).collect();
+        let relay = address.relay_urls().next().cloned();
+        Some(Contact { certificate, addresses, relay, serves: self.serves.clone() })
+    }
+
+    pub(super) fn is_banned(&self, worker: &WorkerKey) -> bool {
+        self.state().table.is_banned(clock::wall_ms(), worker)
+    }
+
+    /// Whether a peer has shown a certificate that is still good.
+    pub(super) fn is_greeted(&self, worker: &WorkerKey) -> bool {
+        let state = self.state();
+        let good = |certificate: &Certificate| clock::wall_ms() < certificate.member().expires_at_ms;
+        state.greeted.get(worker).is_some_and(good)
+    }
+
+    pub(super) fn is_linked(&self, worker: &WorkerKey) -> bool {
+        self.state().links.get(worker).is_some_and(Live::is_open)
+    }
+
+    /// Whether somebody who knocks may go on.
+    pub(super) fn knock(&self, address: IpAddr) -> bool {
+        !self.meter.is_spent()
+            && self.state().door.knock(self.now(), address) == door::Answer::Open
+    }
+
+    /// Counts a connection that is open now; false when there is no room for a visitor.
+    pub(super) fn track(&self, connection: &Connection, visitor: Option<IpAddr>) -> bool {
+        let now = self.now();
+        let mut state = self.state();
+        if let Some(address) = visitor
+            && !state.door.enter(now, address)
+        {
+            return false;
+        }
+        state.open.push(Open {
+            worker: worker_key(&connection.remote_id()),
+            connection: connection.weak_handle(),
+            visitor,
+            up_bytes: 0,
+            down_bytes: 0,
+        });
+        true
+    }
+
+    /// Makes sure that the peer at `address` has been greeted and its link is open.
+    pub(super) async fn greet(self: &Arc<Self>, address: EndpointAddr) -> Result<(), ConnectError> {
+        let worker = worker_key(&address.id);
+        if self.is_linked(&worker) {
+            return Ok(());
+        }
+        if self.is_banned(&worker) {
+            return Err(ConnectError::Banned);
+        }
+        if self.meter.is_spent() {
+            return Err(ConnectError::Spent);
+        }
+        if self.certificate.borrow().is_none() {
+            return Err(ConnectError::NoCertificate);
+        }
+        let one_at_a_time = Arc::clone(self.state().greeting.entry(worker).or_default());
+        let greeted = {
+            let _turn = one_at_a_time.lock().await;
+            match self.is_linked(&worker) {
+                true => Ok(()),
+                false => Box::pin(self.greet_alone(worker, address)).await,
+            }
+        };
+        drop(one_at_a_time);
+        let mut state = self.state();
+        if state.greeting.get(&worker).is_some_and(|lock| Arc::strong_count(lock) == 1) {
+            state.greeting.remove(&worker);
+        }
+        let now_ms = clock::wall_ms();
+        match &greeted {
+            Ok(()) => {}
+            Err(ConnectError::Refused(code::FULL | code::DUPLICATE | code::REPLACED | code::SPENT, _)) => {
+                state.table.busy(now_ms, &worker);
+            }
+            Err(_) => state.table.failed(now_ms, &worker),
+        }
+        greeted
+    }
+
+    async fn greet_alone(
+        self: &Arc<Self>,
+        worker: WorkerKey,
+        address: EndpointAddr,
+    ) -> Result<(), ConnectError> {
+        let _turn = self.turns.acquire().await.map_err(|_| ConnectError::Closed)?;
+        let endpoint = self.endpoint().ok_or(ConnectError::Closed)?;
+        let known = self.state().table.get(&worker).and_then(|peer| peer.contact.endpoint_addr());
+        let address = match known {
+            Some(known) => address.with_addrs(known.addrs),
+            None => address,
+        };
+        let connected = timeout(CONNECT_MAX, Box::pin(endpoint.connect(address, link::ALPN))).await;
+        let connection = connected
+            .map_err(|_| ConnectError::Lost(format!("no answer within {CONNECT_MAX:?}")))?
+            .map_err(|error| ConnectError::Lost(format!("{error:#}")))?;
+        let contact = link::open(self, &connection).await?;
+        if !self.linked(&connection, contact, false) {
+            // The other link of the two is kept, or there is no room for one more.
+            return match self.is_linked(&worker) {
+                true => Ok(()),
+                false => Err(ConnectError::Full),
+            };
+        }
+        let shared = Arc::clone(self);
+        self.spawn(async move { link::attend(&shared, &connection, worker).await });
+        Ok(())
+    }
+
+    /// Takes in a peer that has shown its certificate; false when the connection was closed instead.
+    pub(super) fn linked(&self, connection: &Connection, contact: Contact, inbound: bool) -> bool {
+        let worker = contact.worker();
+        let close = |connection: &Connection, code: u32, reason: &str| {
+            connection.close(code.into(), reason.as_bytes());
+        };
+        let mut state = self.state();
+        state.remember(contact.certificate);
+        if let Some(live) = state.links.get(&worker).filter(|live| live.is_open()) {
+            // Both have opened one: that of the smaller key stays. A second one of the same side takes the place of the
+            // first: that side has lost it, or it would not have asked.
+            let keep_inbound = worker < self.me;
+            if live.holder.inbound != inbound && inbound != keep_inbound {
+                close(connection, code::DUPLICATE, "the other link is kept");
+                return false;
+            }
+            close(&live.connection, code::DUPLICATE, "the other link is kept");
+        } else {
+            let member = contact.certificate.member();
+            let holder = Holder { account: member.account, network: spread(&contact, connection), inbound };
+            let held = state.links.iter().filter(|(_, live)| live.is_open());
+            let held = held.map(|(worker, live)| (*worker, live.holder)).collect();
+            match slots::admit(self.config.slots(), &held, &holder, rand::random()) {
+                slots::Answer::Take => {}
+                slots::Answer::Full => {
+                    close(connection, code::FULL, "no room for one more neighbour");
+                    return false;
+                }
+                slots::Answer::Replace(leaver) => {
+                    if let Some(live) = state.links.get(&leaver) {
+                        close(&live.connection, code::REPLACED, "gave its place to another");
+                    }
+                }
+            }
+        }
+        state.table.met(clock::wall_ms(), contact.clone(), rand::random());
+        let member = contact.certificate.member();
+        let holder = Holder { account: member.account, network: spread(&contact, connection), inbound };
+        let live = Live {
+            connection: connection.clone(),
+            contact,
+            holder,
+            since: Instant::now(),
+            up_bytes: 0,
+            down_bytes: 0,
+        };
+        let before = state.links.insert(worker, live);
+        drop(state);
+        if before.is_none() {
+            tracing::debug!(peer = ?worker, inbound, "linked");
+            // Nobody may be listening.
+            let _ = self.events.send(PeerEvent::Joined(worker));
+        }
+        true
+    }
+
+    /// A link has ended.
+    pub(super) fn unlinked(&self, worker: &WorkerKey, connection: &Connection) {
+        let mut state = self.state();
+        let same = |live: &Live| live.connection.stable_id() == connection.stable_id();
+        if !state.links.get(worker).is_some_and(same) {
+            return;
+        }
+        state.links.remove(worker);
+        drop(state);
+        tracing::debug!(peer = ?worker, reason = ?connection.close_reason(), "link ended");
+        let _ = self.events.send(PeerEvent::Left(*worker));
+    }
+
+    /// Blames a peer, and closes everything to it when that is too much.
+    pub(super) fn blame(&self, worker: &WorkerKey, blame: Blame) {
+        let mut state = self.state();
+        tracing::debug!(peer = ?worker, ?blame, "blamed");
+        if !state.table.blame(clock::wall_ms(), worker, blame) {
+            return;
+        }
+        state.greeted.remove(worker);
+        let open = state.open.iter().filter(|open| open.worker == *worker);
+        for connection in open.filter_map(|open| open.connection.upgrade()) {
+            connection.close(code::RUDE.into(), b"shut out for a while");
+        }
+        drop(state);
+        tracing::info!(peer = ?worker, ?blame, "a peer is shut out for an hour");
+    }
+
+    pub(super) fn to_tell(&self, n: usize) -> Vec<Contact> {
+        let state = self.state();
+        let told = state.table.to_tell(clock::wall_ms(), n, &mut rand::random);
+        told.into_iter().map(|peer| peer.contact.clone()).collect()
+    }
+
+    pub(super) fn nearest(&self, target: &WorkerKey, n: usize) -> Vec<Contact> {
+        let state = self.state();
+        state.table.nearest(target, n).into_iter().map(|peer| peer.contact.clone()).collect()
+    }
+
+    /// Takes in what others told.
+    pub(super) fn heard(&self, contacts: Vec<Contact>) {
+        let now_ms = clock::wall_ms();
+        let mut state = self.state();
+        for contact in contacts {
+            state.table.heard(now_ms, contact, rand::random());
+        }
+    }
+
+    /// Where a peer is reached, as far as is known.
+    pub(super) fn address_of(&self, worker: &WorkerKey) -> Option<EndpointAddr> {
+        let state = self.state();
+        let known = state.table.get(worker).and_then(|peer| peer.contact.endpoint_addr());
+        let linked = || state.links.get(worker).and_then(|live| live.contact.endpoint_addr());
+        known.or_else(linked).or_else(|| endpoint_id(worker).map(EndpointAddr::new))
+    }
+}
+
+/// Events that a slow listener may be behind before it loses some.
+const EVENTS: usize = 1024;
+
+impl State {
+    fn remember(&mut self, certificate: Certificate) {
+        if GREETED_MAX <= self.greeted.len() {
+            let links = &self.links;
+            let idle = self.greeted.keys().find(|worker| !links.contains_key(worker)).copied();
+            if let Some(idle) = idle {
+                self.greeted.remove(&idle);
+            }
+        }
+        self.greeted.insert(certificate.member().worker, certificate);
+    }
+}
+
+impl Live {
+    pub(super) fn is_open(&self) -> bool {
+        self.connection.close_reason().is_none()
+    }
+}
+
+/// The network of a peer: what the coordinator saw, else where it comes from.
+fn spread(contact: &Contact, connection: &Connection) -> u64 {
+    match contact.certificate.member().network {
+        0 => {
+            let paths = connection.paths();
+            let ips = paths.iter().find_map(|path| match path.remote_addr() {
+                TransportAddr::Ip(address) => Some(network(address.ip())),
+                _ => None,
+            });
+            ips.unwrap_or(0)
+        }
+        network => network,
+    }
+}
