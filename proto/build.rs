@@ -5,7 +5,12 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=starling");
-    let sources = ["starling/v1/grid.proto", "starling/v1/jobs.proto", "starling/v1/peers.proto"];
+    let sources = [
+        "starling/v1/grid.proto",
+        "starling/v1/hold.proto",
+        "starling/v1/jobs.proto",
+        "starling/v1/peers.proto",
+    ];
     let files = protox::compile(sources, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("starling.v1.bin"), files.encode_to_vec())?;

@@ -7,6 +7,7 @@ mod cancel;
 mod changes;
 mod check;
 mod connect;
+mod deliver;
 pub mod event;
 mod expire;
 mod grant;
@@ -146,6 +147,7 @@ impl Core {
             Event::Reported(session, batch) => {
                 Reply::Acks(self.report(now, session, &batch, effects))
             }
+            Event::Delivered(delivered) => Reply::Acks(self.deliver(now, &delivered, effects)),
             Event::Heartbeat(session, heartbeat) => {
                 self.heartbeat(now, session, &heartbeat, effects)
             }

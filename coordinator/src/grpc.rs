@@ -11,6 +11,7 @@ use named::Named;
 use proto::ProjectKey;
 use proto::bounds::MESSAGE_BYTES_MAX;
 use proto::pb;
+use proto::ticket::Office;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ mod admin;
 mod blobs;
 mod convert;
 mod grid;
+pub(crate) mod held;
 mod jobs;
 pub(crate) mod named;
 mod refusal;
@@ -78,6 +80,10 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) project: ProjectKey,
     pub(crate) key: SigningKey,
+    /// Makes the tickets of leases.
+    pub(crate) office: Office,
+    /// How much each worker may deliver for others.
+    pub(crate) deliveries: held::Allowances,
     pub(crate) join: String,
     pub(crate) data: PathBuf,
     pub(crate) backups: crate::backup::Backups,
@@ -124,7 +130,7 @@ pub(crate) fn serve(
 }
 
 fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
-    use pb::{admin_server, blobs_server, grid_server, jobs_server};
+    use pb::{admin_server, blobs_server, grid_server, held_server, jobs_server};
     macro_rules! bounded {
         ($server:path, $service:expr) => {{
             let service: $server = <$server>::new($service);
@@ -164,6 +170,7 @@ fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
             admin_server::AdminServer<admin::Admin>,
             admin::Admin(Arc::clone(shared))
         ))
+        .add_service(bounded!(held_server::HeldServer<held::Held>, held::Held(Arc::clone(shared))))
         .add_service(health)
         .add_service(reflection)
 }

@@ -6,12 +6,14 @@ use crate::clock::SystemClock;
 use crate::core::time::Clock;
 use crate::engine::{self, Engine, Handle};
 use crate::grpc::access::Access;
+use crate::grpc::held::Allowances;
 use crate::grpc::named::Named;
 use crate::grpc::{self, Patience, Shared, told};
 use crate::project::{self, Folder, file, names};
 use crate::store::{self, sled::SledStore};
 use crate::tasks::Tasks;
 use proto::join::Join;
+use proto::ticket::Office;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -136,6 +138,8 @@ impl Coordinator {
             named: Named::load(&engine).await?,
             project: identity.project(),
             key: identity.key.clone(),
+            office: Office::new(&identity.key),
+            deliveries: Allowances::default(),
             join: join.to_string(),
             data: config.data,
             backups: Backups::new(tee),

@@ -4,6 +4,7 @@ use crate::core::token::{Token, TokenId};
 use proto::job::{Extra, JobSpec};
 use proto::key::Signature;
 use proto::report::{Ack, Batch};
+use proto::ticket::Ticket;
 use proto::{AccountKey, Digest, JobId, LeaseId, UnitIndex, WorkerKey};
 use std::sync::Arc;
 
@@ -27,6 +28,8 @@ pub enum Event {
     Want(Session, Want),
     /// A worker reports. Answer: [`Reply::Acks`].
     Reported(Session, SignedBatch),
+    /// Somebody brings a batch of a worker that may be away or gone. Answer: [`Reply::Acks`].
+    Delivered(Box<Delivered>),
     /// A worker is still computing.
     Heartbeat(Session, Heartbeat),
     /// A worker gives units back.
@@ -62,7 +65,7 @@ pub enum Event {
 pub enum Reply {
     /// To [`Event::Connected`].
     Connected(Result<Welcome, Refused>),
-    /// To [`Event::Reported`].
+    /// To [`Event::Reported`] and [`Event::Delivered`].
     Acks(Acks),
     /// To [`Event::Submit`].
     Submitted(Result<JobId, SubmitRefused>),
@@ -144,6 +147,17 @@ pub struct SignedBatch {
     pub missing: Vec<Missing>,
     /// What is stored under the batch's sequence. The engine fills it in.
     pub earlier: Earlier,
+}
+
+/// A batch that others have held for its reporter; all signatures were verified.
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    /// The reporter's owner.
+    pub account: AccountKey,
+    /// What the reporter said.
+    pub signed: SignedBatch,
+    /// Leases that were granted to it, by tickets that hold.
+    pub tickets: Vec<Ticket>,
 }
 
 /// What is stored under the sequence of a batch that comes in.

@@ -87,7 +87,7 @@ async fn attend(
     let Greeted { session, volunteer, from_core, _token } = greeted;
     tokio::select! {
         end = read(shared, session, volunteer, inbound, outbound) => end,
-        end = writer::write(shared, from_core, outbound) => end,
+        end = writer::write(shared, &volunteer.worker, from_core, outbound) => end,
     }
 }
 

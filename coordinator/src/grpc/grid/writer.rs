@@ -1,9 +1,10 @@
 //! What the core says to a worker, as messages of the stream.
 
 use super::{End, Outbound, send};
-use crate::core::event::ToWorker;
+use crate::core::event::{Lease, ToWorker};
 use crate::grpc::{Shared, convert};
 use prost::Message;
+use proto::WorkerKey;
 use proto::bounds::MESSAGE_BYTES_MAX;
 use proto::pb::{self, coordinator_message::Kind, refusal::Code};
 use tokio::sync::mpsc;
@@ -14,6 +15,7 @@ const AT_ONCE: usize = 64;
 /// Passes on what the core says until it says no more.
 pub(super) async fn write(
     shared: &Shared,
+    worker: &WorkerKey,
     mut from_core: mpsc::Receiver<ToWorker>,
     outbound: &Outbound,
 ) -> End {
@@ -23,7 +25,7 @@ pub(super) async fn write(
             let text = "this worker reads too slowly what it is sent: check its connection, then connect again";
             return End::refusal(Code::TooMany, text, super::RETRY_MS);
         }
-        if let Err(end) = pass_on(shared, said.drain(..), outbound).await {
+        if let Err(end) = pass_on(shared, worker, said.drain(..), outbound).await {
             return end;
         }
     }
@@ -31,6 +33,7 @@ pub(super) async fn write(
 
 async fn pass_on(
     shared: &Shared,
+    worker: &WorkerKey,
     said: impl Iterator<Item = ToWorker> + Send,
     outbound: &Outbound,
 ) -> Result<(), End> {
@@ -38,7 +41,10 @@ async fn pass_on(
     for message in said {
         if let ToWorker::Lease(lease) = message {
             shared.named.lease(&lease);
-            if let Some(full) = leases.add(convert::lease(lease)) {
+            let Lease { lease: id, job, first, count, .. } = lease;
+            let ticket = shared.office.stamp(worker, id, job, first, count).to_vec().into();
+            let lease = pb::Lease { ticket, ..convert::lease(lease) };
+            if let Some(full) = leases.add(lease) {
                 send(shared, outbound, Kind::Leases(full)).await?;
             }
             continue;
