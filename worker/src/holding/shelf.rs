@@ -167,9 +167,9 @@ impl Shelf {
         }
     }
 
-    /// Whether there is such a key.
-    pub(super) fn has(&self, key: &[u8]) -> bool {
-        self.index.contains_key(key)
+    /// Bytes of the value of a key; none when there is none.
+    pub(super) fn value_len(&self, key: &[u8]) -> Option<u32> {
+        self.index.get(key).map(|spot| spot.len)
     }
 
     /// Keys that start with `prefix`, in order.
@@ -325,7 +325,7 @@ mod tests {
         *content.last_mut().unwrap() ^= 1;
         fs::write(&path, content).unwrap();
         assert!(shelf.get(b"key").is_err());
-        assert!(!Shelf::open(&path).unwrap().has(b"key"));
+        assert_eq!(Shelf::open(&path).unwrap().value_len(b"key"), None);
     }
 
     #[test]
