@@ -9,6 +9,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "starling/v1/grid.proto",
         "starling/v1/hold.proto",
         "starling/v1/jobs.proto",
+        "starling/v1/log.proto",
         "starling/v1/peers.proto",
     ];
     let files = protox::compile(sources, ["."])?;

@@ -146,8 +146,8 @@ async fn volunteer(handle: Handle, job: JobId, spec: Digest, units: u32, client:
         };
         let reports = (lease.first.0..).take(lease.count as usize).map(report).collect();
         let batch = Batch::new(PROJECT, key, sequence, vec![JobRef { id: job, spec }], reports);
-        let payload = batch.encode().into();
-        let acks = handle.reported(session, batch, payload, [0; 64]).await.unwrap();
+        let (payload, root) = (batch.encode().into(), batch.root());
+        let acks = handle.reported(session, (batch, root), payload, [0; 64]).await.unwrap();
         assert!(
             acks.acks.iter().all(|ack| matches!(ack, Ack::Accepted | Ack::Late | Ack::NoJob)),
             "{:?}",

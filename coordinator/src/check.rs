@@ -1,5 +1,5 @@
 //! Checks a whole project that is not running: every record decodes, every signature holds, every verdict rests on the
-//! reports that it names, credit adds up, every blob is what its digest says, and every blob that is needed is there.
+//! reports that it names and is in the log under its tree, credit adds up, every blob is what its digest says, and every blob that is needed is there.
 
 use crate::blobs::{self, BlobStore, Limits};
 use crate::core::record::{AccountRecord, JobRecord, Meta, WorkerRecord};
@@ -12,6 +12,7 @@ use proto::{Digest, JobId, ProjectKey};
 use std::collections::{BTreeMap, HashMap};
 
 mod content;
+mod log;
 mod records;
 mod verdicts;
 
@@ -39,6 +40,8 @@ pub struct Findings {
     pub records: u64,
     /// Batches of reports whose signature was verified.
     pub batches: u64,
+    /// Entries of the log that were put under the tree again.
+    pub entries: u64,
     /// Blobs read.
     pub blobs: u64,
     /// Their bytes.
@@ -96,6 +99,7 @@ fn check_records(
 ) -> Result<(), Error> {
     records::check(store, project, tables, findings)?;
     verdicts::check(store, tables, findings)?;
+    log::check(store, tables, findings)?;
     match engine::load::load(store, project, Now::default(), [0; 32]) {
         Ok(core) => {
             if let Err(contradiction) = core.check_invariants() {
@@ -105,4 +109,14 @@ fn check_records(
         Err(error) => findings.wrong(format!("the coordinator would not start: {}", told(&error))),
     }
     Ok(())
+}
+
+/// What is wrong with the log in a store whose batches nobody signed.
+#[cfg(test)]
+pub(crate) fn check_log(store: &dyn Store, project: ProjectKey) -> Vec<String> {
+    let (mut tables, mut unsigned, mut findings) =
+        (Tables::default(), Findings::default(), Findings::default());
+    records::check(store, project, &mut tables, &mut unsigned).unwrap();
+    log::check(store, &tables, &mut findings).unwrap();
+    findings.wrong
 }

@@ -13,6 +13,7 @@ mod expire;
 mod grant;
 mod job;
 mod lease;
+mod ledger;
 mod load;
 pub mod look;
 mod queue;
@@ -44,7 +45,8 @@ use crate::core::trust::Caught;
 use crate::core::trust::book::Book;
 use crate::core::trust::dice::Dice;
 use crate::core::worker::Worker;
-use proto::{AccountKey, JobId, LeaseId, ProjectKey, WorkerKey};
+use proto::log::Frontier;
+use proto::{AccountKey, Digest, JobId, LeaseId, ProjectKey, WorkerKey};
 use roaring::RoaringTreemap;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -97,9 +99,11 @@ pub struct Core {
 }
 
 /// A batch with reports without a verdict.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Open {
     record: OpenRecord,
+    /// Merkle root over all of its reports, which its worker signed.
+    root: Digest,
     /// Reports still without a verdict.
     reports: u32,
 }
@@ -109,7 +113,15 @@ impl Core {
     #[must_use]
     pub fn new(project: ProjectKey, seed: [u8; 32]) -> Self {
         Self {
-            meta: Meta { project, next_job: 1, next_lease: 1, settled: 0, credit: 0 },
+            meta: Meta {
+                project,
+                next_job: 1,
+                next_lease: 1,
+                settled: 0,
+                credit: 0,
+                log: Frontier::default(),
+                head_at_ms: 0,
+            },
             jobs: BTreeMap::new(),
             ended: Vec::new(),
             cancelled: RoaringTreemap::new(),
@@ -158,6 +170,7 @@ impl Core {
             Event::Cancel(job) => Reply::Cancelled(self.cancel(now, job, effects)),
             Event::IssueToken(token) => self.issue_token(token),
             Event::RevokeToken(id) => self.revoke_token(&id),
+            Event::Head => self.head(now),
             Event::Tick => Reply::Done,
         };
         self.expire(now);

@@ -5,6 +5,7 @@ mod blobs;
 mod driver;
 mod handle;
 pub(crate) mod load;
+pub(crate) mod log;
 pub(crate) mod read;
 
 use crate::core::time::Clock;
@@ -16,6 +17,7 @@ pub use blobs::{Blobs, MemoryBlobs};
 pub use driver::{Engine, earlier};
 pub use handle::{Handle, named};
 pub use load::load;
+pub use log::{OutOfRange, Shown};
 pub use read::{Material, ended_job, results};
 
 /// Free disk space below which nothing more is taken in, bytes: room for a few full commits and for the store's own

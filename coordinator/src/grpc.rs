@@ -27,6 +27,7 @@ mod convert;
 mod grid;
 pub(crate) mod held;
 mod jobs;
+mod log;
 pub(crate) mod named;
 mod refusal;
 mod tls;
@@ -130,7 +131,7 @@ pub(crate) fn serve(
 }
 
 fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
-    use pb::{admin_server, blobs_server, grid_server, held_server, jobs_server};
+    use pb::{admin_server, blobs_server, grid_server, held_server, jobs_server, log_server};
     macro_rules! bounded {
         ($server:path, $service:expr) => {{
             let service: $server = <$server>::new($service);
@@ -145,6 +146,7 @@ fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
         reporter.set_serving::<grid_server::GridServer<grid::Grid>>().await;
         reporter.set_serving::<jobs_server::JobsServer<jobs::Jobs>>().await;
         reporter.set_serving::<blobs_server::BlobsServer<blobs::Blobs>>().await;
+        reporter.set_serving::<log_server::LogServer<log::Log>>().await;
         reporter.set_serving::<admin_server::AdminServer<admin::Admin>>().await;
         alive.cancelled().await;
     });
@@ -162,6 +164,7 @@ fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
         .http2_keepalive_timeout(Some(shared.patience.stall))
         .add_service(bounded!(grid_server::GridServer<grid::Grid>, grid::Grid(Arc::clone(shared))))
         .add_service(bounded!(jobs_server::JobsServer<jobs::Jobs>, jobs::Jobs(Arc::clone(shared))))
+        .add_service(bounded!(log_server::LogServer<log::Log>, log::Log(Arc::clone(shared))))
         .add_service(bounded!(
             blobs_server::BlobsServer<blobs::Blobs>,
             blobs::Blobs(Arc::clone(shared))

@@ -26,3 +26,8 @@ pub const OUTPUT_BYTES_MAX: u64 = 256 << 20;
 pub const NAME_BYTES_MAX: usize = 128;
 /// Longest reason given for people, bytes.
 pub const REASON_BYTES_MAX: usize = 1024;
+/// Largest entry of the project's log, bytes: the coordinator begins another one at about half of it, and one fits into a
+/// message twice.
+pub const LOG_ENTRY_BYTES_MAX: usize = 2 << 20;
+/// Most entries of the log in one call: bounds what a reader can ask for at once.
+pub const LOG_ENTRIES_MAX: u32 = 1 << 16;

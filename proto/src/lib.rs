@@ -11,6 +11,7 @@ pub mod job;
 pub mod join;
 pub mod json;
 pub mod key;
+pub mod log;
 pub mod member;
 pub mod merkle;
 pub mod receipt;

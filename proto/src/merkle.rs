@@ -2,6 +2,7 @@
 
 use crate::Digest;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The digests beside the way from a leaf to the root, lowest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -15,7 +16,9 @@ pub fn leaf(content: &[u8]) -> Digest {
     Digest(*hasher.finalize().as_bytes())
 }
 
-fn node(left: &Digest, right: &Digest) -> Digest {
+/// The digest of an inner node.
+#[must_use]
+pub fn node(left: &Digest, right: &Digest) -> Digest {
     let mut content = [1; 65];
     content[1..33].copy_from_slice(&left.0);
     content[33..].copy_from_slice(&right.0);
@@ -79,6 +82,57 @@ pub fn climb(leaf: Digest, mut index: u64, mut count: u64, path: &Path) -> Optio
     siblings.next().is_none().then_some(digest)
 }
 
+/// The digests beside the ways from the leaves at `indices` to the root: of each largest subtree without any of them, left
+/// to right.
+#[must_use]
+pub fn path_of_all(leaves: &[Digest], indices: &BTreeSet<u64>) -> Path {
+    fn walk(leaves: &[Digest], first: u64, indices: &BTreeSet<u64>, path: &mut Vec<Digest>) {
+        let end = first + leaves.len() as u64;
+        if indices.range(first..end).next().is_none() {
+            return path.push(root(leaves));
+        }
+        if 1 < leaves.len() {
+            let (left, right) = leaves.split_at(1 << (leaves.len() - 1).ilog2());
+            walk(left, first, indices, path);
+            walk(right, first + left.len() as u64, indices, path);
+        }
+    }
+    let mut path = Vec::new();
+    if !leaves.is_empty() {
+        walk(leaves, 0, indices, &mut path);
+    }
+    Path(path)
+}
+
+/// The root that [`path_of_all`] leads to from these of `count` leaves; `None` when the path has the wrong length or no
+/// leaf is known.
+#[must_use]
+pub fn climb_from_all(known: &BTreeMap<u64, Digest>, count: u64, path: &Path) -> Option<Digest> {
+    fn walk<'a>(
+        known: &BTreeMap<u64, Digest>,
+        first: u64,
+        count: u64,
+        path: &mut impl Iterator<Item = &'a Digest>,
+    ) -> Option<Digest> {
+        let Some((_, leaf)) = known.range(first..first + count).next() else {
+            return path.next().copied();
+        };
+        if count == 1 {
+            return Some(*leaf);
+        }
+        let left = 1 << (count - 1).ilog2();
+        let digest = walk(known, first, left, path)?;
+        Some(node(&digest, &walk(known, first + left, count - left, path)?))
+    }
+    let (last, _) = known.last_key_value()?;
+    if count <= *last {
+        return None;
+    }
+    let mut path = path.0.iter();
+    let root = walk(known, 0, count, &mut path)?;
+    path.next().is_none().then_some(root)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,5 +152,26 @@ mod tests {
                 assert_eq!(climb(at, index, count, &longer), None);
             }
         }
+    }
+
+    #[test]
+    fn many_leaves_climb_together_and_no_others_do() {
+        for count in 1..40_u64 {
+            let leaves: Vec<_> = (0..count).map(|i| leaf(&i.to_le_bytes())).collect();
+            for step in 1..=count {
+                let indices: BTreeSet<u64> = (0..count).step_by(step as usize).collect();
+                let path = path_of_all(&leaves, &indices);
+                let known = |index: &u64| (*index, leaves[*index as usize]);
+                let mut known: BTreeMap<_, _> = indices.iter().map(known).collect();
+                assert_eq!(climb_from_all(&known, count, &path), Some(root(&leaves)));
+                assert_eq!(climb_from_all(&known, *known.last_key_value().unwrap().0, &path), None);
+                let mut longer = path.clone();
+                longer.0.push(leaves[0]);
+                assert_eq!(climb_from_all(&known, count, &longer), None);
+                known.insert(0, leaf(b"other"));
+                assert_ne!(climb_from_all(&known, count, &path), Some(root(&leaves)));
+            }
+        }
+        assert_eq!(climb_from_all(&BTreeMap::new(), 1, &Path::default()), None);
     }
 }

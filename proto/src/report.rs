@@ -276,6 +276,12 @@ impl Batch {
             .collect()
     }
 
+    /// The root of the Merkle tree over the reports.
+    #[must_use]
+    pub fn root(&self) -> Digest {
+        merkle::root(&self.leaves())
+    }
+
     /// What the worker signs: `domain ‖ project ‖ worker ‖ sequence (u64 LE) ‖ count (u64 LE) ‖ Merkle root`.
     #[must_use]
     pub fn signed_bytes(&self) -> Vec<u8> {
@@ -284,7 +290,7 @@ impl Batch {
             &self.worker,
             self.sequence,
             self.reports.len() as u64,
-            &merkle::root(&self.leaves()),
+            &self.root(),
         )
     }
 
@@ -302,13 +308,25 @@ impl Batch {
     /// # Errors
     /// [`Malformed`], naming what is wrong.
     pub fn open(signed: &pb::SignedReports) -> Result<Self, Malformed> {
+        Self::open_with_root(signed).map(|(batch, _)| batch)
+    }
+
+    /// The same, with [`Self::root`], which the signature is over.
+    ///
+    /// # Errors
+    /// [`Malformed`], naming what is wrong.
+    pub fn open_with_root(signed: &pb::SignedReports) -> Result<(Self, Digest), Malformed> {
         let batch = Self::decode(&signed.payload)?;
-        batch.worker.verify(&batch.signed_bytes(), &signed.signature)?;
-        Ok(batch)
+        let (root, count) = (batch.root(), batch.reports.len() as u64);
+        let bytes = signed_bytes(&batch.project, &batch.worker, batch.sequence, count, &root);
+        batch.worker.verify(&bytes, &signed.signature)?;
+        Ok((batch, root))
     }
 }
 
-fn signed_bytes(
+/// What a worker signs over a batch of `count` reports with this Merkle root; see [`Batch::signed_bytes`].
+#[must_use]
+pub fn signed_bytes(
     project: &ProjectKey,
     worker: &WorkerKey,
     sequence: u64,
@@ -349,6 +367,22 @@ impl Statement {
             Outcome::Failed(failure) => Err(*failure),
         };
         Self { spec, unit: report.unit, result, fuel: report.fuel, trace_root: report.trace_root }
+    }
+
+    /// The bytes that [`Self::leaf`] is of, without their domain.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_allocvec(self).expect("plain data always encodes")
+    }
+
+    /// Reads such bytes.
+    ///
+    /// # Errors
+    /// [`Malformed::Bytes`] when they are none.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let (statement, rest) =
+            postcard::take_from_bytes::<Self>(bytes).map_err(|_| Malformed::Bytes)?;
+        if rest.is_empty() { Ok(statement) } else { Err(Malformed::Bytes) }
     }
 
     /// The leaf that stands for it.
@@ -393,6 +427,12 @@ impl Proof {
         })
     }
 
+    /// The root of the batch, if `statement` is the report shown; `None` when the path cannot be one.
+    #[must_use]
+    pub fn root(&self, statement: &Statement) -> Option<Digest> {
+        merkle::climb(statement.leaf(), self.index, self.count, &self.path)
+    }
+
     /// Checks that the worker signed `statement` for `project`.
     ///
     /// # Errors
@@ -402,8 +442,7 @@ impl Proof {
         project: &ProjectKey,
         statement: &Statement,
     ) -> Result<(), WrongSignature> {
-        let root = merkle::climb(statement.leaf(), self.index, self.count, &self.path)
-            .ok_or_else(|| WrongSignature(self.worker.to_string()))?;
+        let root = self.root(statement).ok_or_else(|| WrongSignature(self.worker.to_string()))?;
         self.worker.verify(
             &signed_bytes(project, &self.worker, self.sequence, self.count, &root),
             &self.signature,

@@ -10,6 +10,7 @@ use crate::core::token::Token;
 use crate::core::trust::estimate::Standing;
 use crate::store::{self, Store};
 use proto::job::JobSpec;
+use proto::log::Entry;
 use proto::report::Batch;
 use proto::{Digest, JobId, ProjectKey};
 
@@ -88,6 +89,8 @@ fn keep(key: &[u8], value: &[u8], tables: &mut Tables) -> Option<()> {
         }
         Table::Void => drop(decode::<VoidRecord>(value)?),
         Table::Again => drop(decode::<AgainRecord>(value)?),
+        Table::Entry => drop(Entry::decode(value).ok()?),
+        Table::Node => drop(Digest::try_from(value).ok()?),
     }
     Some(())
 }

@@ -48,9 +48,10 @@ pub(super) fn check(data: &Path, output: &Output) -> Result<(), Failure> {
         text.push_str(&format!("WRONG  {wrong}\n"));
     }
     text.push_str(&format!(
-        "{} records, {} batches of reports, {} blobs ({}): {}",
+        "{} records, {} batches of reports, {} entries of the log, {} blobs ({}): {}",
         findings.records,
         findings.batches,
+        findings.entries,
         findings.blobs,
         ByteSize(findings.blob_bytes),
         if findings.wrong.is_empty() {
@@ -62,6 +63,7 @@ pub(super) fn check(data: &Path, output: &Output) -> Result<(), Failure> {
     let value = json!({
         "records": findings.records,
         "batches": findings.batches,
+        "entries": findings.entries,
         "blobs": findings.blobs,
         "blob_bytes": findings.blob_bytes,
         "wrong": findings.wrong,

@@ -62,6 +62,9 @@ pub const SERVE_PAUSE_MS: u64 = 5;
 pub const LOG_UNITS: u64 = 4096;
 /// Spans in one record of the log after which another is begun, for the same reason.
 pub const LOG_SPANS: usize = 4096;
+/// Bytes of an entry of the project's log, about, after which another is begun: with one more span it stays below
+/// [`proto::bounds::LOG_ENTRY_BYTES_MAX`].
+pub const LOG_BYTES: usize = 1 << 20;
 /// Window over which a job's recent rate is taken, milliseconds.
 pub const RATE_MS: u64 = 5_000;
 /// Longest name of a submitting account or token id, bytes.

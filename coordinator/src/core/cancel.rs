@@ -72,6 +72,7 @@ impl Core {
         let Some(open) = self.open.get_mut(&(worker, sequence)) else { return };
         open.reports -= 1;
         if open.reports == 0 {
+            self.dirty.roots.insert((worker, sequence), open.root);
             self.open.remove(&(worker, sequence));
             self.dirty.open.insert((worker, sequence));
         }

@@ -1,14 +1,15 @@
 //! What changed since the last commit, and the records that say so.
 
 use crate::core::Core;
-use crate::core::bounds::{LOG_SPANS, LOG_UNITS};
+use crate::core::bounds::{LOG_BYTES, LOG_SPANS, LOG_UNITS};
 use crate::core::job::Job;
+use crate::core::ledger::{Ledger, Verdicts};
 use crate::core::record::{
     AgainRecord, End, IndexRecord, LogRecord, Span, Table, Word, batch_key, encode, lease_key,
     standing_key,
 };
 use crate::core::time::Now;
-use proto::{JobId, LeaseId};
+use proto::{Digest, JobId, LeaseId};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub(super) struct Dirty {
     pub(super) open: BTreeSet<(u32, u64)>,
     /// Batches that are not in the store yet.
     pub(super) batches: HashMap<(u32, u64), Arc<[u8]>>,
+    /// Merkle roots of batches that verdicts may rest on and that are not open any more.
+    pub(super) roots: HashMap<(u32, u64), Digest>,
     /// Jobs that may have got their last verdict; dealt with at the end of each event.
     pub(super) finished: Vec<JobId>,
     pub(super) records: Changes,
@@ -52,14 +55,17 @@ impl Core {
     pub fn take_changes(&mut self, now: Now) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
         let dirty = std::mem::take(&mut self.dirty);
         let mut changes = dirty.records;
+        let Self { jobs, ended, meta, workers, accounts, open, .. } = self;
+        let mut ledger = Ledger { meta, workers, accounts, open, roots: &dirty.roots };
         for id in dirty.jobs {
-            if let Some(job) = self.jobs.get_mut(&id) {
-                save_job(job, now, &mut changes);
+            if let Some(job) = jobs.get_mut(&id) {
+                save_job(job, now, &mut ledger, &mut changes);
                 job.rate.update(now.monotonic_ms, job.record.settled);
             }
         }
-        for mut job in std::mem::take(&mut self.ended) {
-            save_job(&mut job, now, &mut changes);
+        for mut job in std::mem::take(ended) {
+            save_job(&mut job, now, &mut ledger, &mut changes);
+            ledger.ended(now, &job, &mut changes);
         }
         for number in dirty.workers {
             changes.push((
@@ -93,8 +99,18 @@ impl Core {
     /// Whether [`Core::take_changes`] would give any.
     #[must_use]
     pub fn has_changes(&self) -> bool {
-        let Dirty { meta, jobs, workers, accounts, leases, open, records, batches: _, finished: _ } =
-            &self.dirty;
+        let Dirty {
+            meta,
+            jobs,
+            workers,
+            accounts,
+            leases,
+            open,
+            records,
+            batches: _,
+            roots: _,
+            finished: _,
+        } = &self.dirty;
         *meta
             || !self.ended.is_empty()
             || !jobs.is_empty()
@@ -107,27 +123,50 @@ impl Core {
     }
 }
 
+impl Core {
+    /// Notes in the log that a job was submitted.
+    pub(super) fn log_submission(&mut self, now: Now, job: &Job) {
+        let Self { meta, workers, accounts, open, dirty, .. } = self;
+        let Dirty { roots, records, .. } = dirty;
+        Ledger { meta, workers, accounts, open, roots }.submitted(now, job, records);
+    }
+
+    /// Gives what was reached of a job since the last commit its place in the log.
+    pub(super) fn flush_log(&mut self, id: JobId, now: Now) {
+        let Self { jobs, meta, workers, accounts, open, dirty, .. } = self;
+        let Dirty { roots, records, .. } = dirty;
+        if let Some(job) = jobs.get_mut(&id) {
+            let mut ledger = Ledger { meta, workers, accounts, open, roots };
+            flush_log(job, now, &mut ledger, records);
+        }
+    }
+}
+
 /// The job's record, and its verdicts since the last commit.
-fn save_job(job: &mut Job, now: Now, changes: &mut Changes) {
-    flush_log(job, now, changes);
+fn save_job(job: &mut Job, now: Now, ledger: &mut Ledger<'_>, changes: &mut Changes) {
+    flush_log(job, now, ledger, changes);
     changes.push((Table::Job.key(job.id.0), Some(encode(&job.record))));
 }
 
 /// The verdicts of a job since the last call: their places in the log, and where each is found.
-pub(super) fn flush_log(job: &mut Job, now: Now, changes: &mut Changes) {
+fn flush_log(job: &mut Job, now: Now, ledger: &mut Ledger<'_>, changes: &mut Changes) {
     let mut spans = std::mem::take(&mut job.spans).into_iter().peekable();
     while spans.peek().is_some() {
         let (mut record, mut units) =
-            (LogRecord { settled_at_ms: now.wall_ms, spans: Vec::new() }, 0);
+            (LogRecord { entry: 0, settled_at_ms: now.wall_ms, spans: Vec::new() }, 0);
+        let mut verdicts = Verdicts::default();
         while units < LOG_UNITS
             && record.spans.len() < LOG_SPANS
+            && verdicts.bytes() < LOG_BYTES
             && let Some(span) = spans.next()
         {
             units += u64::from(span.count);
+            verdicts.push(&span, ledger);
             record.spans.push(span);
         }
         let log = job.record.next_log;
         job.record.next_log += 1;
+        record.entry = ledger.verdicts(now, job, log, verdicts, changes);
         changes.push((Table::Log.key2(job.id.0, log), Some(encode(&record))));
         let (again, spans) = again(job, record.spans, log);
         for (unit, record) in again {

@@ -56,6 +56,8 @@ pub enum Event {
     IssueToken(Token),
     /// An operator revokes a token. Answer: [`Reply::Revoked`].
     RevokeToken(TokenId),
+    /// Somebody asks for the head of the log. Answer: [`Reply::Head`].
+    Head,
     /// Time has passed.
     Tick,
 }
@@ -73,8 +75,21 @@ pub enum Reply {
     Cancelled(bool),
     /// To [`Event::RevokeToken`]: whether there was such a token.
     Revoked(bool),
+    /// To [`Event::Head`].
+    Head(LogHead),
     /// Nothing to say.
     Done,
+}
+
+/// The project's log as of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogHead {
+    /// Entries.
+    pub size: u64,
+    /// Over all of them.
+    pub root: Digest,
+    /// When it was asked for, milliseconds since 1970; never before an earlier one.
+    pub at_ms: u64,
 }
 
 /// What a worker says of itself, after its signatures were verified.
@@ -141,6 +156,8 @@ pub struct SignedBatch {
     pub batch: Batch,
     /// Its canonical bytes, as they came.
     pub payload: Arc<[u8]>,
+    /// [`Batch::root`], which the signature is over.
+    pub root: Digest,
     /// Over [`Batch::signed_bytes`].
     pub signature: Signature,
     /// Reports whose output is a blob that is not as the report says, in order. The engine's handle fills it in.

@@ -92,6 +92,10 @@ impl Core {
     pub fn load(now: Now, saved: Saved, seed: [u8; 32]) -> Result<Self, Contradiction> {
         let Saved { meta, ended, running, workers, accounts, leases, open, tokens, standings } =
             saved;
+        if !meta.log.is_whole() {
+            let what = "the right edge of the log's tree does not fit its size";
+            return Err(Contradiction(what.into()));
+        }
         let mut core = Self::new(meta.project, seed);
         core.book = Book::load(standings);
         core.meta = meta;
@@ -202,7 +206,8 @@ impl Core {
             });
         }
         if 0 < reports {
-            self.open.insert((worker, batch.sequence), Open { record, reports });
+            let root = batch.root();
+            self.open.insert((worker, batch.sequence), Open { record, root, reports });
         }
         Ok(())
     }

@@ -5,13 +5,14 @@ use crate::core::status::JobState;
 use crate::core::trust::book::Who;
 use crate::core::trust::estimate::Figure;
 use proto::key::Signature;
+use proto::log::Frontier;
 use proto::{AccountKey, Digest, JobId, LeaseId, ProjectKey, WorkerKey};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of every record's form; its first byte. Raise it with any change, and read the older ones.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// First byte of a key: the table that the record is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +48,15 @@ pub enum Table {
     Void = b'v',
     /// [`AgainRecord`] by job and unit, for units whose verdict was withdrawn: what holds instead of the index.
     Again = b'g',
+    /// [`proto::log::Entry`] by position in the project's log: canonical bytes, which are what its leaf is of.
+    Entry = b'e',
+    /// A digest by level (1 is above the leaves) and position: the complete inner nodes of the tree over the log.
+    Node = b'n',
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Meta,
         Self::Job,
         Self::Spec,
@@ -67,6 +72,8 @@ impl Table {
         Self::Standing,
         Self::Void,
         Self::Again,
+        Self::Entry,
+        Self::Node,
     ];
 
     /// What the keys of the table start with.
@@ -153,6 +160,10 @@ pub struct Meta {
     pub settled: u64,
     /// Granted, over all jobs.
     pub credit: u128,
+    /// The right edge of the tree over the project's log.
+    pub log: Frontier,
+    /// When a head of it was last signed, milliseconds since 1970: the next one is not of earlier.
+    pub head_at_ms: u64,
 }
 
 /// A job.
@@ -325,6 +336,8 @@ impl Span {
 /// The verdicts of one commit on one job, in the order in which they were reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogRecord {
+    /// Position in the project's log of the entry that says the same for everybody.
+    pub entry: u64,
     /// Milliseconds since 1970.
     pub settled_at_ms: u64,
     /// The verdicts.

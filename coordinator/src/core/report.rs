@@ -1,14 +1,14 @@
 //! Reports come in.
 
-use crate::core::Core;
 use crate::core::event::{Acks, Earlier, Effects, Missing, Session, SignedBatch};
 use crate::core::job::Job;
 use crate::core::queue::Run;
-use crate::core::record::{Place, Table, batch_key, encode_batch};
+use crate::core::record::{OpenRecord, Place, Table, batch_key, encode_batch};
 use crate::core::time::Now;
 use crate::core::trust;
 use crate::core::trust::estimate::Standing;
 use crate::core::verdict::Said;
+use crate::core::{Core, Open};
 use proto::report::{Ack, Outcome, Report, Statement};
 use proto::{Digest, JobId, LeaseId};
 
@@ -145,6 +145,10 @@ impl Core {
     ) -> Ack {
         let Incoming { worker, account, signed, .. } = *incoming;
         let Some(job) = self.jobs.get_mut(&id) else { return Ack::NoJob };
+        if incoming.accepted == 0 {
+            // A verdict may rest on it at once.
+            self.dirty.roots.insert((worker, signed.batch.sequence), signed.root);
+        }
         let unit = report.unit.0;
         let place = Place { worker, sequence: signed.batch.sequence, position };
         let failed = matches!(report.outcome, Outcome::Failed(_));
@@ -199,7 +203,8 @@ impl Core {
                 self.close_unit(lease, unit, &mut incoming.finished);
             }
             self.dirty.jobs.insert(id);
-            self.open.entry((worker, place.sequence)).or_default().reports += 1;
+            let opened = || Open { record: OpenRecord::default(), root: signed.root, reports: 0 };
+            self.open.entry((worker, place.sequence)).or_insert_with(opened).reports += 1;
             incoming.waiting.push(position);
             self.judge(id, unit);
             if before < after {

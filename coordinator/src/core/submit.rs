@@ -70,7 +70,9 @@ impl Core {
         self.dirty.put_bytes(Table::Job.key(id.0), encode(&record));
         self.submissions.insert(key, id);
         self.shares.add(&record.account, spec.priority, id);
-        self.jobs.insert(id, Job::new(id, spec, bytes, record, now.monotonic_ms));
+        let job = Job::new(id, spec, bytes, record, now.monotonic_ms);
+        self.log_submission(now, &job);
+        self.jobs.insert(id, job);
         self.work_appeared = true;
         Ok(id)
     }

@@ -3,5 +3,6 @@
 mod chaos;
 mod env;
 mod leases;
+mod ledger;
 mod merges;
 mod reports;

@@ -2,14 +2,14 @@
 
 use crate::core::Core;
 use crate::core::event::{
-    Acks, Delivered, Earlier, Event, Heartbeat, Hello, Missing, Refused, Reply, Return, Session, SignedBatch,
-    Submission, SubmitRefused, ToWorker, Want, Welcome,
+    Acks, Delivered, Earlier, Event, Heartbeat, Hello, LogHead, Missing, Refused, Reply, Return,
+    Session, SignedBatch, Submission, SubmitRefused, ToWorker, Want, Welcome,
 };
 use crate::core::record::{Table, batch_key};
 use crate::core::status::{JobStatus, Page, Totals, WorkerStatus};
 use crate::core::token::{Token, TokenId};
 use crate::engine::blobs::Blobs;
-use crate::engine::{Error, read};
+use crate::engine::{Error, log, read};
 use crate::store::Store;
 use proto::cut::Axis;
 use proto::job::JobSpec;
@@ -86,14 +86,15 @@ impl Handle {
         self.apply(Event::Want(session, want)).await.map(drop)
     }
 
-    /// A worker reports; the caller has verified `signature` over `batch` and that `payload` is its canonical bytes.
+    /// A worker reports; the caller has verified `signature` over `batch` with its Merkle `root`, and that `payload` is its
+    /// canonical bytes.
     ///
     /// # Errors
     /// [`Error::Stopped`].
     pub async fn reported(
         &self,
         session: Session,
-        batch: Batch,
+        (batch, root): (Batch, Digest),
         payload: Arc<[u8]>,
         signature: Signature,
     ) -> Result<Acks, Error> {
@@ -101,7 +102,7 @@ impl Handle {
         match self
             .apply(Event::Reported(
                 session,
-                SignedBatch { batch, payload, signature, missing, earlier: Earlier::Nothing },
+                SignedBatch { batch, payload, root, signature, missing, earlier: Earlier::Nothing },
             ))
             .await?
         {
@@ -261,6 +262,23 @@ impl Handle {
     /// [`Error`].
     pub fn receipt(&self, job: JobId, unit: UnitIndex) -> Result<Option<Receipt>, Error> {
         read::receipt(self.store.as_ref(), &self.project, job, unit)
+    }
+
+    /// The head of the log as it is committed, to be signed with the project's key.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn log_head(&self) -> Result<LogHead, Error> {
+        match self.apply(Event::Head).await? {
+            Reply::Head(head) => Ok(head),
+            _ => Err(self.stopped()),
+        }
+    }
+
+    /// Reads the log from the disk.
+    #[must_use]
+    pub fn log(&self) -> log::Log<'_> {
+        log::Log(self.store.as_ref())
     }
 
     /// Why a job or unit is not done, most important first; `None` when there is none.

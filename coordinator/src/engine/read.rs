@@ -22,6 +22,8 @@ const LOG_PAGE: usize = 16;
 /// A unit's verdict, and where it rests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Material {
+    /// Position of its entry in the project's log.
+    pub entry: u64,
     /// Milliseconds since 1970.
     pub settled_at_ms: u64,
     /// How it ended; places are those of this very unit.
@@ -194,7 +196,7 @@ pub(crate) fn material(
     if is_void(store, job, position, &end)? {
         return Ok(None);
     }
-    Ok(Some(Material { settled_at_ms: log.settled_at_ms, end }))
+    Ok(Some(Material { entry: log.entry, settled_at_ms: log.settled_at_ms, end }))
 }
 
 /// The receipt of a unit with an answer.
@@ -207,7 +209,7 @@ pub(crate) fn receipt(
     let (Some(record), Some(spec)) = (record(store, job)?, parsed_spec(store, job)?) else {
         return Ok(None);
     };
-    let Some(Material { settled_at_ms, end: End::Done(places) | End::Failed(places) }) =
+    let Some(Material { settled_at_ms, end: End::Done(places) | End::Failed(places), .. }) =
         material(store, job, unit)?
     else {
         return Ok(None);

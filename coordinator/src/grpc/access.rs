@@ -93,7 +93,7 @@ impl Access {
         match self.caller(metadata).await? {
             Caller::Person(person) => Ok(person),
             Caller::Volunteer(_) => Err(Refusal(Status::permission_denied(
-                "workers' session tokens are good for blobs only: use a researcher's token",
+                "workers' session tokens are good for blobs and the log only: use a researcher's token",
             ))),
         }
     }

@@ -34,12 +34,7 @@ type Reply<T> = Result<Response<T>, Status>;
 impl Jobs {
     /// The job, if it is there and this person may see it.
     async fn visible(&self, person: &Person, job: u64) -> Result<JobStatus, Refusal> {
-        let status = self.0.engine.job(JobId(job)).await?.ok_or_else(|| absent(job))?;
-        if person.may_touch(&status.account) {
-            Ok(status)
-        } else {
-            Err(others(job, &status.account))
-        }
+        visible(&self.0, person, job).await
     }
 
     /// Checks what cannot be told from the specification alone: that the kernels are kernels and the lines are lines.
@@ -59,6 +54,16 @@ impl Jobs {
         }
         Ok(())
     }
+}
+
+/// The job, if it is there and this person may see it.
+pub(super) async fn visible(
+    shared: &Shared,
+    person: &Person,
+    job: u64,
+) -> Result<JobStatus, Refusal> {
+    let status = shared.engine.job(JobId(job)).await?.ok_or_else(|| absent(job))?;
+    if person.may_touch(&status.account) { Ok(status) } else { Err(others(job, &status.account)) }
 }
 
 fn check_kernel(

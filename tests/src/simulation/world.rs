@@ -412,6 +412,7 @@ impl World {
         let batch = Batch::new(PROJECT, machine.key, machine.sequence, jobs, reports);
         let payload = batch.encode().into();
         machine.outbox = Some(SignedBatch {
+            root: batch.root(),
             batch,
             payload,
             signature: [0; 64],

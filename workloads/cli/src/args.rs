@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use proto::id::UnitId;
 use proto::join::Join;
-use proto::{JobId, UnitIndex};
+use proto::{JobId, ProjectKey, UnitIndex};
 
 use crate::error::EXIT_CODES;
 use crate::output::Format;
@@ -50,8 +50,12 @@ pub enum Command {
     Fetch(Fetch),
     /// Stop a job; what was settled stays.
     Cancel(OneJob),
-    /// Check fetched results against their receipts, without the coordinator.
+    /// Get the receipt of a unit with the proof that its verdict is in the project's log, as one file.
+    Receipt(Receipt),
+    /// Check fetched results against their receipts, or a file of `receipt` or `audit`, without the coordinator.
     Verify(Verify),
+    /// Check the project's log: that nothing was rewritten since the last time, and all that it says of a job.
+    Audit(Audit),
     /// Look at recordings of pulsars.
     #[command(subcommand)]
     Pulsar(Pulsar),
@@ -206,6 +210,10 @@ fn parse_unit(text: &str) -> Result<UnitIndex, &'static str> {
     text.parse().map_err(|_| "not a unit: write its number, as in 12 or u12")
 }
 
+fn parse_unit_id(text: &str) -> Result<UnitId, &'static str> {
+    text.parse().map_err(|_| "not a unit of a job: write it as in j7/u12")
+}
+
 fn parse_what(text: &str) -> Result<What, &'static str> {
     let wrong = "not a job and not a unit: write j7 or j7/u12";
     if text.contains('/') {
@@ -232,11 +240,41 @@ pub struct Fetch {
     pub no_receipts: bool,
 }
 
+/// `starling receipt`.
+#[derive(Debug, Args)]
+pub struct Receipt {
+    /// The unit, as in j7/u12.
+    #[arg(value_parser = parse_unit_id)]
+    pub unit: UnitId,
+    /// The file to write [default: j7-u12.receipt].
+    #[arg(long, value_name = "FILE")]
+    pub to: Option<PathBuf>,
+}
+
+/// `starling audit`.
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// The job, as in j7; without one, the log is read on from where it was audited last.
+    #[arg(value_parser = parse_job)]
+    pub job: Option<JobId>,
+    /// Also run this many units of the job again here, chosen at random, and compare output and fuel.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "job", value_parser = clap::value_parser!(u64).range(0..=100_000))]
+    pub rerun: u64,
+    /// Where the proof is written should the log contradict what was seen of it before.
+    #[arg(long, value_name = "FILE", default_value = "contradiction.heads")]
+    pub proof: PathBuf,
+}
+
 /// `starling verify`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Verify {
+    /// A file instead of a folder.
+    #[command(subcommand)]
+    pub file: Option<VerifyFile>,
     /// The folder that `starling fetch` made.
-    pub folder: PathBuf,
+    #[arg(required = true)]
+    pub folder: Option<PathBuf>,
     /// Check this unit only.
     #[arg(long, value_name = "N", value_parser = parse_unit)]
     pub unit: Option<UnitIndex>,
@@ -252,6 +290,26 @@ pub struct Verify {
         conflicts_with = "unit"
     )]
     pub sample: u64,
+}
+
+/// Files that can be verified.
+#[derive(Debug, Subcommand)]
+pub enum VerifyFile {
+    /// Check a file that `starling receipt` wrote: every signature, and that the verdict is in the log.
+    Receipt(VerifyOne),
+    /// Check a file that `starling audit` wrote: that the project signed two logs of which one is not the other's
+    /// beginning.
+    Heads(VerifyOne),
+}
+
+/// A file to be verified, and against which project.
+#[derive(Debug, Args)]
+pub struct VerifyOne {
+    /// The file.
+    pub file: PathBuf,
+    /// The project's key, 64 hexadecimal digits [default: that of the profile].
+    #[arg(long, value_name = "KEY")]
+    pub project: Option<ProjectKey>,
 }
 
 /// `starling pulsar`.

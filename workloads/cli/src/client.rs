@@ -5,6 +5,7 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use proto::pb::blobs_client::BlobsClient;
 use proto::pb::jobs_client::JobsClient;
+use proto::pb::log_client::LogClient;
 use proto::{Digest, JobId, bounds, pb, tls};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -65,6 +66,13 @@ impl Client {
     #[must_use]
     pub fn jobs(&self) -> JobsClient<Authorised> {
         JobsClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+            .max_decoding_message_size(bounds::MESSAGE_BYTES_MAX)
+    }
+
+    /// The service for the project's log.
+    #[must_use]
+    pub fn log(&self) -> LogClient<Authorised> {
+        LogClient::with_interceptor(self.channel.clone(), self.bearer.clone())
             .max_decoding_message_size(bounds::MESSAGE_BYTES_MAX)
     }
 

@@ -1,5 +1,6 @@
 //! Takes the command line apart and runs what it says.
 
+mod audit;
 mod cancel;
 mod demo;
 mod fetch;
@@ -7,6 +8,7 @@ mod jobs;
 mod kernel;
 mod login;
 mod pulsar;
+mod receipt;
 mod seti;
 mod source;
 mod submit;
@@ -100,7 +102,9 @@ async fn run_async(command: Command, context: &Context) -> Result<(), Error> {
         Command::Why(args) => why::run(args.what, context).await,
         Command::Fetch(args) => fetch::run(args, context).await,
         Command::Cancel(args) => cancel::run(args.job, context).await,
+        Command::Receipt(args) => receipt::run(args, context).await,
         Command::Verify(args) => verify::run(args, context).await,
+        Command::Audit(args) => audit::run(args, context).await,
         Command::Kernel(_)
         | Command::Try(_)
         | Command::Pulsar(_)

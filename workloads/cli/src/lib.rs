@@ -12,6 +12,7 @@ mod local;
 pub mod output;
 pub mod profile;
 pub mod results;
+pub mod shown;
 pub mod upload;
 
 pub use command::main;

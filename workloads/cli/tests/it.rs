@@ -11,5 +11,7 @@
 mod alone;
 #[path = "it/grid.rs"]
 mod grid;
+#[path = "it/log.rs"]
+mod log;
 #[path = "it/world.rs"]
 mod world;

@@ -12,15 +12,15 @@ fn records_are_pinned() {
         Span { first: 5, count: 1, end: End::GivenUp("no".into()), figure: Figure(0), fuel: 0 },
     ];
     check(
-        &LogRecord { settled_at_ms: 1_700_000_000_000, spans },
-        "0280d095ffbc3102e8078002000103ac02073c03050102026e6f0000",
+        &LogRecord { entry: 5, settled_at_ms: 1_700_000_000_000, spans },
+        "030580d095ffbc3102e8078002000103ac02073c03050102026e6f0000",
     );
     check(
         &IndexRecord { count: 256, log: 9, failed: vec![(3, 1)], given_up: vec![], alone: vec![] },
-        "028002090103010000",
+        "038002090103010000",
     );
-    check(&OpenRecord { positions: vec![(0, 128)] }, "0201008001");
-    check(&AttemptRecord { first: 1, count: 2, reason: "x".into() }, "0201020178");
+    check(&OpenRecord { positions: vec![(0, 128)] }, "0301008001");
+    check(&AttemptRecord { first: 1, count: 2, reason: "x".into() }, "0301020178");
     let lease = LeaseRecord {
         worker: 1,
         job: JobId(2),
@@ -29,10 +29,20 @@ fn records_are_pinned() {
         given_back: vec![(0, 1)],
         overdue: true,
     };
-    check(&lease, "020102030401000101");
+    let mut log = Frontier::default();
+    log.append(Digest([7; 32]), |_, _, _| {});
+    check(&lease, "030102030401000101");
     check(
-        &Meta { project: ProjectKey([0; 32]), next_job: 1, next_lease: 2, settled: 3, credit: 4 },
-        &format!("02{}01020304", "00".repeat(32)),
+        &Meta {
+            project: ProjectKey([0; 32]),
+            next_job: 1,
+            next_lease: 2,
+            settled: 3,
+            credit: 4,
+            log,
+            head_at_ms: 9,
+        },
+        &format!("03{}010203040101{}09", "00".repeat(32), "07".repeat(32)),
     );
 }
 

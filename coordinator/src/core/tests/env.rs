@@ -255,6 +255,7 @@ impl Env {
         );
         let payload = batch.encode().into();
         SignedBatch {
+            root: batch.root(),
             batch,
             payload,
             signature: [0; 64],

@@ -1,7 +1,6 @@
 //! A worker was caught: what was accepted on its word alone goes back into the queue, and so does what was built on it.
 
 use crate::core::Core;
-use crate::core::changes::flush_log;
 use crate::core::queue::{Run, runs};
 use crate::core::record::{AgainRecord, End, Place, Table, VoidRecord};
 use crate::core::time::Now;
@@ -95,7 +94,8 @@ impl Core {
         Self::dissolve_gates(job, worker);
         let Some(alone) = job.alone.remove(&worker) else { return };
         // What was reached since the last commit gets its place in the log first: the withdrawal comes after it.
-        flush_log(job, now, &mut self.dirty.records);
+        self.flush_log(id, now);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
         let before_log = job.record.next_log;
         self.dirty.put(Table::Void.key2(id.0, worker.into()), &VoidRecord { before_log });
         job.settled -= &alone.units;

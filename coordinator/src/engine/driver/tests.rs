@@ -173,8 +173,8 @@ impl Volunteer {
             vec![JobRef { id: job, spec }],
             reports,
         );
-        let payload = batch.encode().into();
-        self.handle.reported(self.session, batch, payload, [0; 64]).await.unwrap().acks
+        let (payload, root) = (batch.encode().into(), batch.root());
+        self.handle.reported(self.session, (batch, root), payload, [0; 64]).await.unwrap().acks
     }
 }
 

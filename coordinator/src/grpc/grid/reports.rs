@@ -4,6 +4,7 @@ use super::End;
 use crate::core::event::Session;
 use crate::grpc::access::Volunteer;
 use crate::grpc::{Shared, convert};
+use proto::Digest;
 use proto::pb::{self, refusal::Code};
 use proto::report::{Ack, Batch, Malformed, Outcome, Output};
 use std::sync::Arc;
@@ -15,14 +16,14 @@ pub(super) async fn taken(
     volunteer: Volunteer,
     signed: &pb::SignedReports,
 ) -> Result<pb::Acks, End> {
-    let batch = verify(shared, volunteer, signed)?;
+    let (batch, root) = verify(shared, volunteer, signed)?;
     let signature =
         signed.signature.as_ref().try_into().map_err(|_| malformed("a signature has 64 bytes"))?;
     let outputs: Vec<Option<u64>> =
         batch.reports.iter().map(|report| blob_len(&report.outcome)).collect();
     let acks = shared
         .engine
-        .reported(session, batch, Arc::from(signed.payload.as_ref()), signature)
+        .reported(session, (batch, root), Arc::from(signed.payload.as_ref()), signature)
         .await?;
     for (len, ack) in outputs.iter().zip(&acks.acks) {
         if let (Some(len), Ack::Accepted | Ack::Duplicate | Ack::Late) = (len, ack) {
@@ -48,8 +49,13 @@ fn malformed(text: impl Into<String>) -> End {
     End::refusal(Code::Malformed, text, 0)
 }
 
-fn verify(shared: &Shared, volunteer: Volunteer, signed: &pb::SignedReports) -> Result<Batch, End> {
-    let batch = Batch::open(signed).map_err(|error| match error {
+/// The batch, and the Merkle root that its worker signed.
+fn verify(
+    shared: &Shared,
+    volunteer: Volunteer,
+    signed: &pb::SignedReports,
+) -> Result<(Batch, Digest), End> {
+    let (batch, root) = Batch::open_with_root(signed).map_err(|error| match error {
         Malformed::Signature(_) => {
             End::refusal(Code::Signature, format!("{error}: the batch is not taken"), 0)
         }
@@ -59,5 +65,5 @@ fn verify(shared: &Shared, volunteer: Volunteer, signed: &pb::SignedReports) -> 
         let text = "a stream brings only reports of its own worker, for this project";
         return Err(End::refusal(Code::Signature, text, 0));
     }
-    Ok(batch)
+    Ok((batch, root))
 }

@@ -1,5 +1,7 @@
 //! `starling verify`: fetched results against their receipts, offline; and, if asked, against a run of one's own.
 
+mod file;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -29,7 +31,14 @@ pub(super) struct Found {
 }
 
 pub(super) async fn run(args: Verify, context: &Context) -> Result<(), Error> {
-    let folder = args.folder.as_path();
+    match (&args.file, &args.folder) {
+        (Some(what), _) => file::run(what, context),
+        (None, Some(folder)) => fetched(&args, folder, context).await,
+        (None, None) => Err(Error::Usage("name a folder, or a kind of file".into())),
+    }
+}
+
+async fn fetched(args: &Verify, folder: &Path, context: &Context) -> Result<(), Error> {
     let state = results::load(folder)?;
     let project = project(&state, context)?;
     let spec = results::load_spec(folder, &state)?;
@@ -45,7 +54,8 @@ pub(super) async fn run(args: Verify, context: &Context) -> Result<(), Error> {
             folder.display()
         )));
     }
-    let rerun = if args.rerun { rerun(&args, &state, &spec, context).await? } else { Vec::new() };
+    let rerun =
+        if args.rerun { rerun(args, folder, &state, &spec, context).await? } else { Vec::new() };
     let answer = json!({
         "job": state.job.to_string(), "results": found.lines, "receipts": found.receipts, "given_up": found.given_up,
         "copies": found.copies, "accounts": found.accounts.len(), "rerun": rerun,
@@ -141,11 +151,11 @@ fn names(units: &[u64]) -> String {
 /// Runs the chosen units here, and compares.
 async fn rerun(
     args: &Verify,
+    folder: &Path,
     state: &State,
     spec: &JobSpec,
     context: &Context,
 ) -> Result<Vec<u64>, Error> {
-    let folder = args.folder.as_path();
     let chosen: BTreeSet<u64> = match args.unit {
         Some(unit) => [unit.0].into(),
         None => chosen(folder, state, args.sample)?,
@@ -214,7 +224,7 @@ fn output(
 }
 
 /// Brings the kernel and the inputs of a unit here: shipped with this program, fetched before, or from the coordinator.
-async fn gather(
+pub(super) async fn gather(
     spec: &JobSpec,
     unit: UnitIndex,
     folder: &Path,
@@ -257,7 +267,7 @@ async fn gather(
     Ok(())
 }
 
-fn compare(
+pub(super) fn compare(
     local: &mut Local,
     spec: &JobSpec,
     line: &Line,
