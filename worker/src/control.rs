@@ -1,6 +1,7 @@
 //! How the owner's commands reach the running worker: a socket in its folder, one JSON object per line each way.
 
 use crate::core::Status;
+use crate::p2p::hold::Numbers;
 use proto::{AccountKey, ProjectKey, WorkerKey};
 use serde::{Deserialize, Serialize};
 use std::fs::Permissions;
@@ -73,6 +74,8 @@ pub struct Report {
     pub uptime_seconds: u64,
     /// Bytes of kernels and inputs on disk.
     pub cache_bytes: u64,
+    /// Reports held for others, and of its own.
+    pub held: Numbers,
     /// What it is doing.
     #[serde(flatten)]
     pub status: Status,

@@ -18,6 +18,7 @@
 
 mod check;
 mod control;
+mod hand;
 mod hold;
 mod link;
 mod prepare;
@@ -37,6 +38,7 @@ use proto::report::{Ack, Batch, Outcome};
 use proto::{Digest, JobId, LeaseId, ProjectKey, UnitIndex, WorkerKey};
 
 pub use control::Pause;
+pub use hand::HANDED_OUTPUT_BYTES_MAX;
 pub use record::Record;
 pub use why::{RunningUnit, Status};
 
@@ -253,6 +255,10 @@ pub enum Action {
     Disconnect(String),
     /// Say this on the stream.
     Send(Message),
+    /// The coordinator is away: let peers hold this batch.
+    HandOver(Batch),
+    /// No report of this batch of one's own is held any more: the coordinator has what it wants of it.
+    Settled(u64),
     /// Get a blob, and keep it until [`Action::Release`]; ends in [`Event::Fetched`].
     Fetch {
         /// Which.
@@ -373,6 +379,7 @@ pub struct Agent {
     runs: run::Runs,
     blobs: prepare::Blobs,
     reports: report::Reports,
+    hands: hand::Hands,
     want: want::Wanting,
     credit: u64,
     totals: why::Totals,
@@ -393,6 +400,7 @@ impl Agent {
             runs: run::Runs::default(),
             blobs: prepare::Blobs::default(),
             reports: report::Reports::default(),
+            hands: hand::Hands::default(),
             want: want::Wanting::default(),
             credit: 0,
             totals: why::Totals::default(),
@@ -450,6 +458,7 @@ impl Agent {
             self.link_deadline(),
             self.blobs_deadline(),
             self.reports_deadline(),
+            self.hand_deadline(),
             self.want_deadline(),
             self.mode_deadline(),
         ];
@@ -464,6 +473,7 @@ impl Agent {
         self.prepare(now, fx);
         self.start_runs(now, fx);
         self.advance_reports(now, fx);
+        self.advance_hands(now, fx);
         self.advance_want(now, fx);
     }
 }

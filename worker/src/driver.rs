@@ -11,15 +11,19 @@ mod keep;
 mod put;
 mod stream;
 
-pub(crate) use stream::{Introduction, Trouble, greet, say_goodbye};
+pub(crate) use fetch::with_token;
+pub(crate) use stream::{Introduction, Session, Trouble, greet, say_goodbye};
 
 use crate::blobs::Blobs;
 use crate::control::{Ask, Report};
 use crate::core::{self, Agent, Effects, Event, Now};
 use crate::execute::{self, Pool, Priority};
 use crate::folder::{self, Folder, Identity, Project};
+use crate::holding::Holding;
 use crate::outbox::Outbox;
-use proto::WorkerKey;
+use crate::p2p::hold;
+use proto::seal::Sealer;
+use proto::{AccountKey, WorkerKey};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,6 +62,10 @@ pub struct Config {
     pub snapshot_interval: Duration,
     /// Whom the slots let go first.
     pub priority: Priority,
+    /// Disk for reports held for others, bytes.
+    pub held_bytes: u64,
+    /// How long a report of somebody else is held before the coordinator is told of it.
+    pub held_patience: Duration,
 }
 
 impl Config {
@@ -73,6 +81,8 @@ impl Config {
             buffer: Duration::from_secs(300),
             snapshot_interval: Duration::from_secs(60),
             priority: Priority::Background,
+            held_bytes: hold::bounds::OTHERS_BYTES,
+            held_patience: hold::bounds::PATIENCE,
         }
     }
 }
@@ -101,6 +111,9 @@ pub enum StartError {
     /// Its slots.
     #[error(transparent)]
     Pool(#[from] execute::Error),
+    /// The project's key.
+    #[error(transparent)]
+    Seal(#[from] proto::seal::Invalid),
 }
 
 /// How a worker ended.
@@ -214,6 +227,7 @@ struct Driver {
     config: Config,
     outbox: Option<Outbox>,
     blobs: Arc<Blobs>,
+    holding: Holding,
     pool: Arc<Pool>,
     run_names: Arc<act::RunNames>,
     inbox: mpsc::Receiver<Input>,
@@ -265,6 +279,8 @@ impl Driver {
         };
         let agent = Agent::restore(core_config, found.records, &snapshots);
         tidy(&folder, &agent).map_err(at(folder.path().to_path_buf()))?;
+        let (session, mut tasks) = (watch::Sender::new(None), JoinSet::new());
+        let holding = start_holding(&folder, &config, &project, &identity, &session, &mut tasks)?;
         let (sender, inbox) = mpsc::channel(INBOX);
         let folder = Arc::new(folder);
         let (pool, run_names) = act::start_pool(&config, &folder, sender.clone())?;
@@ -277,6 +293,7 @@ impl Driver {
             config,
             outbox: Some(outbox),
             blobs: Arc::new(blobs),
+            holding,
             pool: Arc::new(pool),
             run_names,
             inbox,
@@ -287,9 +304,9 @@ impl Driver {
             stop_deadline: None,
             pool_stopped: false,
             stream: 0,
-            session: watch::Sender::new(None),
+            session,
             reader: None,
-            tasks: JoinSet::new(),
+            tasks,
             trouble: None,
             ended: None,
         })
@@ -447,6 +464,28 @@ impl Driver {
         // Nobody may be listening.
         let _ = self.notices.send(Notice::Said(text.to_owned()));
     }
+}
+
+/// Opens what is held for others and of one's own.
+fn start_holding(
+    folder: &Folder,
+    config: &Config,
+    project: &Project,
+    identity: &Identity,
+    session: &watch::Sender<Option<stream::Session>>,
+    tasks: &mut JoinSet<()>,
+) -> Result<Holding, StartError> {
+    let sealer = Sealer::new(project.join.project, identity.worker.clone(), &identity.account)?;
+    let (worker, account) =
+        (WorkerKey::from(&identity.worker), AccountKey::from(&identity.account));
+    let limits = hold::Config {
+        others_bytes: config.held_bytes,
+        patience: config.held_patience,
+        spread: hold::bounds::SPREAD.min(config.held_patience),
+        ..hold::Config::new(worker, account)
+    };
+    Holding::start(&folder.held(), limits, sealer, session.subscribe(), tasks)
+        .map_err(|source| StartError::File { path: folder.held(), source })
 }
 
 /// Units that files in a folder are named after.

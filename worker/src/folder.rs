@@ -221,7 +221,7 @@ impl Folder {
         for path in files.map(|name| self.path.join(name)) {
             file::remove(&path).map_err(at(&path))?;
         }
-        for path in [self.snapshots(), self.outputs()] {
+        for path in [self.snapshots(), self.outputs(), self.held()] {
             match fs::remove_dir_all(&path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
                     return Err(Error::File { path, source });
@@ -236,6 +236,12 @@ impl Folder {
     #[must_use]
     pub fn journal(&self) -> PathBuf {
         self.path.join("journal")
+    }
+
+    /// Reports held for others and one's own.
+    #[must_use]
+    pub fn held(&self) -> PathBuf {
+        self.path.join("held")
     }
 
     /// Kernels and inputs.

@@ -9,6 +9,7 @@ mod driver;
 pub mod execute;
 mod file;
 pub mod folder;
+mod holding;
 pub mod outbox;
 pub mod p2p;
 

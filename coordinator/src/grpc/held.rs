@@ -102,8 +102,10 @@ impl pb::held_server::Held for Held {
         let Opened { worker, account, batch, payload, signature, tickets, outputs: _ } = opened;
         let tickets =
             tickets.into_iter().filter(|ticket| self.0.office.holds(&worker, ticket)).collect();
+        let root = batch.root();
         let signed = SignedBatch {
             batch,
+            root,
             payload: payload.into(),
             signature,
             missing: Vec::new(),

@@ -17,6 +17,8 @@ pub(super) fn run(data: &Path, arguments: &super::Run) -> Result<(), Failure> {
         slots: arguments.cores.unwrap_or(defaults.slots),
         memory_bytes: arguments.memory.map_or(defaults.memory_bytes, |size| size.as_u64()),
         cache_bytes: arguments.cache.as_u64(),
+        held_bytes: arguments.held.as_u64(),
+        held_patience: arguments.held_patience,
         buffer: arguments.buffer,
         snapshot_interval: arguments.snapshot_interval,
         priority: match arguments.priority {

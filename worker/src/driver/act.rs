@@ -6,8 +6,12 @@ use crate::core::{Action, End, Event, Remedy};
 use crate::execute::{self, Pool};
 use crate::file;
 use crate::folder::Folder;
+use crate::holding::{Reported, Told};
 use proto::id::UnitId;
 use proto::job::Unit;
+use proto::pb;
+use proto::pb::worker_message::Kind;
+use proto::report::Batch;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,6 +19,9 @@ use tokio::sync::mpsc;
 
 /// Memory of a slot's process beside what a unit may use, bytes.
 const SLOT_SPARE_BYTES: u64 = 512 << 20;
+/// Bytes of outputs of a batch, beside those inside its reports, of which peers are given copies while the coordinator is
+/// there: it has them, and keeps them.
+const OUTPUT_COPIES_BYTES_MAX: u64 = 64 << 10;
 /// How often a slot tries again to write an output to a full disk.
 const OUTPUT_AGAIN: Duration = Duration::from_secs(1);
 
@@ -150,6 +157,11 @@ impl Driver {
                 self.parted(&reason);
             }
             Action::Send(message) => self.send(message),
+            Action::HandOver(batch) => {
+                let signed = batch.sign(&self.identity.worker);
+                self.keep_copy(&batch, signed, crate::core::HANDED_OUTPUT_BYTES_MAX);
+            }
+            Action::Settled(sequence) => self.holding.tell(Told::Settled(sequence)),
             Action::Fetch { digest, len } => {
                 let job =
                     fetch::fetch(Arc::clone(&self.blobs), self.session.subscribe(), digest, len);
@@ -233,6 +245,10 @@ impl Driver {
                 vec![Event::Attached(welcome)]
             }
             stream::News::Said(event) => vec![event],
+            stream::News::Tickets(tickets) => {
+                self.holding.tell(Told::Tickets(tickets));
+                Vec::new()
+            }
             stream::News::Ended { reason, retry_after } => {
                 self.drop_stream();
                 tracing::warn!("not connected to {}: {reason}", self.project.join.address);
@@ -279,15 +295,43 @@ impl Driver {
     }
 
     pub(super) fn send(&mut self, message: crate::core::Message) {
+        let batch = match &message {
+            crate::core::Message::Reports(batch) => Some(batch.clone()),
+            _ => None,
+        };
         let sent = {
             let session = self.session.borrow();
             let Some(session) = session.as_ref() else { return };
             let message = convert::message(message, &self.identity.worker);
+            if let (Some(batch), Some(Kind::Reports(signed))) = (&batch, &message.kind) {
+                self.keep_copy(batch, signed.clone(), OUTPUT_COPIES_BYTES_MAX);
+            }
             session.outbound.try_send(message)
         };
         if let Err(mpsc::error::TrySendError::Full(_)) = sent {
             self.parted("the coordinator does not read what it is sent");
         }
+    }
+
+    /// Has a batch kept, here and by peers.
+    fn keep_copy(&self, batch: &Batch, signed: pb::SignedReports, outputs_bytes_max: u64) {
+        let large = batch.reports.iter().filter(|report| {
+            matches!(
+                report.outcome,
+                proto::report::Outcome::Done(proto::report::Output::Blob { .. })
+            )
+        });
+        let output = |report: &proto::report::Report| {
+            let job = batch.jobs.get(usize::from(report.job))?.id;
+            Some(self.folder.output(UnitId { job, unit: report.unit }))
+        };
+        self.holding.tell(Told::Reported(Reported {
+            sequence: batch.sequence,
+            signed,
+            leases: batch.reports.iter().map(|report| report.lease).collect(),
+            outputs: large.filter_map(output).collect(),
+            outputs_bytes_max,
+        }));
     }
 
     pub(super) async fn asked(&mut self, ask: Ask) {
@@ -325,6 +369,7 @@ impl Driver {
             process: std::process::id(),
             uptime_seconds: self.now().as_secs(),
             cache_bytes: self.blobs.bytes(),
+            held: self.holding.numbers(),
             status,
         }
     }

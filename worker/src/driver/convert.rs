@@ -10,6 +10,7 @@ use proto::id::UnitId;
 use proto::job::{Extra, Nan, Unit, UnitInput};
 use proto::pb::{self, coordinator_message::Kind, worker_message};
 use proto::report::{Ack, Failure, Output};
+use proto::ticket::Ticket;
 use proto::{JobId, LeaseId, UnitIndex};
 use std::io;
 use std::path::PathBuf;
@@ -71,6 +72,20 @@ fn lease(lease: pb::Lease) -> Result<Lease, String> {
         duration: Duration::from_millis(lease.expires_in_ms),
         extras: lease.extras.into_iter().map(extra).collect::<Result<_, _>>()?,
     })
+}
+
+/// The tickets of leases, as far as they brought one.
+pub(super) fn tickets(leases: &pb::Leases) -> Vec<Ticket> {
+    let ticket = |lease: &pb::Lease| {
+        Some(Ticket {
+            lease: LeaseId(lease.lease_id),
+            job: JobId(lease.job_id),
+            first: UnitIndex(lease.first),
+            count: lease.count,
+            stamp: lease.ticket.as_ref().try_into().ok()?,
+        })
+    };
+    leases.leases.iter().filter_map(ticket).collect()
 }
 
 fn extra(extra: pb::UnitExtra) -> Result<Extra, String> {

@@ -7,6 +7,7 @@ use proto::bounds::MESSAGE_BYTES_MAX;
 use proto::pb::coordinator_message::Kind;
 use proto::pb::grid_client::GridClient;
 use proto::pb::{self, worker_message};
+use proto::ticket::Ticket;
 use proto::{AccountKey, WorkerKey, hello, tls, version};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -45,6 +46,7 @@ pub(crate) struct Session {
 pub(super) enum News {
     Attached(Session, Welcome),
     Said(Event),
+    Tickets(Vec<Ticket>),
     Ended { reason: String, retry_after: Option<Duration> },
     Refused(String),
 }
@@ -209,6 +211,12 @@ async fn read(
         };
         if let Some(Kind::Refusal(refusal)) = &message.kind {
             return refused(refusal);
+        }
+        if let Some(Kind::Leases(leases)) = &message.kind {
+            let tickets = convert::tickets(leases);
+            if driver.send(Input::Stream(number, News::Tickets(tickets))).await.is_err() {
+                return Trouble::Lost("the program ends".into());
+            }
         }
         match convert::event(message) {
             Ok(Some(event)) => {

@@ -307,7 +307,9 @@ impl Keeper {
             for some in sequences.chunks(RELEASED_MAX) {
                 let told = async {
                     let connection = connected(&net, &connections, &peer).await?;
-                    wire::release(&connection, some.to_vec()).await.map_err(|error| error.to_string())
+                    wire::release(&connection, some.to_vec())
+                        .await
+                        .map_err(|error| error.to_string())
                 };
                 if let Err(error) = told.await {
                     // It will ask the coordinator, and be told.

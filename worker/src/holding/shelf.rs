@@ -185,12 +185,8 @@ impl Shelf {
             return Ok(());
         }
         let aside = self.path.with_extension("new");
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&aside)?;
+        let file =
+            File::options().read(true).write(true).create(true).truncate(true).open(&aside)?;
         let mut writer = BufWriter::with_capacity(1 << 20, file);
         writer.write_all(HEADER)?;
         let (mut index, mut len) = (BTreeMap::new(), HEADER.len() as u64);

@@ -85,7 +85,11 @@ impl ProtocolHandler for Handler {
                 Err(Trouble::Ends) => break,
                 Err(trouble) => {
                     connection.close(code::RUDE.into(), trouble.to_string().as_bytes());
-                    if matches!(trouble, Trouble::Forged(_)) { Blame::Forged } else { Blame::Garbage }
+                    if matches!(trouble, Trouble::Forged(_)) {
+                        Blame::Forged
+                    } else {
+                        Blame::Garbage
+                    }
                 }
             };
             self.net.blame(&peer, blame);

@@ -232,7 +232,7 @@ pub struct Hold {
 }
 
 /// In numbers, for the owner.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Numbers {
     /// Batches of one's own that are kept.
     pub own: usize,
