@@ -18,6 +18,7 @@ mod load;
 pub mod look;
 mod queue;
 pub mod record;
+pub mod replay;
 mod report;
 mod retry;
 mod serve;

@@ -87,10 +87,9 @@ impl Contact {
         if ADDRESSES_MAX < written.addresses.len() {
             return Err(Malformed::Address);
         }
-        let serves = written
-            .serves
-            .as_ref()
-            .map(|(url, quic_port)| Ok(Relay { url: relay_url(url)?, quic_port: *quic_port }));
+        let serves = written.serves.as_ref().map(|(url, quic_port)| {
+            Ok::<_, Malformed>(Relay { url: relay_url(url)?, quic_port: *quic_port })
+        });
         Ok(Self {
             certificate: Certificate::open(&written.certificate, project, now_ms)?,
             addresses: usable(written.addresses.iter().copied()),
@@ -134,7 +133,10 @@ impl Contact {
         Ok(Self {
             certificate: Certificate::open(&contact.certificate, project, now_ms)?,
             addresses: usable(
-                addresses.collect::<Result<Vec<_>, _>>().map_err(|_| Malformed::Address)?,
+                addresses
+                    .collect::<Result<Vec<_>, _>>()
+                    .map_err(|_| Malformed::Address)?
+                    .into_iter(),
             ),
             relay: relay.map(relay_url).transpose()?,
             serves: serves.transpose()?,
@@ -156,9 +158,7 @@ pub fn worker_key(id: &EndpointId) -> WorkerKey {
 
 fn relay_url(text: &str) -> Result<RelayUrl, Malformed> {
     match text.parse::<RelayUrl>() {
-        Ok(url)
-            if text.len() <= URL_BYTES_MAX && url.scheme() == "https" && url.host().is_some() =>
-        {
+        Ok(url) if text.len() <= URL_BYTES_MAX && url.scheme() == "https" && url.host().is_some() => {
             Ok(url)
         }
         _ => Err(Malformed::Address),

@@ -93,9 +93,7 @@ impl Config {
 
 /// Why the peer network does not start.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot open the peers' port: {0}; choose another with --peer-listen, or do without with --no-peers"
-)]
+#[error("cannot open the peers' port: {0}; choose another with --peer-listen, or do without with --no-peers")]
 pub struct BindError(String);
 
 /// Why a peer is not reached.
@@ -195,8 +193,12 @@ impl Opening {
         table: Table,
         usage: Usage,
     ) -> Result<Self, BindError> {
-        let meter =
-            Meter::new(config.up_per_second, config.down_per_second, config.month_bytes_max, usage);
+        let meter = Meter::new(
+            config.up_per_second,
+            config.down_per_second,
+            config.month_bytes_max,
+            usage,
+        );
         let me = WorkerKey::from(worker);
         let shared = Arc::new(Shared::new(config, me, project, table, meter, certificate));
         let config = &shared.config;
@@ -246,7 +248,11 @@ impl Opening {
     /// Adds a protocol. Its connections come from members only: they have shown their certificates on a link before, and
     /// [`Net::certificate`] has them.
     #[must_use]
-    pub fn accept(mut self, alpn: &[u8], handler: impl Into<Box<dyn DynProtocolHandler>>) -> Self {
+    pub fn accept(
+        mut self,
+        alpn: &[u8],
+        handler: impl Into<Box<dyn DynProtocolHandler>>,
+    ) -> Self {
         self.router = self.router.accept(alpn, handler);
         self
     }

@@ -168,8 +168,7 @@ impl Shared {
     /// Whether a peer has shown a certificate that is still good.
     pub(super) fn is_greeted(&self, worker: &WorkerKey) -> bool {
         let state = self.state();
-        let good =
-            |certificate: &Certificate| clock::wall_ms() < certificate.member().expires_at_ms;
+        let good = |certificate: &Certificate| clock::wall_ms() < certificate.member().expires_at_ms;
         state.greeted.get(worker).is_some_and(good)
     }
 
@@ -179,7 +178,8 @@ impl Shared {
 
     /// Whether somebody who knocks may go on.
     pub(super) fn knock(&self, address: IpAddr) -> bool {
-        !self.meter.is_spent() && self.state().door.knock(self.now(), address) == door::Answer::Open
+        !self.meter.is_spent()
+            && self.state().door.knock(self.now(), address) == door::Answer::Open
     }
 
     /// Counts a connection that is open now; false when there is no room for a visitor.
@@ -232,10 +232,7 @@ impl Shared {
         let now_ms = clock::wall_ms();
         match &greeted {
             Ok(()) => {}
-            Err(ConnectError::Refused(
-                code::FULL | code::DUPLICATE | code::REPLACED | code::SPENT,
-                _,
-            )) => {
+            Err(ConnectError::Refused(code::FULL | code::DUPLICATE | code::REPLACED | code::SPENT, _)) => {
                 state.table.busy(now_ms, &worker);
             }
             Err(_) => state.table.failed(now_ms, &worker),
@@ -291,8 +288,7 @@ impl Shared {
             close(&live.connection, code::DUPLICATE, "the other link is kept");
         } else {
             let member = contact.certificate.member();
-            let holder =
-                Holder { account: member.account, network: spread(&contact, connection), inbound };
+            let holder = Holder { account: member.account, network: spread(&contact, connection), inbound };
             let held = state.links.iter().filter(|(_, live)| live.is_open());
             let held = held.map(|(worker, live)| (*worker, live.holder)).collect();
             match slots::admit(self.config.slots(), &held, &holder, rand::random()) {
@@ -310,8 +306,7 @@ impl Shared {
         }
         state.table.met(clock::wall_ms(), contact.clone(), rand::random());
         let member = contact.certificate.member();
-        let holder =
-            Holder { account: member.account, network: spread(&contact, connection), inbound };
+        let holder = Holder { account: member.account, network: spread(&contact, connection), inbound };
         let live = Live {
             connection: connection.clone(),
             contact,

@@ -226,7 +226,8 @@ impl Table {
 
     /// Forgets whose certificates have expired.
     pub fn expire(&mut self, now_ms: u64) {
-        self.peers.retain(|_, peer| now_ms < peer.contact.certificate.member().expires_at_ms);
+        self.peers
+            .retain(|_, peer| now_ms < peer.contact.certificate.member().expires_at_ms);
         self.banned.retain(|_, until| now_ms < *until);
     }
 
@@ -246,8 +247,8 @@ impl Table {
         let member = contact.certificate.member();
         let same_kind = || self.peers.iter().filter(|(_, peer)| peer.met == met);
         let of_account = same_kind().filter(|(_, peer)| account(peer) == member.account);
-        let of_network =
-            same_kind().filter(|(_, peer)| member.network != 0 && network(peer) == member.network);
+        let of_network = same_kind()
+            .filter(|(_, peer)| member.network != 0 && network(peer) == member.network);
         // The narrowest of the bounds that are reached says among whom to look.
         let crowd: Vec<_> = if max / SHARE <= of_account.clone().count() {
             of_account.collect()
