@@ -12,6 +12,7 @@ pub mod core;
 pub mod engine;
 pub mod grpc;
 pub mod project;
+pub mod rebuild;
 mod random;
 mod server;
 pub mod store;

@@ -472,7 +472,7 @@ fn start_holding(
     config: &Config,
     project: &Project,
     identity: &Identity,
-    session: &watch::Sender<Option<stream::Session>>,
+    session: &watch::Sender<Option<Session>>,
     tasks: &mut JoinSet<()>,
 ) -> Result<Holding, StartError> {
     let sealer = Sealer::new(project.join.project, identity.worker.clone(), &identity.account)?;

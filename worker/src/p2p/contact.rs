@@ -127,7 +127,7 @@ impl Contact {
         let addresses = contact.addresses.iter().map(|text| text.parse());
         let serves = contact.serves.as_ref().map(|relay| {
             let quic_port = u16::try_from(relay.quic_port).map_err(|_| Malformed::Address)?;
-            Ok(Relay { url: relay_url(&relay.url)?, quic_port })
+            Ok::<_, Malformed>(Relay { url: relay_url(&relay.url)?, quic_port })
         });
         let relay = Some(contact.relay.as_str()).filter(|url| !url.is_empty());
         Ok(Self {
