@@ -156,6 +156,12 @@ impl Sealer {
         Ok(Self { project, to, worker, account: AccountKey::from(account), owned, secret })
     }
 
+    /// The project that it seals to.
+    #[must_use]
+    pub fn project(&self) -> ProjectKey {
+        self.project
+    }
+
     /// Seals a signed batch, with the tickets of its leases and its larger outputs. `random` is used once.
     ///
     /// # Errors

@@ -66,6 +66,8 @@ pub struct Config {
     pub held_bytes: u64,
     /// How long a report of somebody else is held before the coordinator is told of it.
     pub held_patience: Duration,
+    /// How often the project's log is asked for, unless peers tell of it.
+    pub log_every: Duration,
 }
 
 impl Config {
@@ -83,6 +85,7 @@ impl Config {
             priority: Priority::Background,
             held_bytes: hold::bounds::OTHERS_BYTES,
             held_patience: hold::bounds::PATIENCE,
+            log_every: Duration::from_secs(300),
         }
     }
 }
@@ -269,6 +272,7 @@ impl Driver {
             );
         }
         let blobs = Blobs::open(&folder.blobs(), config.cache_bytes).map_err(at(folder.blobs()))?;
+        let blobs = Arc::new(blobs);
         let snapshots = units_in(&folder.snapshots()).map_err(at(folder.snapshots()))?;
         let core_config = core::Config {
             project: project.join.project,
@@ -280,7 +284,7 @@ impl Driver {
         let agent = Agent::restore(core_config, found.records, &snapshots);
         tidy(&folder, &agent).map_err(at(folder.path().to_path_buf()))?;
         let (session, mut tasks) = (watch::Sender::new(None), JoinSet::new());
-        let holding = start_holding(&folder, &config, &project, &identity, &session, &mut tasks)?;
+        let holding = start_holding(&folder, &config, &project, &identity, &blobs, &session, &mut tasks)?;
         let (sender, inbox) = mpsc::channel(INBOX);
         let folder = Arc::new(folder);
         let (pool, run_names) = act::start_pool(&config, &folder, sender.clone())?;
@@ -292,7 +296,7 @@ impl Driver {
             identity,
             config,
             outbox: Some(outbox),
-            blobs: Arc::new(blobs),
+            blobs,
             holding,
             pool: Arc::new(pool),
             run_names,
@@ -472,6 +476,7 @@ fn start_holding(
     config: &Config,
     project: &Project,
     identity: &Identity,
+    blobs: &Arc<Blobs>,
     session: &watch::Sender<Option<Session>>,
     tasks: &mut JoinSet<()>,
 ) -> Result<Holding, StartError> {
@@ -484,7 +489,8 @@ fn start_holding(
         spread: hold::bounds::SPREAD.min(config.held_patience),
         ..hold::Config::new(worker, account)
     };
-    Holding::start(&folder.held(), limits, sealer, session.subscribe(), tasks)
+    let (blobs, session) = (Arc::clone(blobs), session.subscribe());
+    Holding::start(&folder.held(), limits, config.log_every, sealer, blobs, session, tasks)
         .map_err(|source| StartError::File { path: folder.held(), source })
 }
 

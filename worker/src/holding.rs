@@ -7,24 +7,26 @@
 //! for a coordinator that loses its disk.
 
 mod books;
+mod contribute;
 mod deliver;
 mod keeper;
 mod shelf;
 mod wire;
 
-pub use wire::ALPN;
-
+use crate::blobs::Blobs;
 use crate::driver::Session;
 use crate::p2p::Net;
 use crate::p2p::hold::{Config, Name, Numbers, Refusal};
 use books::Books;
-use keeper::Keeper;
+use keeper::{Keeper, Parts};
 use proto::seal::Sealer;
 use proto::ticket::Ticket;
 use proto::{LeaseId, WorkerKey, pb};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -40,6 +42,14 @@ pub(crate) enum Told {
     Settled(u64),
     /// Leases were granted.
     Tickets(Vec<Ticket>),
+    /// A job's specification.
+    Spec(Vec<u8>),
+    /// The coordinator has lost its records, and wants what is kept here.
+    Rebuild(Session),
+    /// A peer tells of a head of the log.
+    Head { peer: WorkerKey, head: pb::SignedHead },
+    /// The log was asked for, from a peer or the coordinator; none: it was not had, or has not grown.
+    Grown { from: Option<WorkerKey>, log: Option<(pb::SignedHead, Vec<Vec<u8>>)> },
     /// There is a network of peers.
     Peers(Net),
     /// A peer would hand over a batch of its own.
@@ -77,6 +87,7 @@ pub(crate) struct Reported {
 pub(crate) struct Holding {
     told: mpsc::Sender<Told>,
     numbers: watch::Receiver<Numbers>,
+    books: Arc<Mutex<Books>>,
 }
 
 impl Holding {
@@ -87,16 +98,27 @@ impl Holding {
     pub(crate) fn start(
         path: &Path,
         config: Config,
+        log_every: Duration,
         sealer: Sealer,
+        blobs: Arc<Blobs>,
         session: watch::Receiver<Option<Session>>,
         tasks: &mut JoinSet<()>,
     ) -> io::Result<Self> {
         let (told, heard) = mpsc::channel(TOLD_MAX);
         let (numbers, read) = watch::channel(Numbers::default());
-        let books = Books::open(path)?;
-        let keeper = Keeper::new(books, config, sealer, session, told.clone(), numbers)?;
-        tasks.spawn(Box::pin(keeper.run(heard)));
-        Ok(Self { told, numbers: read })
+        let books = Arc::new(Mutex::new(Books::open(path)?));
+        let parts = Parts {
+            config,
+            log_every,
+            books: Arc::clone(&books),
+            blobs,
+            sealer,
+            session,
+            told: told.clone(),
+            numbers,
+        };
+        tasks.spawn(Box::pin(Keeper::new(parts)?.run(heard)));
+        Ok(Self { told, numbers: read, books })
     }
 
     /// Tells the keeper. It is behind when this fails; then it does without: whatever is lost is a copy.
@@ -108,7 +130,7 @@ impl Holding {
 
     /// Lets peers hand over their batches, by the protocol [`ALPN`].
     pub(crate) fn handler(&self, net: &Net) -> wire::Handler {
-        wire::Handler::new(net.clone(), self.told.clone())
+        wire::Handler::new(net.clone(), self.told.clone(), Arc::clone(&self.books))
     }
 
     /// What is held, in numbers.

@@ -11,6 +11,7 @@ pub mod contact;
 pub mod door;
 pub mod frame;
 pub mod hold;
+pub mod ledger;
 pub mod net;
 pub mod slots;
 pub mod table;

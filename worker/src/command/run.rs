@@ -19,6 +19,7 @@ pub(super) fn run(data: &Path, arguments: &super::Run) -> Result<(), Failure> {
         cache_bytes: arguments.cache.as_u64(),
         held_bytes: arguments.held.as_u64(),
         held_patience: arguments.held_patience,
+        log_every: arguments.log_every,
         buffer: arguments.buffer,
         snapshot_interval: arguments.snapshot_interval,
         priority: match arguments.priority {

@@ -244,7 +244,17 @@ impl Driver {
                 let _ = self.notices.send(Notice::Connected);
                 vec![Event::Attached(welcome)]
             }
-            stream::News::Said(event) => vec![event],
+            stream::News::Said(event) => {
+                if let Event::Job { spec, .. } = &event {
+                    self.holding.tell(Told::Spec(spec.clone()));
+                }
+                vec![event]
+            }
+            stream::News::Rebuilding(session) => {
+                self.say("the coordinator has lost its records: it is given what is kept here");
+                self.holding.tell(Told::Rebuild(session));
+                Vec::new()
+            }
             stream::News::Tickets(tickets) => {
                 self.holding.tell(Told::Tickets(tickets));
                 Vec::new()

@@ -36,9 +36,12 @@ pub(crate) struct Introduction {
 /// A stream that was welcomed.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
+    pub(crate) project: proto::ProjectKey,
     pub(crate) channel: Channel,
     pub(crate) token: String,
     pub(crate) outbound: mpsc::Sender<pb::WorkerMessage>,
+    /// Whether the coordinator has lost its records and gathers what workers have kept; it does nothing else then.
+    pub(crate) rebuilding: bool,
 }
 
 /// What a stream tells the driver.
@@ -47,6 +50,7 @@ pub(super) enum News {
     Attached(Session, Welcome),
     Said(Event),
     Tickets(Vec<Ticket>),
+    Rebuilding(Session),
     Ended { reason: String, retry_after: Option<Duration> },
     Refused(String),
 }
@@ -120,7 +124,14 @@ pub(crate) async fn greet(
     };
     version::check(welcome.version.as_ref())
         .map_err(|error| Trouble::Refused(error.to_string()))?;
-    let session = Session { channel, token: welcome.session_token, outbound };
+    let rebuilding = welcome.rebuilding;
+    let session = Session {
+        project: join.project,
+        channel,
+        token: welcome.session_token,
+        outbound,
+        rebuilding,
+    };
     let welcome = Welcome {
         heartbeat: Duration::from_millis(welcome.heartbeat_ms.into()),
         batch_reports_max: usize::try_from(welcome.batch_reports_max).unwrap_or(usize::MAX),
@@ -179,6 +190,12 @@ fn refused(refusal: &pb::Refusal) -> Trouble {
 /// Opens stream number `number` and passes on what it says, to its end.
 pub(super) async fn run(hello: Introduction, number: u64, driver: mpsc::Sender<Input>) {
     let trouble = match Box::pin(greet(&hello)).await {
+        Ok((session, _, mut inbound)) if session.rebuilding => {
+            let _ = driver.send(Input::Stream(number, News::Rebuilding(session))).await;
+            // Nothing is said until it is done, or lost.
+            while let Ok(Some(_)) = inbound.message().await {}
+            Trouble::Lost("the coordinator has been building its records up again".into())
+        }
         Ok((session, welcome, inbound)) => {
             // The driver has gone when a send fails, and its tasks go with it.
             let _ = driver.send(Input::Stream(number, News::Attached(session, welcome))).await;

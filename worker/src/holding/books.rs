@@ -2,8 +2,9 @@
 
 use super::shelf::Shelf;
 use crate::p2p::hold::{Name, Stored};
+use crate::p2p::ledger::Ledger;
 use proto::ticket::Ticket;
-use proto::{AccountKey, LeaseId, WorkerKey};
+use proto::{AccountKey, Digest, LeaseId, ProjectKey, WorkerKey, pb};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -12,10 +13,15 @@ use std::time::Duration;
 
 /// Tickets that are kept, of the leases granted last: far more than units are held.
 const TICKETS_MAX: usize = 65_536;
+/// Specifications that are kept, bytes: of the jobs that were worked on first.
+const SPECS_BYTES_MAX: u64 = 64 << 20;
 /// First byte of a key.
 const BATCH: u8 = b'b';
 const NOTE: u8 = b'n';
 const TICKET: u8 = b't';
+const ENTRY: u8 = b'e';
+const HEAD: u8 = b'h';
+const SPEC: u8 = b's';
 
 /// What is known of a batch.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -33,6 +39,9 @@ pub(super) struct Books {
     batches: Shelf,
     tickets: BTreeMap<LeaseId, Ticket>,
     leases: Shelf,
+    /// The project's log, and specifications of its jobs.
+    log: Shelf,
+    specs_bytes: u64,
 }
 
 fn key(kind: u8, name: &Name) -> Vec<u8> {
@@ -43,6 +52,14 @@ fn name_of(key: &[u8]) -> Option<Name> {
     let (worker, sequence) = key.get(1..)?.split_first_chunk::<32>()?;
     let sequence = u64::from_be_bytes(sequence.try_into().ok()?);
     Some(Name { worker: WorkerKey(*worker), sequence })
+}
+
+fn entry_key(index: u64) -> Vec<u8> {
+    [&[ENTRY], index.to_be_bytes().as_slice()].concat()
+}
+
+fn spec_key(digest: &Digest) -> Vec<u8> {
+    [&[SPEC], digest.0.as_slice()].concat()
 }
 
 fn encode<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
@@ -57,7 +74,11 @@ impl Books {
             batches: Shelf::open(&path.join("batches"))?,
             tickets: BTreeMap::new(),
             leases: Shelf::open(&path.join("leases"))?,
+            log: Shelf::open(&path.join("log"))?,
+            specs_bytes: 0,
         };
+        let specs = books.log.keys(&[SPEC]).filter_map(|key| books.log.value_len(key));
+        books.specs_bytes = specs.map(u64::from).sum();
         let keys: Vec<Vec<u8>> = books.leases.keys(&[TICKET]).map(<[u8]>::to_vec).collect();
         for key in keys {
             let value = books.leases.get(&key)?;
@@ -142,6 +163,84 @@ impl Books {
             self.leases.remove(&key(oldest))?;
         }
         Ok(())
+    }
+
+    /// Names of all batches.
+    pub(super) fn names(&self) -> Vec<Name> {
+        self.batches.keys(&[BATCH]).filter_map(name_of).collect()
+    }
+
+    /// The project's log as far as it is here; one that is damaged is dropped.
+    pub(super) fn ledger(&mut self, project: ProjectKey) -> io::Result<Ledger> {
+        let mut ledger = Ledger::new(project);
+        if let Some(head) = self.head()? {
+            let entries = self.entries(0, usize::MAX)?;
+            if let Err(wrong) = ledger.extend(&head, &entries) {
+                tracing::warn!(%wrong, "the project's log on this disk is dropped, and asked for again");
+                ledger = Ledger::new(project);
+            }
+        }
+        Ok(ledger)
+    }
+
+    /// The head of the log that is here.
+    pub(super) fn head(&mut self) -> io::Result<Option<pb::SignedHead>> {
+        let value = self.log.get(&[HEAD])?;
+        let read = value.and_then(|value| postcard::from_bytes::<(Vec<u8>, Vec<u8>)>(&value).ok());
+        Ok(read.map(|(payload, signature)| pb::SignedHead {
+            payload: payload.into(),
+            signature: signature.into(),
+        }))
+    }
+
+    /// Keeps what the log has grown by.
+    pub(super) fn grow(
+        &mut self,
+        from: u64,
+        head: &pb::SignedHead,
+        entries: &[Vec<u8>],
+    ) -> io::Result<()> {
+        for (entry, index) in entries.iter().zip(from..) {
+            self.log.put(&entry_key(index), entry)?;
+        }
+        let head = (head.payload.to_vec(), head.signature.to_vec());
+        self.log.put(&[HEAD], &encode(&head)?)?;
+        self.log.sync()
+    }
+
+    /// Entries from `from` on, no more once they have `bytes`.
+    pub(super) fn entries(&mut self, from: u64, bytes: usize) -> io::Result<Vec<Vec<u8>>> {
+        let (mut entries, mut sum) = (Vec::new(), 0);
+        for index in from.. {
+            if bytes <= sum {
+                break;
+            }
+            let Some(entry) = self.log.get(&entry_key(index))? else { break };
+            sum += entry.len();
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
+    /// Keeps a specification.
+    pub(super) fn learn(&mut self, spec: &[u8]) -> io::Result<()> {
+        let key = spec_key(&Digest::of(spec));
+        if self.log.value_len(&key).is_some() || SPECS_BYTES_MAX < self.specs_bytes {
+            return Ok(());
+        }
+        self.log.put(&key, spec)?;
+        self.specs_bytes += spec.len() as u64;
+        self.log.sync()
+    }
+
+    /// Digests of all specifications.
+    pub(super) fn specs(&self) -> Vec<Digest> {
+        let digest = |key: &[u8]| Digest::try_from(key.get(1..)?).ok();
+        self.log.keys(&[SPEC]).filter_map(digest).collect()
+    }
+
+    pub(super) fn spec(&mut self, digest: &Digest) -> io::Result<Option<Vec<u8>>> {
+        self.log.get(&spec_key(digest))
     }
 
     /// The tickets of these leases, as far as they are known.

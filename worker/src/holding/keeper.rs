@@ -2,14 +2,17 @@
 
 use super::books::Books;
 use super::wire::RELEASED_MAX;
-use super::{Reported, Told, deliver, wire};
+use super::{Reported, Told, contribute, deliver, wire};
+use crate::blobs::Blobs;
 use crate::clock::wall_ms;
 use crate::driver::Session;
 use crate::p2p::hold::{Action, Config, Event, Hold, Name, Now, Numbers, Refusal};
+use crate::p2p::ledger::{self, Gossip, Ledger, Wrong};
+use crate::p2p::table::Blame;
 use crate::p2p::{Net, PeerEvent};
 use iroh::endpoint::Connection;
-use proto::WorkerKey;
 use proto::seal::Sealer;
+use proto::{WorkerKey, pb};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
@@ -27,7 +30,15 @@ pub(super) struct Keeper {
     config: Config,
     born: Instant,
     books: Arc<Mutex<Books>>,
+    blobs: Arc<Blobs>,
     sealer: Arc<Sealer>,
+    /// The project's log.
+    ledger: Ledger,
+    gossip: Gossip,
+    log_every: Duration,
+    /// Whether somebody is being asked for more of the log, and when the coordinator is to be asked again.
+    asking: bool,
+    ask_at: Instant,
     session: watch::Receiver<Option<Session>>,
     told: mpsc::Sender<Told>,
     numbers: watch::Sender<Numbers>,
@@ -46,26 +57,42 @@ pub(super) struct Keeper {
 /// Connections by which batches are handed over, as long as they last.
 type Connections = Arc<Mutex<BTreeMap<WorkerKey, Connection>>>;
 
+/// What a keeper works with.
+pub(super) struct Parts {
+    pub(super) config: Config,
+    /// How often the project's log is asked for.
+    pub(super) log_every: Duration,
+    pub(super) books: Arc<Mutex<Books>>,
+    pub(super) blobs: Arc<Blobs>,
+    pub(super) sealer: Sealer,
+    pub(super) session: watch::Receiver<Option<Session>>,
+    pub(super) told: mpsc::Sender<Told>,
+    pub(super) numbers: watch::Sender<Numbers>,
+}
+
 impl Keeper {
-    pub(super) fn new(
-        mut books: Books,
-        config: Config,
-        sealer: Sealer,
-        session: watch::Receiver<Option<Session>>,
-        told: mpsc::Sender<Told>,
-        numbers: watch::Sender<Numbers>,
-    ) -> io::Result<Self> {
-        let stored = books.stored(wall_ms())?;
+    pub(super) fn new(parts: Parts) -> io::Result<Self> {
+        let Parts { config, log_every, books, blobs, sealer, session, told, numbers } = parts;
+        let (stored, ledger) = {
+            let mut books = books.lock().unwrap_or_else(PoisonError::into_inner);
+            (books.stored(wall_ms())?, books.ledger(sealer.project())?)
+        };
         let (hold, due) = Hold::restore(Now::ZERO, config.clone(), stored);
         Ok(Self {
             hold,
             config,
             born: Instant::now(),
-            books: Arc::new(Mutex::new(books)),
+            books,
+            blobs,
             sealer: Arc::new(sealer),
             session,
             told,
             numbers,
+            ledger,
+            gossip: Gossip::default(),
+            log_every,
+            asking: false,
+            ask_at: Instant::now(),
             net: None,
             events: None,
             linked: BTreeSet::new(),
@@ -82,7 +109,10 @@ impl Keeper {
         loop {
             let now = self.born.elapsed();
             let wake = self.hold.next_deadline(now).unwrap_or(now + SLEEP_MAX);
-            let wake = self.born + wake.min(now + SLEEP_MAX);
+            let mut wake = self.born + wake.min(now + SLEEP_MAX);
+            if !self.asking && self.session.borrow().is_some() {
+                wake = wake.min(self.ask_at);
+            }
             self.numbers.send_replace(self.hold.numbers());
             tokio::select! {
                 Some(told) = heard.recv() => self.hear(told).await,
@@ -90,6 +120,7 @@ impl Keeper {
                 event = next(&mut self.events) => self.peer(event).await,
                 () = tokio::time::sleep_until(wake.into()) => self.apply(Event::Wake).await,
             }
+            self.ask_for_log();
             while self.tasks.try_join_next().is_some() {}
         }
     }
@@ -111,6 +142,15 @@ impl Keeper {
             Told::Tickets(tickets) => {
                 self.disk("tickets", move |books| books.admit(tickets)).await;
             }
+            Told::Spec(spec) => {
+                self.disk("a specification", move |books| books.learn(&spec)).await;
+            }
+            Told::Rebuild(session) => {
+                let (books, blobs) = (Arc::clone(&self.books), Arc::clone(&self.blobs));
+                self.tasks.spawn(Box::pin(contribute::contribute(session, books, blobs)));
+            }
+            Told::Head { peer, head } => self.head(peer, head),
+            Told::Grown { from, log } => self.grown(from, log).await,
             Told::Peers(net) => {
                 self.events = Some(net.events());
                 self.net = Some(net);
@@ -141,6 +181,108 @@ impl Keeper {
                 self.apply(event).await;
             }
             Told::Delivered { name, done } => self.apply(Event::Delivered { name, done }).await,
+        }
+    }
+
+    /// Asks the coordinator for more of the log, if it is time: not when peers have just told of some.
+    fn ask_for_log(&mut self) {
+        let session = self.session.borrow().clone();
+        if self.asking || session.is_none() || Instant::now() < self.ask_at {
+            return;
+        }
+        self.asking = true;
+        let (told, size) = (self.told.clone(), self.ledger.size());
+        self.tasks.spawn(async move {
+            let log = deliver::log(session, size).await;
+            let _ = told.send(Told::Grown { from: None, log }).await;
+        });
+    }
+
+    /// Between half and one and a half of the usual time from now.
+    fn ask_later(&mut self) {
+        let part: u16 = rand::random();
+        let jitter = self.log_every * u32::from(part) / u32::from(u16::MAX);
+        self.ask_at = Instant::now() + self.log_every / 2 + jitter;
+    }
+
+    /// A peer tells of a head of the log.
+    fn head(&mut self, peer: WorkerKey, head: pb::SignedHead) {
+        let Some(net) = self.net.clone() else { return };
+        if !self.gossip.may_tell(self.born.elapsed(), &peer) {
+            return;
+        }
+        let news = match self.ledger.news(&head) {
+            Ok(Some(news)) => news,
+            Ok(None) => return,
+            Err(Wrong::Head(_)) => return net.blame(&peer, Blame::Forged),
+            Err(wrong) => {
+                tracing::error!(%wrong, %peer, "ask the project's operator what happened");
+                return;
+            }
+        };
+        self.gossip.told(&peer, news.size);
+        if self.asking {
+            return;
+        }
+        self.asking = true;
+        let (told, connections, from) =
+            (self.told.clone(), Arc::clone(&self.connections), self.ledger.size());
+        self.tasks.spawn(async move {
+            let had = async {
+                let connection = connected(&net, &connections, &peer).await?;
+                let entries =
+                    wire::entries(&net, &connection, from, news.size, ledger::BYTES_MAX).await;
+                entries.map_err(|error| error.to_string())
+            };
+            let had = had.await.inspect_err(|error| tracing::debug!(%peer, %error, "no entries"));
+            let log = had.ok().map(|entries| (head, entries));
+            let _ = told.send(Told::Grown { from: Some(peer), log }).await;
+        });
+    }
+
+    /// The log has grown, if what came is what the project signed.
+    async fn grown(
+        &mut self,
+        from: Option<WorkerKey>,
+        log: Option<(pb::SignedHead, Vec<Vec<u8>>)>,
+    ) {
+        self.asking = false;
+        self.ask_later();
+        let Some((head, entries)) = log else { return };
+        let size = self.ledger.size();
+        if let Err(wrong) = self.ledger.extend(&head, &entries) {
+            tracing::warn!(%wrong, "what came of the project's log is not taken");
+            if let (Some(peer), Some(net), Wrong::Entries) = (from, &self.net, wrong) {
+                net.blame(&peer, Blame::Forged);
+            }
+            return;
+        }
+        let named = ledger::named(&entries);
+        let signed = head.clone();
+        self.disk("the log", move |books| books.grow(size, &signed, &entries)).await;
+        let named = named.into_iter().map(|(worker, sequence)| Name { worker, sequence });
+        self.apply(Event::Logged(named.collect())).await;
+        self.tell_head();
+    }
+
+    /// Tells the peers of the log's head that have not heard of it.
+    fn tell_head(&mut self) {
+        let (Some(net), Some(head)) = (self.net.clone(), self.ledger.head().cloned()) else {
+            return;
+        };
+        for peer in self.gossip.to_tell(self.ledger.size()) {
+            let (net, head, connections) =
+                (net.clone(), head.clone(), Arc::clone(&self.connections));
+            self.tasks.spawn(async move {
+                let told = async {
+                    let connection = connected(&net, &connections, &peer).await?;
+                    wire::tell_head(&connection, &head).await.map_err(|error| error.to_string())
+                };
+                if let Err(error) = told.await {
+                    // Others tell it.
+                    tracing::debug!(%peer, %error, "not told of the log");
+                }
+            });
         }
     }
 
@@ -193,6 +335,7 @@ impl Keeper {
             }
             Ok(PeerEvent::Left(peer)) => {
                 self.linked.remove(&peer);
+                self.gossip.went(&peer);
                 self.connections().remove(&peer);
                 self.apply(Event::PeerWent(peer)).await;
             }
@@ -207,6 +350,7 @@ impl Keeper {
         let gone: Vec<WorkerKey> = self.linked.difference(&here).copied().collect();
         for peer in gone {
             self.linked.remove(&peer);
+            self.gossip.went(&peer);
             self.apply(Event::PeerWent(peer)).await;
         }
         for peer in here {
@@ -215,9 +359,11 @@ impl Keeper {
             {
                 let member = certificate.member();
                 let (account, network) = (member.account, member.network);
+                self.gossip.came(self.born.elapsed(), peer);
                 self.apply(Event::PeerCame { peer, account, network }).await;
             }
         }
+        self.tell_head();
     }
 
     fn connections(&self) -> std::sync::MutexGuard<'_, BTreeMap<WorkerKey, Connection>> {

@@ -19,6 +19,7 @@ const GONE: u32 = u32::MAX;
 const KEY_BYTES_MAX: usize = 64;
 /// Longest value, bytes: a sealed batch at its largest, and what is noted of it.
 const VALUE_BYTES_MAX: usize = proto::seal::SEALED_BYTES_MAX + 1024;
+const _: () = assert!(proto::bounds::LOG_ENTRY_BYTES_MAX <= VALUE_BYTES_MAX);
 /// The file is written anew when it has grown to this, bytes...
 const COMPACT_BYTES_MIN: u64 = 8 << 20;
 /// ...and to so many times what is of use.

@@ -1,6 +1,7 @@
 //! What peers say to each other about batches: one stream for each request, by a protocol of its own.
 
 use super::Told;
+use super::books::Books;
 use crate::p2p::contact::worker_key;
 use crate::p2p::hold::bounds::HANDOVERS_MAX;
 use crate::p2p::hold::{Name, Refusal};
@@ -8,9 +9,11 @@ use crate::p2p::table::Blame;
 use crate::p2p::{Net, code, frame};
 use iroh::endpoint::{Connection, RecvStream, SendStream};
 use iroh::protocol::{AcceptError, ProtocolHandler};
-use proto::WorkerKey;
+use proto::bounds::LOG_ENTRY_BYTES_MAX;
+use proto::{WorkerKey, pb};
 use proto::seal::{SEALED_BYTES_MAX, Sealed};
 use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -25,6 +28,9 @@ const REQUEST_BYTES_MAX: usize = 16 << 10;
 pub(super) const RELEASED_MAX: usize = 1024;
 /// Largest reply, bytes.
 const REPLY_BYTES_MAX: usize = 512;
+/// Bytes of entries in one message, about: a last one may be large.
+const ENTRIES_BYTES: usize = 256 << 10;
+const ENTRIES_FRAME_MAX: usize = ENTRIES_BYTES + LOG_ENTRY_BYTES_MAX + 4096;
 /// Slowest line on which a batch is still taken, bytes per second: one byte now and then is not enough.
 const BYTES_PER_SECOND_MIN: u64 = 16 << 10;
 
@@ -35,6 +41,10 @@ enum Request {
     HandOver { sequence: u64, bytes: u32 },
     /// The coordinator has these batches of its own.
     Release { sequences: Vec<u64> },
+    /// To hear of a signed head of the project's log.
+    Head { payload: Vec<u8>, signature: Vec<u8> },
+    /// For entries of the log, `from` to before `to`; they come in [`Entries`], as many as there are.
+    Entries { from: u64, to: u64 },
 }
 
 /// The answer.
@@ -47,6 +57,10 @@ enum Reply {
     /// It is not taken.
     No(String),
 }
+
+/// Some entries of the log, in order; none: there are no more here.
+#[derive(Debug, Serialize, Deserialize)]
+struct Entries(Vec<Vec<u8>>);
 
 /// What went wrong with a request.
 #[derive(Debug, thiserror::Error)]
@@ -64,11 +78,12 @@ enum Trouble {
 pub(crate) struct Handler {
     net: Net,
     told: mpsc::Sender<Told>,
+    books: Arc<Mutex<Books>>,
 }
 
 impl Handler {
-    pub(super) fn new(net: Net, told: mpsc::Sender<Told>) -> Self {
-        Self { net, told }
+    pub(super) fn new(net: Net, told: mpsc::Sender<Told>, books: Arc<Mutex<Books>>) -> Self {
+        Self { net, told, books }
     }
 }
 
@@ -114,6 +129,13 @@ impl Handler {
                 self.tell(Told::Released { peer, sequences }).await?;
                 Reply::Held
             }
+            Request::Head { payload, signature } => {
+                let head =
+                    pb::SignedHead { payload: payload.into(), signature: signature.into() };
+                self.tell(Told::Head { peer, head }).await?;
+                Reply::Held
+            }
+            Request::Entries { from, to } => return self.give_entries(from, to, send).await,
             Request::HandOver { sequence, bytes } => {
                 let name = Name { worker: peer, sequence };
                 match self.offered(name, bytes).await? {
@@ -127,6 +149,38 @@ impl Handler {
         // The other side has gone when this fails.
         let _ = send.finish();
         Ok(())
+    }
+
+    async fn give_entries(
+        &self,
+        from: u64,
+        to: u64,
+        send: &mut SendStream,
+    ) -> Result<(), Trouble> {
+        let mut next = from;
+        loop {
+            let books = Arc::clone(&self.books);
+            let read = tokio::task::spawn_blocking(move || {
+                let mut books = books.lock().unwrap_or_else(PoisonError::into_inner);
+                if next < to { books.entries(next, ENTRIES_BYTES) } else { Ok(Vec::new()) }
+            });
+            let mut entries = match read.await {
+                Ok(Ok(entries)) => entries,
+                _ => Vec::new(),
+            };
+            entries.truncate(usize::try_from(to.saturating_sub(next)).unwrap_or(usize::MAX));
+            next += entries.len() as u64;
+            let bytes: usize = entries.iter().map(Vec::len).sum();
+            self.net.meter().up(bytes as u64).await;
+            let last = entries.is_empty();
+            let time = STEP_MAX + Duration::from_secs(bytes as u64 / BYTES_PER_SECOND_MIN);
+            frame::write(send, &Entries(entries), time).await?;
+            if last {
+                // The other side has gone when this fails.
+                let _ = send.finish();
+                return Ok(());
+            }
+        }
     }
 
     async fn tell(&self, told: Told) -> Result<(), Trouble> {
@@ -231,6 +285,47 @@ pub(super) async fn release(
     frame::write(&mut send, &Request::Release { sequences }, STEP_MAX).await?;
     frame::read::<Reply>(&mut receive, REPLY_BYTES_MAX, STEP_MAX).await?;
     Ok(())
+}
+
+/// Tells a peer of a head of the project's log.
+pub(super) async fn tell_head(
+    connection: &Connection,
+    head: &pb::SignedHead,
+) -> Result<(), frame::Error> {
+    let (mut send, mut receive) = open(connection).await?;
+    let request = Request::Head {
+        payload: head.payload.to_vec(),
+        signature: head.signature.to_vec(),
+    };
+    frame::write(&mut send, &request, STEP_MAX).await?;
+    frame::read::<Reply>(&mut receive, REPLY_BYTES_MAX, STEP_MAX).await?;
+    Ok(())
+}
+
+/// Asks a peer for entries of the log, `from` to before `to`; at most `bytes_max` of them.
+pub(super) async fn entries(
+    net: &Net,
+    connection: &Connection,
+    from: u64,
+    to: u64,
+    bytes_max: u64,
+) -> Result<Vec<Vec<u8>>, frame::Error> {
+    let (mut send, mut receive) = open(connection).await?;
+    frame::write(&mut send, &Request::Entries { from, to }, STEP_MAX).await?;
+    let (mut entries, mut bytes) = (Vec::new(), 0);
+    loop {
+        let time = STEP_MAX + Duration::from_secs(ENTRIES_FRAME_MAX as u64 / BYTES_PER_SECOND_MIN);
+        let Entries(some) = frame::read(&mut receive, ENTRIES_FRAME_MAX, time).await?;
+        bytes += some.iter().map(|entry| entry.len() as u64).sum::<u64>();
+        if bytes_max < bytes || to - from < (entries.len() + some.len()) as u64 {
+            return Err(frame::Error::Garbage);
+        }
+        net.meter().down(bytes).await;
+        if some.is_empty() {
+            return Ok(entries);
+        }
+        entries.extend(some);
+    }
 }
 
 async fn open(connection: &Connection) -> Result<(SendStream, RecvStream), frame::Error> {
