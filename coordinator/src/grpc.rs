@@ -30,6 +30,7 @@ pub(crate) mod held;
 mod jobs;
 mod log;
 pub(crate) mod named;
+pub(crate) mod peers;
 mod rebuild;
 mod refusal;
 mod tls;
@@ -80,6 +81,7 @@ pub(crate) struct Shared {
     pub(crate) blobs: Arc<BlobStore>,
     pub(crate) access: Access,
     pub(crate) named: Named,
+    pub(crate) swarm: peers::Swarm,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) project: ProjectKey,
     pub(crate) key: SigningKey,
@@ -136,7 +138,8 @@ pub(crate) fn serve(
 
 fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
     use pb::{
-        admin_server, blobs_server, grid_server, held_server, jobs_server, log_server, rebuild_server,
+        admin_server, blobs_server, grid_server, held_server, jobs_server, log_server, peers_server,
+        rebuild_server,
     };
     macro_rules! bounded {
         ($server:path, $service:expr) => {{
@@ -153,6 +156,7 @@ fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
         reporter.set_serving::<jobs_server::JobsServer<jobs::Jobs>>().await;
         reporter.set_serving::<blobs_server::BlobsServer<blobs::Blobs>>().await;
         reporter.set_serving::<log_server::LogServer<log::Log>>().await;
+        reporter.set_serving::<peers_server::PeersServer<peers::Peers>>().await;
         reporter.set_serving::<admin_server::AdminServer<admin::Admin>>().await;
         alive.cancelled().await;
     });
@@ -184,6 +188,10 @@ fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
         .add_service(bounded!(
             blobs_server::BlobsServer<blobs::Blobs>,
             blobs::Blobs(Arc::clone(shared))
+        ))
+        .add_service(bounded!(
+            peers_server::PeersServer<peers::Peers>,
+            peers::Peers(Arc::clone(shared))
         ))
         .add_service(bounded!(
             admin_server::AdminServer<admin::Admin>,

@@ -8,6 +8,7 @@ use crate::engine::{self, Engine, Handle};
 use crate::grpc::access::Access;
 use crate::grpc::held::Allowances;
 use crate::grpc::named::Named;
+use crate::grpc::peers::Swarm;
 use crate::grpc::{self, Patience, Shared, told};
 use crate::project::{self, Folder, file, names};
 use crate::rebuild::Gather;
@@ -241,6 +242,7 @@ async fn open(
         key: identity.key.clone(),
         office: Office::new(&identity.key),
         deliveries: Allowances::default(),
+        swarm: Swarm::default(),
         gather,
         join: join.to_string(),
         data: config.data.clone(),

@@ -568,7 +568,9 @@ impl Worker {
             utf8(&output.stderr)
         );
         // At the usual priority, whatever else a busy machine does would decide how long a test takes.
-        let arguments = ["--cores", "1", "--snapshot-interval", "1s", "--priority", "normal"];
+        // Peers are for tests that are about them.
+        let arguments =
+            ["--cores", "1", "--snapshot-interval", "1s", "--priority", "normal", "--no-peers"];
         let arguments = arguments.map(str::to_owned).to_vec();
         Ok(Self { data, arguments, name: name.to_owned(), program: None, profile, folder })
     }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod grid;
+pub mod netns;
 pub mod simulation;
 pub mod volunteer;
 pub mod wire;

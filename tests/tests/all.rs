@@ -9,6 +9,7 @@
 
 mod faults;
 mod hostile;
+mod peers;
 mod protocol;
 mod pulsar;
 mod seti;

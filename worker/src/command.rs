@@ -1,13 +1,15 @@
-//! The volunteer's commands: `starling-worker join|run|status|pause|resume|leave|why|key`.
+//! The volunteer's commands: `starling-worker join|run|seed|status|peers|pause|resume|leave|why|key`.
 
 mod join;
 mod output;
 mod owner;
 mod run;
+mod seed;
 
-use crate::{control, folder};
+use crate::{control, folder, p2p};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -45,8 +47,12 @@ enum Verb {
     Join(Join),
     /// Compute for the project that was joined, until stopped
     Run(Run),
+    /// Be of use to peers without computing: relay for those behind routers, first contact for newcomers
+    Seed(Seed),
     /// What the running worker does
     Status,
+    /// The peers that the running worker is linked to
+    Peers,
     /// Why the running worker does not compute more
     Why,
     /// Snapshot what runs and compute nothing, for a while or until `resume`
@@ -113,6 +119,93 @@ struct Run {
     /// Whom the units let go first
     #[arg(long, value_enum, default_value_t = Courtesy::Background)]
     priority: Courtesy,
+    /// Take no part in the peer network: all content comes from the coordinator
+    #[arg(long)]
+    no_peers: bool,
+    #[command(flatten)]
+    peers: Peers,
+}
+
+/// The peer network.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Peers")]
+struct Peers {
+    /// Where to listen for peers [default: all addresses, any port]
+    #[arg(long, value_name = "IP:PORT")]
+    peer_listen: Option<SocketAddr>,
+    /// Neighbours at most
+    #[arg(long, value_name = "N", default_value_t = 48, value_parser = clap::value_parser!(u16).range(2..=1000))]
+    peers_max: u16,
+    /// Most that is sent to peers in a second: 1MB [default: no limit]
+    #[arg(long, value_name = "SIZE")]
+    upload: Option<bytesize::ByteSize>,
+    /// Most that is asked of peers in a second [default: no limit]
+    #[arg(long, value_name = "SIZE")]
+    download: Option<bytesize::ByteSize>,
+    /// Most that peers may cost in a calendar month, both ways together: 100GB [default: no limit]
+    #[arg(long, value_name = "SIZE")]
+    month: Option<bytesize::ByteSize>,
+    /// Do not tell the coordinator where this machine is reached, nor ask it for peers
+    #[arg(long)]
+    no_tracker: bool,
+    /// Do not look for members on the local network
+    #[arg(long)]
+    no_lan: bool,
+    /// Do not ask peers for peers
+    #[arg(long)]
+    no_exchange: bool,
+    /// Do not search for peers by their keys among members
+    #[arg(long)]
+    no_lookup: bool,
+    /// Do not use relays
+    #[arg(long)]
+    no_relays: bool,
+    /// Do not ask the router for an open port
+    #[arg(long)]
+    no_port_mapping: bool,
+}
+
+impl Peers {
+    fn config(&self, data: &Path) -> p2p::Config {
+        let defaults = p2p::Config::default();
+        let size = |size: Option<bytesize::ByteSize>| size.map(|size| size.as_u64());
+        let links_max = usize::from(self.peers_max);
+        p2p::Config {
+            listen: self.peer_listen,
+            links_max,
+            links_wanted: defaults.links_wanted.min(links_max.div_ceil(2)),
+            up_per_second: size(self.upload),
+            down_per_second: size(self.download),
+            month_bytes_max: size(self.month),
+            tracker: !self.no_tracker,
+            lan: !self.no_lan,
+            exchange: !self.no_exchange,
+            lookup: !self.no_lookup,
+            relays: !self.no_relays,
+            port_mapping: !self.no_port_mapping,
+            folder: Some(data.to_path_buf()),
+            ..defaults
+        }
+    }
+}
+
+/// A seed.
+#[derive(Debug, Args)]
+struct Seed {
+    /// Host name or address under which others reach this machine [default: its own public address, if it has one]
+    #[arg(long, value_name = "HOST")]
+    public: Option<String>,
+    /// Port of the relay (TCP) and of the peer (UDP); the next one (UDP) tells peers their public address
+    #[arg(long, value_name = "PORT", default_value_t = 7701)]
+    port: u16,
+    /// Address to listen at
+    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
+    listen: IpAddr,
+    /// Most that one member's traffic through the relay may be in a second
+    #[arg(long, value_name = "SIZE", default_value = "4MB")]
+    relay: bytesize::ByteSize,
+    #[command(flatten)]
+    peers: Peers,
 }
 
 /// [`crate::execute::Priority`] as it is written.
@@ -169,7 +262,9 @@ pub fn main() -> ExitCode {
     let done = match verb {
         Verb::Join(arguments) => join::join(&data, &arguments, output),
         Verb::Run(arguments) => run::run(&data, &arguments),
+        Verb::Seed(arguments) => seed::run(&data, &arguments),
         Verb::Status => owner::status(&data, output),
+        Verb::Peers => owner::peers(&data, output),
         Verb::Why => owner::why(&data, output),
         Verb::Pause { time } => {
             let seconds = time.map(|time| time.as_secs());

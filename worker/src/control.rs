@@ -2,6 +2,7 @@
 
 use crate::core::Status;
 use crate::p2p::hold::Numbers;
+use crate::p2p::{PeerView, PeersReport};
 use proto::{AccountKey, ProjectKey, WorkerKey};
 use serde::{Deserialize, Serialize};
 use std::fs::Permissions;
@@ -30,6 +31,8 @@ const CONNECTIONS_MAX: usize = 16;
 pub enum Request {
     /// What the worker is doing.
     Status,
+    /// The neighbourhood.
+    Peers,
     /// Pause, with snapshots.
     Pause {
         /// For how long; until it is resumed when absent.
@@ -49,6 +52,8 @@ pub enum Request {
 pub enum Answer {
     /// To [`Request::Status`].
     Report(Box<Report>),
+    /// To [`Request::Peers`]; absent when this worker takes no part in the peer network.
+    Peers(Option<Vec<PeerView>>),
     /// It was done or begun.
     Done(()),
     /// Why not, and what to do.
@@ -76,6 +81,9 @@ pub struct Report {
     pub cache_bytes: u64,
     /// Reports held for others, and of its own.
     pub held: Numbers,
+    /// What the peer network is and costs; absent when this worker takes no part in it.
+    #[serde(default)]
+    pub peers: Option<PeersReport>,
     /// What it is doing.
     #[serde(flatten)]
     pub status: Status,
@@ -85,6 +93,7 @@ pub struct Report {
 #[derive(Debug)]
 pub(crate) enum Ask {
     Status(oneshot::Sender<Report>),
+    Peers(oneshot::Sender<Option<Vec<PeerView>>>),
     Pause(Option<Duration>, oneshot::Sender<()>),
     Resume(oneshot::Sender<()>),
     Stop(oneshot::Sender<()>),
@@ -145,6 +154,11 @@ async fn pass_on(request: Request, driver: &mpsc::Sender<Ask>) -> Option<Answer>
             let (report, reported) = oneshot::channel();
             driver.send(Ask::Status(report)).await.ok()?;
             return reported.await.ok().map(Box::new).map(Answer::Report);
+        }
+        Request::Peers => {
+            let (peers, told) = oneshot::channel();
+            driver.send(Ask::Peers(peers)).await.ok()?;
+            return told.await.ok().map(Answer::Peers);
         }
         Request::Pause { seconds } => Ask::Pause(seconds.map(Duration::from_secs), done),
         Request::Resume => Ask::Resume(done),

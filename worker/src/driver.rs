@@ -5,12 +5,15 @@
 //! event.
 
 mod act;
+mod announce;
 mod convert;
 mod fetch;
 mod keep;
+mod peers;
 mod put;
 mod stream;
 
+pub(crate) use announce::run as announce;
 pub(crate) use fetch::with_token;
 pub(crate) use stream::{Introduction, Session, Trouble, greet, say_goodbye};
 
@@ -21,7 +24,7 @@ use crate::execute::{self, Pool, Priority};
 use crate::folder::{self, Folder, Identity, Project};
 use crate::holding::Holding;
 use crate::outbox::Outbox;
-use crate::p2p::hold;
+use crate::p2p::{self, hold};
 use proto::seal::Sealer;
 use proto::{AccountKey, WorkerKey};
 use std::collections::BTreeSet;
@@ -68,6 +71,8 @@ pub struct Config {
     pub held_patience: Duration,
     /// How often the project's log is asked for, unless peers tell of it.
     pub log_every: Duration,
+    /// How to take part in the peer network; not at all when absent.
+    pub peers: Option<p2p::Config>,
 }
 
 impl Config {
@@ -86,6 +91,7 @@ impl Config {
             held_bytes: hold::bounds::OTHERS_BYTES,
             held_patience: hold::bounds::PATIENCE,
             log_every: Duration::from_secs(300),
+            peers: None,
         }
     }
 }
@@ -245,6 +251,7 @@ struct Driver {
     /// What the tasks that fetch and put use.
     session: watch::Sender<Option<stream::Session>>,
     reader: Option<tokio::task::AbortHandle>,
+    peers: Option<p2p::Running>,
     tasks: JoinSet<()>,
     /// What the owner must mend.
     trouble: Option<String>,
@@ -310,6 +317,7 @@ impl Driver {
             stream: 0,
             session,
             reader: None,
+            peers: None,
             tasks,
             trouble: None,
             ended: None,
@@ -327,6 +335,7 @@ impl Driver {
             held = self.agent.held().count(),
             "worker starts"
         );
+        self.start_peers().await;
         let mut inputs = Vec::new();
         loop {
             let deadline = self.next_deadline();
@@ -459,6 +468,9 @@ impl Driver {
             let _ = stopping.await;
         }
         self.tasks.shutdown().await;
+        if let Some(peers) = self.peers.take() {
+            peers.shutdown().await;
+        }
         tracing::info!("worker ends");
     }
 

@@ -13,6 +13,8 @@ mod keeper;
 mod shelf;
 mod wire;
 
+pub(crate) use wire::ALPN;
+
 use crate::blobs::Blobs;
 use crate::driver::Session;
 use crate::p2p::Net;

@@ -13,17 +13,26 @@ pub mod frame;
 pub mod hold;
 pub mod ledger;
 pub mod net;
+pub mod seed;
 pub mod slots;
+pub mod store;
 pub mod table;
 pub mod usage;
 
+mod care;
+mod find;
 mod gate;
+mod lan;
 mod link;
+mod lookup;
 mod meter;
+mod relays;
 mod shared;
+mod view;
 
 pub use meter::Meter;
-pub use net::{BindError, Config, ConnectError, Net, Opening, PeerEvent, PeerView, Running};
+pub use net::{BindError, Config, ConnectError, Net, Opening, PeerEvent, Running};
+pub use view::{PeerView, PeersReport};
 
 /// Whose fault an application's code for closing a connection names.
 pub mod code {

@@ -5,6 +5,8 @@ use crate::control::{self, Answer, Report, Request};
 use crate::core::Pause;
 use crate::driver::{Introduction, say_goodbye};
 use crate::folder::{self, Folder};
+use crate::p2p::usage::Traffic;
+use crate::p2p::{PeerView, PeersReport};
 use serde_json::json;
 use std::io::Read;
 use std::path::Path;
@@ -44,6 +46,60 @@ pub(super) fn status(data: &Path, format: Format) -> Result<(), Failure> {
     let report = report(data)?;
     output::print(format, &describe(&report), &report);
     Ok(())
+}
+
+pub(super) fn peers(data: &Path, format: Format) -> Result<(), Failure> {
+    let peers = match ask(data, Request::Peers)? {
+        Some(Answer::Peers(Some(peers))) => peers,
+        Some(Answer::Peers(None)) => {
+            return Err(Failure::Failed(
+                "this worker takes no part in the peer network: it was started with --no-peers"
+                    .into(),
+            ));
+        }
+        Some(_) => {
+            return Err(Failure::Failed(
+                "the running worker is of another release: start it again".into(),
+            ));
+        }
+        None => return Err(not_running(data)),
+    };
+    output::print(format, &describe_peers(&peers), &json!({ "peers": peers }));
+    Ok(())
+}
+
+fn describe_peers(peers: &[PeerView]) -> String {
+    use std::fmt::Write;
+    if peers.is_empty() {
+        return "no peers yet".into();
+    }
+    let mut text = format!(
+        "{:<12} {:<12} {:<28} {:<9} {:>7} {:>10} {:>10} {:>5}  SINCE",
+        "PEER", "ACCOUNT", "ADDRESS", "WAY", "RTT", "UP", "DOWN", "SCORE"
+    );
+    for peer in peers {
+        let way = match (peer.relayed, peer.inbound) {
+            (true, _) => "relayed",
+            (false, true) => "direct in",
+            (false, false) => "direct",
+        };
+        let since = humantime::format_duration(Duration::from_secs(peer.seconds)).to_string();
+        let seed = if peer.seed { " (seed)" } else { "" };
+        // Writing to a string does not fail.
+        let _ = write!(
+            text,
+            "\n{:<12} {:<12} {:<28} {:<9} {:>4} ms {:>10} {:>10} {:>5}  {since}{seed}",
+            &peer.worker.to_string()[..12],
+            &peer.account.to_string()[..12],
+            peer.address,
+            way,
+            peer.rtt_ms,
+            bytesize::ByteSize(peer.up_bytes).to_string(),
+            bytesize::ByteSize(peer.down_bytes).to_string(),
+            peer.score,
+        );
+    }
+    text
 }
 
 pub(super) fn why(data: &Path, format: Format) -> Result<(), Failure> {
@@ -98,6 +154,9 @@ fn describe(report: &Report) -> String {
         bytesize::ByteSize(status.memory_bytes),
         bytesize::ByteSize(report.cache_bytes),
     );
+    if let Some(peers) = &report.peers {
+        text.push_str(&describe_cost(peers));
+    }
     for unit in status.running.iter().take(status.slots as usize) {
         let _ =
             write!(text, "\n  running    {} of {} for {:.0} s", unit.unit, unit.job, unit.seconds);
@@ -109,6 +168,28 @@ fn describe(report: &Report) -> String {
         let _ = write!(text, "\n  why        {reason}");
     }
     text
+}
+
+fn describe_cost(peers: &PeersReport) -> String {
+    let size = |bytes| bytesize::ByteSize(bytes);
+    let Traffic { up_bytes, down_bytes } = peers.usage.today;
+    let limit = match peers.month_bytes_max {
+        Some(max) if max <= peers.usage.month.total() => format!(" of {}: SPENT", size(max)),
+        Some(max) => format!(" of {}", size(max)),
+        None => String::new(),
+    };
+    let relay = peers.relay.as_ref().map(|url| format!(", reached through {url}"));
+    format!(
+        "\n  peers      {} ({} direct, {} relayed), {} known{}; today {} up, {} down; this month {}{limit}",
+        peers.direct + peers.relayed,
+        peers.direct,
+        peers.relayed,
+        peers.known,
+        relay.unwrap_or_default(),
+        size(up_bytes),
+        size(down_bytes),
+        size(peers.usage.month.total()),
+    )
 }
 
 /// Gives everything back and leaves, whether the worker runs or not.

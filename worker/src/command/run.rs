@@ -26,6 +26,7 @@ pub(super) fn run(data: &Path, arguments: &super::Run) -> Result<(), Failure> {
             super::Courtesy::Background => Priority::Background,
             super::Courtesy::Normal => Priority::Normal,
         },
+        peers: (!arguments.no_peers).then(|| arguments.peers.config(data)),
         ..defaults
     };
     let folder = Folder::take(data)?;
@@ -50,7 +51,7 @@ pub(super) fn run(data: &Path, arguments: &super::Run) -> Result<(), Failure> {
     })
 }
 
-async fn any([mut terminate, mut interrupt, mut hangup]: [Signal; 3]) {
+pub(super) async fn any([mut terminate, mut interrupt, mut hangup]: [Signal; 3]) {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

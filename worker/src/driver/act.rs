@@ -239,6 +239,7 @@ impl Driver {
     pub(super) fn news(&mut self, news: stream::News) -> Vec<Event> {
         match news {
             stream::News::Attached(session, welcome) => {
+                self.certify(&session.certificate);
                 self.session.send_replace(Some(session));
                 tracing::info!("connected to {}", self.project.join.address);
                 let _ = self.notices.send(Notice::Connected);
@@ -351,6 +352,10 @@ impl Driver {
                 let _ = answer.send(self.report());
                 return;
             }
+            Ask::Peers(answer) => {
+                let _ = answer.send(self.neighbours());
+                return;
+            }
             Ask::Stop(answer) => {
                 self.stop.cancel();
                 let _ = answer.send(());
@@ -380,6 +385,7 @@ impl Driver {
             uptime_seconds: self.now().as_secs(),
             cache_bytes: self.blobs.bytes(),
             held: self.holding.numbers(),
+            peers: self.peers.as_ref().map(|peers| peers.net().report()),
             status,
         }
     }

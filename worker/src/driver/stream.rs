@@ -42,6 +42,8 @@ pub(crate) struct Session {
     pub(crate) outbound: mpsc::Sender<pb::WorkerMessage>,
     /// Whether the coordinator has lost its records and gathers what workers have kept; it does nothing else then.
     pub(crate) rebuilding: bool,
+    /// Shows other members that this worker is one.
+    pub(crate) certificate: bytes::Bytes,
 }
 
 /// What a stream tells the driver.
@@ -131,6 +133,7 @@ pub(crate) async fn greet(
         token: welcome.session_token,
         outbound,
         rebuilding,
+        certificate: welcome.certificate,
     };
     let welcome = Welcome {
         heartbeat: Duration::from_millis(welcome.heartbeat_ms.into()),

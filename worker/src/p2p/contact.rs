@@ -87,9 +87,10 @@ impl Contact {
         if ADDRESSES_MAX < written.addresses.len() {
             return Err(Malformed::Address);
         }
-        let serves = written.serves.as_ref().map(|(url, quic_port)| {
-            Ok(Relay { url: relay_url(url)?, quic_port: *quic_port })
-        });
+        let serves = written
+            .serves
+            .as_ref()
+            .map(|(url, quic_port)| Ok(Relay { url: relay_url(url)?, quic_port: *quic_port }));
         Ok(Self {
             certificate: Certificate::open(&written.certificate, project, now_ms)?,
             addresses: usable(written.addresses.iter().copied()),
@@ -155,7 +156,9 @@ pub fn worker_key(id: &EndpointId) -> WorkerKey {
 
 fn relay_url(text: &str) -> Result<RelayUrl, Malformed> {
     match text.parse::<RelayUrl>() {
-        Ok(url) if text.len() <= URL_BYTES_MAX && url.scheme() == "https" && url.host().is_some() => {
+        Ok(url)
+            if text.len() <= URL_BYTES_MAX && url.scheme() == "https" && url.host().is_some() =>
+        {
             Ok(url)
         }
         _ => Err(Malformed::Address),

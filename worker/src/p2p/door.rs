@@ -150,7 +150,10 @@ mod tests {
         let mut door = door();
         for second in 0..200 {
             for address in 0..100 {
-                door.knock(Duration::from_secs(second), ip(1 + address * 1_000_000 + u32::try_from(second).unwrap()));
+                door.knock(
+                    Duration::from_secs(second),
+                    ip(1 + address * 1_000_000 + u32::try_from(second).unwrap()),
+                );
             }
             assert!(door.visitors.len() <= ADDRESSES_MAX);
         }
@@ -163,8 +166,17 @@ mod tests {
 
     #[test]
     fn a_house_of_ipv6_counts_as_one() {
-        assert_eq!(house("2001:db8::1".parse().unwrap()), house("2001:db8::ffff:2".parse().unwrap()));
-        assert_ne!(house("2001:db8::1".parse().unwrap()), house("2001:db8:0:1::1".parse().unwrap()));
-        assert_eq!(house("::ffff:192.0.2.1".parse().unwrap()), "192.0.2.1".parse::<IpAddr>().unwrap());
+        assert_eq!(
+            house("2001:db8::1".parse().unwrap()),
+            house("2001:db8::ffff:2".parse().unwrap())
+        );
+        assert_ne!(
+            house("2001:db8::1".parse().unwrap()),
+            house("2001:db8:0:1::1".parse().unwrap())
+        );
+        assert_eq!(
+            house("::ffff:192.0.2.1".parse().unwrap()),
+            "192.0.2.1".parse::<IpAddr>().unwrap()
+        );
     }
 }

@@ -44,7 +44,8 @@ pub async fn write<T: Serialize + Sync>(
     message: &T,
     time: Duration,
 ) -> Result<(), Error> {
-    let content = postcard::to_allocvec(message).map_err(|error| Error::Broken(error.to_string()))?;
+    let content =
+        postcard::to_allocvec(message).map_err(|error| Error::Broken(error.to_string()))?;
     let len = u32::try_from(content.len()).map_err(|error| Error::Broken(error.to_string()))?;
     let bytes = [len.to_le_bytes().as_slice(), &content].concat();
     match timeout(time, stream.write_all(&bytes)).await {

@@ -2,7 +2,7 @@
 
 use super::contact::worker_key;
 use super::shared::Shared;
-use super::{code, link};
+use super::{code, find, link};
 use iroh::EndpointAddr;
 use iroh::endpoint::{
     AfterHandshakeOutcome, BeforeConnectOutcome, Connection, EndpointHooks, Incoming, IncomingAddr,
@@ -22,6 +22,10 @@ impl EndpointHooks for Gate {
             return BeforeConnectOutcome::Accept;
         }
         let Some(shared) = self.0.upgrade() else { return BeforeConnectOutcome::Reject };
+        let worker = worker_key(&address.id);
+        if shared.config.lookup && !shared.is_known(&worker) {
+            Box::pin(find::find(&shared, &worker)).await;
+        }
         match Box::pin(shared.greet(address.clone())).await {
             Ok(()) => BeforeConnectOutcome::Accept,
             Err(error) => {

@@ -54,8 +54,12 @@ struct Reply {
 }
 
 /// Opens a link on a new connection: shows our certificate, checks the other's.
-pub(super) async fn open(shared: &Shared, connection: &Connection) -> Result<Contact, ConnectError> {
-    let hello = Hello { contact: shared.own_contact().ok_or(ConnectError::NoCertificate)?.written() };
+pub(super) async fn open(
+    shared: &Shared,
+    connection: &Connection,
+) -> Result<Contact, ConnectError> {
+    let hello =
+        Hello { contact: shared.own_contact().ok_or(ConnectError::NoCertificate)?.written() };
     let greeted = async {
         let (mut send, mut receive) = connection.open_bi().await.map_err(broken)?;
         frame::write(&mut send, &hello, STEP_MAX).await?;

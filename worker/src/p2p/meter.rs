@@ -29,9 +29,8 @@ impl Meter {
         month_bytes_max: Option<u64>,
         usage: Usage,
     ) -> Self {
-        let bucket = |rate: u64| {
-            Mutex::new(Bucket::new(rate, (rate / BURST_PART).max(BURST_BYTES_MIN)))
-        };
+        let bucket =
+            |rate: u64| Mutex::new(Bucket::new(rate, (rate / BURST_PART).max(BURST_BYTES_MIN)));
         Self {
             born: Instant::now(),
             up: up_per_second.map(bucket),

@@ -2,19 +2,20 @@
 
 use super::contact::{Contact, Relay};
 use super::gate::{self, Gate};
+use super::lookup::Lookup;
 use super::shared::{CONNECT_MAX, Shared};
 use super::slots;
-use super::table::{Blame, Table};
-use super::usage::Usage;
-use super::{Meter, frame, link};
+use super::store::Kept;
+use super::table::Blame;
+use super::{Meter, care, find, frame, lan, link, relays, store};
 use ed25519_dalek::SigningKey;
 use iroh::endpoint::{Connection, PortmapperConfig, QuicTransportConfig, presets};
 use iroh::protocol::{DynProtocolHandler, Router, RouterBuilder};
-use iroh::{Endpoint, RelayMap, RelayMode, SecretKey, TransportAddr};
+use iroh::{Endpoint, RelayMap, RelayMode, SecretKey};
 use proto::member::Certificate;
-use proto::{AccountKey, ProjectKey, WorkerKey};
-use serde::{Deserialize, Serialize};
+use proto::{ProjectKey, WorkerKey};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
@@ -56,6 +57,8 @@ pub struct Config {
     pub port_mapping: bool,
     /// The relay that this program runs, if it is a seed.
     pub serves: Option<Relay>,
+    /// Where the certificate, the peers and the traffic are kept; nothing is kept when absent.
+    pub folder: Option<PathBuf>,
     /// How often neighbours are looked after.
     pub tick: Duration,
 }
@@ -78,6 +81,7 @@ impl Default for Config {
             relays: true,
             port_mapping: true,
             serves: None,
+            folder: None,
             tick: Duration::from_secs(2),
         }
     }
@@ -93,8 +97,16 @@ impl Config {
 
 /// Why the peer network does not start.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot open the peers' port: {0}; choose another with --peer-listen, or do without with --no-peers")]
+#[error(
+    "cannot open the peers' port: {0}; choose another with --peer-listen, or do without with --no-peers"
+)]
 pub struct BindError(String);
+
+impl BindError {
+    pub(super) fn of(error: impl std::fmt::Display) -> Self {
+        Self(format!("{error:#}"))
+    }
+}
 
 /// Why a peer is not reached.
 #[derive(Debug, thiserror::Error)]
@@ -140,33 +152,6 @@ pub enum PeerEvent {
     Left(WorkerKey),
 }
 
-/// A neighbour, as its owner's neighbour is shown it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PeerView {
-    /// Its key.
-    pub worker: WorkerKey,
-    /// Its owner.
-    pub account: AccountKey,
-    /// Where it is reached now: an address, or the URL of a relay.
-    pub address: String,
-    /// Whether a relay stands between.
-    pub relayed: bool,
-    /// Whether it opened the link.
-    pub inbound: bool,
-    /// Whether it runs a relay.
-    pub seed: bool,
-    /// Time to it and back, milliseconds.
-    pub rtt_ms: u64,
-    /// Bytes sent to it since the link is open.
-    pub up_bytes: u64,
-    /// Bytes received from it since the link is open.
-    pub down_bytes: u64,
-    /// How it behaved: 0 at first.
-    pub score: i32,
-    /// Since when the link is open, seconds.
-    pub seconds: u64,
-}
-
 /// An endpoint that is bound; protocols are added to it before it starts.
 pub struct Opening {
     shared: Arc<Shared>,
@@ -180,8 +165,8 @@ impl std::fmt::Debug for Opening {
 }
 
 impl Opening {
-    /// Binds the endpoint of the worker whose key is `worker`, in a project, with what it knows: its certificate, if it
-    /// has one, and what was kept of peers and traffic.
+    /// Binds the endpoint of the worker whose key is `worker`, in a project, with what was kept in its folder: its
+    /// certificate, peers, traffic.
     ///
     /// # Errors
     /// [`BindError`].
@@ -189,21 +174,18 @@ impl Opening {
         config: Config,
         worker: &SigningKey,
         project: ProjectKey,
-        certificate: Option<Certificate>,
-        table: Table,
-        usage: Usage,
     ) -> Result<Self, BindError> {
-        let meter = Meter::new(
-            config.up_per_second,
-            config.down_per_second,
-            config.month_bytes_max,
-            usage,
-        );
         let me = WorkerKey::from(worker);
+        let Kept { certificate, table, usage } = match &config.folder {
+            Some(folder) => store::read(folder, me, &project),
+            None => Kept::nothing(me),
+        };
+        let meter =
+            Meter::new(config.up_per_second, config.down_per_second, config.month_bytes_max, usage);
         let shared = Arc::new(Shared::new(config, me, project, table, meter, certificate));
         let config = &shared.config;
         let transport = QuicTransportConfig::builder()
-            .max_idle_timeout(Some(SILENCE_MAX.try_into().map_err(failed)?))
+            .max_idle_timeout(Some(SILENCE_MAX.try_into().map_err(BindError::of)?))
             .build();
         let relays = match config.relays {
             true => RelayMode::Custom(RelayMap::empty()),
@@ -213,14 +195,16 @@ impl Opening {
             .secret_key(SecretKey::from_bytes(worker.as_bytes()))
             .relay_mode(relays)
             .transport_config(transport)
+            .ca_tls_config(relays::tls(&shared.seeds))
+            .address_lookup(Lookup(Arc::downgrade(&shared)))
             .hooks(Gate(Arc::downgrade(&shared)));
         if !config.port_mapping {
             builder = builder.portmapper_config(PortmapperConfig::Disabled);
         }
         if let Some(address) = config.listen {
-            builder = builder.clear_ip_transports().bind_addr(address).map_err(failed)?;
+            builder = builder.clear_ip_transports().bind_addr(address).map_err(BindError::of)?;
         }
-        let endpoint = Box::pin(builder.bind()).await.map_err(failed)?;
+        let endpoint = Box::pin(builder.bind()).await.map_err(BindError::of)?;
         shared.set_endpoint(endpoint.clone());
         let weak = Arc::downgrade(&shared);
         let filter = move |incoming: &iroh::endpoint::Incoming| match weak.upgrade() {
@@ -248,11 +232,7 @@ impl Opening {
     /// Adds a protocol. Its connections come from members only: they have shown their certificates on a link before, and
     /// [`Net::certificate`] has them.
     #[must_use]
-    pub fn accept(
-        mut self,
-        alpn: &[u8],
-        handler: impl Into<Box<dyn DynProtocolHandler>>,
-    ) -> Self {
+    pub fn accept(mut self, alpn: &[u8], handler: impl Into<Box<dyn DynProtocolHandler>>) -> Self {
         self.router = self.router.accept(alpn, handler);
         self
     }
@@ -262,12 +242,12 @@ impl Opening {
     pub fn start(self) -> Running {
         let Self { shared, router } = self;
         let router = router.spawn();
+        shared.spawn(care::run(Arc::clone(&shared)));
+        if shared.config.lan {
+            shared.spawn(lan::run(Arc::clone(&shared)));
+        }
         Running { net: Net(shared), router }
     }
-}
-
-fn failed(error: impl std::fmt::Display) -> BindError {
-    BindError(format!("{error:#}"))
 }
 
 /// The peer network while it runs; it ends when this is dropped, and orderly with [`Running::shutdown`].
@@ -286,6 +266,7 @@ impl Running {
 
     /// Says goodbye to the neighbours, closes all connections and waits for what was started.
     pub async fn shutdown(self) {
+        store::keep(&self.net.0).await;
         self.net.0.end_tasks().await;
         if let Err(error) = self.router.shutdown().await {
             tracing::warn!(%error, "the peers' endpoint did not close in order");
@@ -326,6 +307,9 @@ impl Net {
         alpn: &[u8],
     ) -> Result<Connection, ConnectError> {
         let endpoint = self.0.endpoint().ok_or(ConnectError::Closed)?;
+        if self.0.config.lookup && !self.0.is_known(worker) {
+            Box::pin(find::find(&self.0, worker)).await;
+        }
         let address = self.0.address_of(worker);
         let address = address.ok_or_else(|| ConnectError::Stranger("its key is none".into()))?;
         // Here and not by the gate alone, which could not say why not.
@@ -392,37 +376,5 @@ impl Net {
     #[must_use]
     pub fn endpoint(&self) -> Option<&Endpoint> {
         self.0.endpoint()
-    }
-
-    /// The neighbourhood, for its owner.
-    #[must_use]
-    pub fn peers(&self) -> Vec<PeerView> {
-        let state = self.0.state();
-        let open = state.links.iter().filter(|(_, live)| live.is_open());
-        let views = open.map(|(worker, live)| {
-            let paths = live.connection.paths();
-            let path = paths.iter().find(iroh::endpoint::Path::is_selected);
-            let path = path.or_else(|| paths.iter().next());
-            let address = path.as_ref().map_or_else(String::new, |path| match path.remote_addr() {
-                TransportAddr::Ip(address) => address.to_string(),
-                TransportAddr::Relay(url) => url.to_string(),
-                _ => "?".into(),
-            });
-            let rtt = path.as_ref().map_or(Duration::ZERO, iroh::endpoint::Path::rtt);
-            PeerView {
-                worker: *worker,
-                account: live.holder.account,
-                address,
-                relayed: path.as_ref().is_some_and(iroh::endpoint::Path::is_relay),
-                inbound: live.holder.inbound,
-                seed: live.contact.serves.is_some(),
-                rtt_ms: u64::try_from(rtt.as_millis()).unwrap_or(u64::MAX),
-                up_bytes: live.up_bytes,
-                down_bytes: live.down_bytes,
-                score: state.table.get(worker).map_or(0, |peer| peer.score),
-                seconds: live.since.elapsed().as_secs(),
-            }
-        });
-        views.collect()
     }
 }

@@ -3,6 +3,7 @@
 use super::contact::{Contact, Relay, endpoint_id, network, worker_key};
 use super::door::{self, Door};
 use super::net::{Config, ConnectError, PeerEvent};
+use super::relays::{self, Seeds};
 use super::slots::{self, Holder};
 use super::table::{Blame, Table};
 use super::{Meter, code, link};
@@ -37,6 +38,8 @@ pub(super) struct Shared {
     pub(super) events: broadcast::Sender<PeerEvent>,
     /// The relay that this program runs, if it is a seed.
     pub(super) serves: Option<Relay>,
+    /// Whose relays are used.
+    pub(super) seeds: Seeds,
     endpoint: OnceLock<Endpoint>,
     born: Instant,
     state: Mutex<State>,
@@ -99,6 +102,7 @@ impl Shared {
         };
         Self {
             serves: config.serves.clone(),
+            seeds: Seeds::default(),
             config,
             me,
             project,
@@ -168,7 +172,8 @@ impl Shared {
     /// Whether a peer has shown a certificate that is still good.
     pub(super) fn is_greeted(&self, worker: &WorkerKey) -> bool {
         let state = self.state();
-        let good = |certificate: &Certificate| clock::wall_ms() < certificate.member().expires_at_ms;
+        let good =
+            |certificate: &Certificate| clock::wall_ms() < certificate.member().expires_at_ms;
         state.greeted.get(worker).is_some_and(good)
     }
 
@@ -178,8 +183,7 @@ impl Shared {
 
     /// Whether somebody who knocks may go on.
     pub(super) fn knock(&self, address: IpAddr) -> bool {
-        !self.meter.is_spent()
-            && self.state().door.knock(self.now(), address) == door::Answer::Open
+        !self.meter.is_spent() && self.state().door.knock(self.now(), address) == door::Answer::Open
     }
 
     /// Counts a connection that is open now; false when there is no room for a visitor.
@@ -232,7 +236,10 @@ impl Shared {
         let now_ms = clock::wall_ms();
         match &greeted {
             Ok(()) => {}
-            Err(ConnectError::Refused(code::FULL | code::DUPLICATE | code::REPLACED | code::SPENT, _)) => {
+            Err(ConnectError::Refused(
+                code::FULL | code::DUPLICATE | code::REPLACED | code::SPENT,
+                _,
+            )) => {
                 state.table.busy(now_ms, &worker);
             }
             Err(_) => state.table.failed(now_ms, &worker),
@@ -252,6 +259,9 @@ impl Shared {
             Some(known) => address.with_addrs(known.addrs),
             None => address,
         };
+        for url in address.relay_urls() {
+            relays::prepare(self, url).await;
+        }
         let connected = timeout(CONNECT_MAX, Box::pin(endpoint.connect(address, link::ALPN))).await;
         let connection = connected
             .map_err(|_| ConnectError::Lost(format!("no answer within {CONNECT_MAX:?}")))?
@@ -288,7 +298,8 @@ impl Shared {
             close(&live.connection, code::DUPLICATE, "the other link is kept");
         } else {
             let member = contact.certificate.member();
-            let holder = Holder { account: member.account, network: spread(&contact, connection), inbound };
+            let holder =
+                Holder { account: member.account, network: spread(&contact, connection), inbound };
             let held = state.links.iter().filter(|(_, live)| live.is_open());
             let held = held.map(|(worker, live)| (*worker, live.holder)).collect();
             match slots::admit(self.config.slots(), &held, &holder, rand::random()) {
@@ -306,7 +317,8 @@ impl Shared {
         }
         state.table.met(clock::wall_ms(), contact.clone(), rand::random());
         let member = contact.certificate.member();
-        let holder = Holder { account: member.account, network: spread(&contact, connection), inbound };
+        let holder =
+            Holder { account: member.account, network: spread(&contact, connection), inbound };
         let live = Live {
             connection: connection.clone(),
             contact,
@@ -372,6 +384,12 @@ impl Shared {
         for contact in contacts {
             state.table.heard(now_ms, contact, rand::random());
         }
+    }
+
+    /// Whether there is any trace of a peer.
+    pub(super) fn is_known(&self, worker: &WorkerKey) -> bool {
+        let state = self.state();
+        state.table.get(worker).is_some() || state.links.contains_key(worker)
     }
 
     /// Where a peer is reached, as far as is known.

@@ -111,7 +111,10 @@ mod tests {
         assert_eq!(knock(&mut held, 205, holder(205, 0, false)), Answer::Full);
         // Honest newcomers take its places, until the flood holds no more than any of them.
         for honest in 210..215 {
-            assert!(matches!(knock(&mut held, honest, holder(honest, 0, true)), Answer::Replace(_)));
+            assert!(matches!(
+                knock(&mut held, honest, holder(honest, 0, true)),
+                Answer::Replace(_)
+            ));
         }
         assert_eq!(knock(&mut held, 220, holder(220, 0, true)), Answer::Full);
         assert_eq!(held.values().filter(|holder| holder.account.0[0] == 1).count(), 1);

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 
 mod choose;
 
+pub use choose::distance;
+
 /// Peers that were met and are remembered: enough to find a swarm again after weeks away. About 500 bytes each.
 pub const MET_MAX: usize = 256;
 /// Peers heard of and not met.
@@ -226,8 +228,7 @@ impl Table {
 
     /// Forgets whose certificates have expired.
     pub fn expire(&mut self, now_ms: u64) {
-        self.peers
-            .retain(|_, peer| now_ms < peer.contact.certificate.member().expires_at_ms);
+        self.peers.retain(|_, peer| now_ms < peer.contact.certificate.member().expires_at_ms);
         self.banned.retain(|_, until| now_ms < *until);
     }
 
@@ -247,8 +248,8 @@ impl Table {
         let member = contact.certificate.member();
         let same_kind = || self.peers.iter().filter(|(_, peer)| peer.met == met);
         let of_account = same_kind().filter(|(_, peer)| account(peer) == member.account);
-        let of_network = same_kind()
-            .filter(|(_, peer)| member.network != 0 && network(peer) == member.network);
+        let of_network =
+            same_kind().filter(|(_, peer)| member.network != 0 && network(peer) == member.network);
         // The narrowest of the bounds that are reached says among whom to look.
         let crowd: Vec<_> = if max / SHARE <= of_account.clone().count() {
             of_account.collect()

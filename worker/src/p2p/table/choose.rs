@@ -37,12 +37,7 @@ impl Table {
     }
 
     /// Up to `n` peers to tell of: only those that we talked to ourselves lately.
-    pub fn to_tell(
-        &self,
-        now_ms: u64,
-        n: usize,
-        random: &mut impl FnMut() -> u64,
-    ) -> Vec<&Peer> {
+    pub fn to_tell(&self, now_ms: u64, n: usize, random: &mut impl FnMut() -> u64) -> Vec<&Peer> {
         let told = self.peers.values().filter(|peer| {
             peer.met && peer.failures == 0 && now_ms <= peer.seen_ms.saturating_add(TOLD_MS)
         });

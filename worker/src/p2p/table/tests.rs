@@ -10,7 +10,8 @@ fn table() -> Table {
 fn dice() -> impl FnMut() -> u64 {
     let mut state = 1_u64;
     move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         state >> 16
     }
 }
@@ -30,11 +31,15 @@ fn a_flood_of_one_account_or_one_network_holds_its_share_and_no_more() {
     for honest in 1..=100 {
         assert!(table.get(&contact(honest, honest, 0).worker()).is_some_and(|peer| peer.met));
     }
-    let strangers = table.peers().filter(|peer| 100 < peer.contact.certificate.member().network || peer.contact.certificate.member().network == 9);
+    let strangers = table.peers().filter(|peer| {
+        100 < peer.contact.certificate.member().network
+            || peer.contact.certificate.member().network == 9
+    });
     assert!(strangers.count() <= 2 * (MET_MAX + HEARD_MAX) / SHARE + 1);
     // Of what is tried next, the flood's two groups are few, though they are many among those known.
     let honest = table.to_try(MINUTE, 16, |_| false, &mut dice);
-    let honest = honest.iter().filter(|peer| peer.met && peer.contact.certificate.member().network <= 100);
+    let honest =
+        honest.iter().filter(|peer| peer.met && peer.contact.certificate.member().network <= 100);
     assert!(6 <= honest.count());
 }
 

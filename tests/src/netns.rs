@@ -1,0 +1,172 @@
+//! Hosts and routers made of network namespaces, for tests that need more than loopback: routers that translate
+//! addresses, partitions, delay. Nothing outside the namespaces is touched, and all of it goes when it is dropped.
+
+use anyhow::{Context, Result, ensure};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// How a router translates the addresses of those behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nat {
+    /// A machine keeps its port towards everybody, as most routers of homes do: holes can be punched.
+    Friendly,
+    /// Another port for each that is spoken to: no hole can be punched.
+    Symmetric,
+}
+
+/// An internet of its own: one public network, and houses behind routers.
+#[derive(Debug)]
+pub struct Internet {
+    prefix: String,
+    namespaces: Vec<String>,
+    houses: u8,
+}
+
+impl Internet {
+    /// The address of the public machine, on which coordinators and seeds may run.
+    pub const PUBLIC: &'static str = "198.51.100.1";
+
+    /// Why this machine does not allow it, if so.
+    #[must_use]
+    pub fn missing() -> Option<String> {
+        static TRIED: AtomicU32 = AtomicU32::new(0);
+        let name = format!("stl{}t{}", std::process::id(), TRIED.fetch_add(1, Ordering::Relaxed));
+        let tried = || -> Result<()> {
+            run(&["ip", "netns", "add", &name])?;
+            run(&[
+                "ip", "netns", "exec", &name, "ip", "link", "add", "a", "type", "veth", "peer",
+                "name", "b",
+            ])?;
+            run(&["ip", "netns", "exec", &name, "ip", "link", "add", "c", "type", "bridge"])?;
+            run(&["ip", "netns", "exec", &name, "nft", "add", "table", "ip", "nat"])
+        };
+        let tried = tried().err().map(|error| format!("{error:#}"));
+        let _ = Command::new("ip").args(["netns", "del", &name]).output();
+        tried
+    }
+
+    /// Only the public machine.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn new() -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let prefix = format!("stl{}n{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut internet = Self { prefix, namespaces: Vec::new(), houses: 0 };
+        let wan = internet.add("wan")?;
+        inside(&wan, "ip link add br0 type bridge")?;
+        inside(&wan, &format!("ip addr add {}/24 dev br0", Self::PUBLIC))?;
+        inside(&wan, "ip link set br0 up")?;
+        Ok(internet)
+    }
+
+    /// A machine behind a router of its own; the machine's namespace.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn add_house(&mut self, nat: Nat) -> Result<String> {
+        self.houses += 1;
+        let n = self.houses;
+        let (wan, router) = (self.namespace("wan"), self.add(&format!("r{n}"))?);
+        let host = self.add(&format!("h{n}"))?;
+        connect(&wan, &format!("p{n}"), &router, "wan0")?;
+        inside(&wan, &format!("ip link set p{n} master br0"))?;
+        inside(&router, &format!("ip addr add 198.51.100.{}/24 dev wan0", 10 + n))?;
+        connect(&router, "lan0", &host, "eth0")?;
+        inside(&router, &format!("ip addr add 10.{n}.0.1/24 dev lan0"))?;
+        inside(&host, &format!("ip addr add 10.{n}.0.2/24 dev eth0"))?;
+        inside(&host, &format!("ip route add default via 10.{n}.0.1"))?;
+        inside(&router, &format!("ip route add default via {}", Self::PUBLIC))?;
+        let forward =
+            ["ip", "netns", "exec", &router, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"];
+        run(&forward)?;
+        inside(&router, "nft add table ip nat")?;
+        inside(&router, "nft add chain ip nat post { type nat hook postrouting priority 100 ; }")?;
+        let translate = match nat {
+            Nat::Friendly => "masquerade",
+            Nat::Symmetric => "masquerade fully-random",
+        };
+        inside(&router, &format!("nft add rule ip nat post oifname wan0 {translate}"))?;
+        // Whatever comes from outside and answers nothing stays outside.
+        inside(&router, "nft add table ip filter")?;
+        inside(
+            &router,
+            "nft add chain ip filter forward { type filter hook forward priority 0 ; policy drop ; }",
+        )?;
+        inside(&router, "nft add rule ip filter forward iifname lan0 accept")?;
+        inside(&router, "nft add rule ip filter forward ct state established,related accept")?;
+        Ok(host)
+    }
+
+    /// The namespace of the public machine.
+    #[must_use]
+    pub fn public(&self) -> String {
+        self.namespace("wan")
+    }
+
+    /// Lets nothing pass between a house and the public network, or lets it pass again.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn set_cut(&self, house: u8, cut: bool) -> Result<()> {
+        let state = if cut { "down" } else { "up" };
+        inside(&self.namespace("wan"), &format!("ip link set p{house} {state}"))
+    }
+
+    fn namespace(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    fn add(&mut self, name: &str) -> Result<String> {
+        let name = self.namespace(name);
+        run(&["ip", "netns", "add", &name])?;
+        self.namespaces.push(name.clone());
+        inside(&name, "ip link set lo up")?;
+        Ok(name)
+    }
+}
+
+impl Drop for Internet {
+    fn drop(&mut self) {
+        for name in &self.namespaces {
+            let _ = Command::new("ip").args(["netns", "del", name]).output();
+        }
+    }
+}
+
+/// A command that runs `program` in a namespace.
+#[must_use]
+pub fn command(namespace: &str, program: &std::path::Path) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", namespace]).arg(program);
+    command
+}
+
+/// A wire between two namespaces.
+fn connect(one: &str, name: &str, other: &str, other_name: &str) -> Result<()> {
+    let line = format!("ip link add {name} type veth peer name {other_name} netns {other}");
+    inside(one, &line)?;
+    inside(one, &format!("ip link set {name} up"))?;
+    inside(other, &format!("ip link set {other_name} up"))
+}
+
+fn inside(namespace: &str, line: &str) -> Result<()> {
+    let mut words = vec!["ip", "netns", "exec", namespace];
+    words.extend(line.split(' '));
+    run(&words)
+}
+
+fn run(words: &[&str]) -> Result<()> {
+    let (program, arguments) = words.split_first().context("a command has a name")?;
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .with_context(|| format!("{program} cannot be run: is it installed?"))?;
+    ensure!(
+        output.status.success(),
+        "{}: {}",
+        words.join(" "),
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
+}
