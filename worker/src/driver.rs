@@ -249,7 +249,7 @@ struct Driver {
     /// Counts streams, so that what an old one says is not taken for the new one's.
     stream: u64,
     /// What the tasks that fetch and put use.
-    session: watch::Sender<Option<stream::Session>>,
+    session: watch::Sender<Option<Session>>,
     reader: Option<tokio::task::AbortHandle>,
     peers: Option<p2p::Running>,
     tasks: JoinSet<()>,

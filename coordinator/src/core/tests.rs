@@ -5,4 +5,5 @@ mod env;
 mod leases;
 mod ledger;
 mod merges;
+mod replay;
 mod reports;

@@ -63,6 +63,11 @@ impl Agent {
         }
     }
 
+    /// Units whose reports peers were given.
+    pub(super) fn n_handed(&self) -> usize {
+        self.hands.handed.len()
+    }
+
     pub(super) fn hand_deadline(&self) -> Option<Now> {
         let away = self.away_since()?;
         let waiting = self.hands.handed.len() < self.n_unreported();

@@ -51,6 +51,8 @@ pub struct Status {
     pub fetching: u64,
     /// Reports on disk that the coordinator has not acknowledged.
     pub unreported: u64,
+    /// Of these, given to peers while the coordinator is away.
+    pub handed: u64,
     /// Units finished since the program's start.
     pub units_finished: u64,
     /// Reports acknowledged since the program's start.
@@ -112,6 +114,7 @@ impl Agent {
             waiting: (self.units.len() - unreported - self.runs.len()) as u64,
             fetching: self.jobs.values().map(|job| job.n_fetching as u64).sum(),
             unreported: unreported as u64,
+            handed: self.n_handed() as u64,
             units_finished: self.totals.units,
             reports_accepted: self.totals.accepted,
             reports_refused: self.totals.refused,

@@ -113,7 +113,8 @@ impl Keeper {
             if !self.asking && self.session.borrow().is_some() {
                 wake = wake.min(self.ask_at);
             }
-            self.numbers.send_replace(self.hold.numbers());
+            let log = self.ledger.size();
+            self.numbers.send_replace(Numbers { log, ..self.hold.numbers() });
             tokio::select! {
                 Some(told) = heard.recv() => self.hear(told).await,
                 Ok(()) = self.session.changed() => self.session_changed().await,

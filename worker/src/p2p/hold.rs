@@ -248,6 +248,8 @@ pub struct Numbers {
     pub others_bytes: u64,
     /// Batches refused to others.
     pub refused: u64,
+    /// Entries of the project's log that are here.
+    pub log: u64,
 }
 
 impl Hold {
@@ -353,7 +355,8 @@ impl Hold {
         let (own, own_waiting, copies) = self.own.numbers();
         let (others, others_waiting, others_bytes) = self.others.numbers();
         let refused = self.others.refused();
-        Numbers { own, own_waiting, copies, others, others_waiting, others_bytes, refused }
+        let log = 0;
+        Numbers { own, own_waiting, copies, others, others_waiting, others_bytes, refused, log }
     }
 
     /// Checks what must always hold.
