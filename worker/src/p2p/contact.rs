@@ -87,10 +87,9 @@ impl Contact {
         if ADDRESSES_MAX < written.addresses.len() {
             return Err(Malformed::Address);
         }
-        let serves = written
-            .serves
-            .as_ref()
-            .map(|(url, quic_port)| Ok(Relay { url: relay_url(url)?, quic_port: *quic_port }));
+        let serves = written.serves.as_ref().map(|(url, quic_port)| {
+            Ok::<_, Malformed>(Relay { url: relay_url(url)?, quic_port: *quic_port })
+        });
         Ok(Self {
             certificate: Certificate::open(&written.certificate, project, now_ms)?,
             addresses: usable(written.addresses.iter().copied()),
@@ -128,13 +127,16 @@ impl Contact {
         let addresses = contact.addresses.iter().map(|text| text.parse());
         let serves = contact.serves.as_ref().map(|relay| {
             let quic_port = u16::try_from(relay.quic_port).map_err(|_| Malformed::Address)?;
-            Ok(Relay { url: relay_url(&relay.url)?, quic_port })
+            Ok::<_, Malformed>(Relay { url: relay_url(&relay.url)?, quic_port })
         });
         let relay = Some(contact.relay.as_str()).filter(|url| !url.is_empty());
         Ok(Self {
             certificate: Certificate::open(&contact.certificate, project, now_ms)?,
             addresses: usable(
-                addresses.collect::<Result<Vec<_>, _>>().map_err(|_| Malformed::Address)?,
+                addresses
+                    .collect::<Result<Vec<_>, _>>()
+                    .map_err(|_| Malformed::Address)?
+                    .into_iter(),
             ),
             relay: relay.map(relay_url).transpose()?,
             serves: serves.transpose()?,
