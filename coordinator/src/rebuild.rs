@@ -14,8 +14,8 @@ use proto::job::JobSpec;
 use proto::log::{Entry, Frontier, Head};
 use proto::report::Batch;
 use proto::seal::Opened;
-use proto::ticket::Office;
-use proto::{Digest, ProjectKey, WorkerKey, pb};
+use proto::ticket::{Office, Ticket};
+use proto::{AccountKey, Digest, ProjectKey, WorkerKey, pb};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -130,6 +130,14 @@ impl Gather {
             batches: batches.iter().map(batch).collect(),
             specs: specs.iter().map(spec).collect(),
             blobs: missing.into_iter().collect(),
+        }
+    }
+
+    /// Takes the leases that a worker still works under.
+    pub fn leases(&self, worker: WorkerKey, account: AccountKey, tickets: Vec<Ticket>) {
+        let mut state = self.state();
+        for ticket in tickets.into_iter().filter(|ticket| self.office.holds(&worker, ticket)) {
+            state.found.leases.insert(ticket.lease, (worker, account, ticket));
         }
     }
 

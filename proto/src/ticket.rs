@@ -1,7 +1,7 @@
 //! Tickets: that a lease was granted, in a form that only the project can make and check. A coordinator that has lost its
 //! records knows by them which units a worker was lent; without one, a report could be of a unit that its worker chose.
 
-use crate::{JobId, LeaseId, UnitIndex, WorkerKey};
+use crate::{JobId, LeaseId, UnitIndex, WorkerKey, pb};
 use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,31 @@ pub struct Ticket {
     pub count: u32,
     /// See [`Office::stamp`].
     pub stamp: [u8; 32],
+}
+
+impl From<&Ticket> for pb::LeaseTicket {
+    fn from(ticket: &Ticket) -> Self {
+        Self {
+            lease_id: ticket.lease.0,
+            job_id: ticket.job.0,
+            first: ticket.first.0,
+            count: ticket.count,
+            stamp: ticket.stamp.to_vec().into(),
+        }
+    }
+}
+
+impl TryFrom<&pb::LeaseTicket> for Ticket {
+    type Error = crate::digest::Malformed;
+    fn try_from(ticket: &pb::LeaseTicket) -> Result<Self, Self::Error> {
+        Ok(Self {
+            lease: LeaseId(ticket.lease_id),
+            job: JobId(ticket.job_id),
+            first: UnitIndex(ticket.first),
+            count: ticket.count,
+            stamp: crate::Digest::try_from(ticket.stamp.as_ref())?.0,
+        })
+    }
 }
 
 /// Makes and checks tickets.

@@ -47,7 +47,7 @@ pub(crate) enum Told {
     /// A job's specification.
     Spec(Vec<u8>),
     /// The coordinator has lost its records, and wants what is kept here.
-    Rebuild(Session),
+    Rebuild { session: Session, leases: BTreeSet<LeaseId> },
     /// A peer tells of a head of the log.
     Head { peer: WorkerKey, head: pb::SignedHead },
     /// The log was asked for, from a peer or the coordinator; none: it was not had, or has not grown.

@@ -61,6 +61,8 @@ pub struct Found {
     pub batches: BTreeMap<(WorkerKey, u64), FoundBatch>,
     /// Specifications as they were submitted, by digest.
     pub specs: BTreeMap<Digest, Vec<u8>>,
+    /// Leases that workers still work under, by tickets that hold, with worker and owner.
+    pub leases: BTreeMap<LeaseId, (WorkerKey, AccountKey, Ticket)>,
     /// Records of an older store that nothing else tells of: tokens.
     pub carried: Records,
 }
@@ -465,7 +467,7 @@ impl Replay<'_> {
     fn open_reports(&mut self) {
         let found = self.found;
         let mut said: HashSet<(JobId, u64, u32)> = HashSet::new();
-        let mut leases: BTreeMap<LeaseId, (u32, Ticket)> = BTreeMap::new();
+        let mut leases: BTreeMap<LeaseId, (u32, Ticket, bool)> = BTreeMap::new();
         for ((key, sequence), batch) in &found.batches {
             let worker = self.worker(*key, batch.account);
             let record = &mut self.workers[worker as usize];
@@ -500,7 +502,7 @@ impl Replay<'_> {
                 }
             }
             for ticket in &batch.tickets {
-                leases.insert(ticket.lease, (worker, ticket.clone()));
+                leases.insert(ticket.lease, (worker, ticket.clone(), true));
             }
             if !open.positions.is_empty() {
                 self.put(batch_key(Table::Open, worker, *sequence), encode(&open));
@@ -510,14 +512,19 @@ impl Replay<'_> {
                 self.put(batch_key(Table::Batch, worker, *sequence), record);
             }
         }
+        for (id, (key, account, ticket)) in &found.leases {
+            let worker = self.worker(*key, *account);
+            leases.insert(*id, (worker, ticket.clone(), false));
+        }
         self.leases(leases);
     }
 
-    /// Leases under which more may come.
-    fn leases(&mut self, leases: BTreeMap<LeaseId, (u32, Ticket)>) {
+    /// Leases under which more may come; those that nobody says to work under are overdue.
+    fn leases(&mut self, leases: BTreeMap<LeaseId, (u32, Ticket, bool)>) {
         let last = leases.last_key_value().map_or(0, |(lease, _)| lease.0);
         self.meta.next_lease = last.saturating_add(LEASES_UNHEARD_OF);
-        for (lease, (worker, ticket)) in leases.into_iter().rev().take(OVERDUE_LEASES_MAX) {
+        for (lease, (worker, ticket, overdue)) in leases.into_iter().rev().take(OVERDUE_LEASES_MAX)
+        {
             let Some(job) = self.jobs.get_mut(&ticket.job) else { continue };
             let end = ticket.first.0.saturating_add(ticket.count.into());
             if LEASE_UNITS_MAX < ticket.count || job.record.units < end {
@@ -532,7 +539,7 @@ impl Replay<'_> {
                 first: ticket.first.0,
                 count: ticket.count,
                 given_back: Vec::new(),
-                overdue: true,
+                overdue,
             };
             self.put(lease_key(lease), encode(&record));
         }

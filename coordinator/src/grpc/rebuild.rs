@@ -8,6 +8,7 @@ use crate::rebuild::{Gather, LOG_PIECE_BYTES_MAX, Refused, names};
 use proto::bounds::{LOG_ENTRY_BYTES_MAX, SPEC_BYTES_MAX};
 use proto::log::Head;
 use proto::seal::{Opened, Sealed};
+use proto::ticket::Ticket;
 use proto::{Digest, pb};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -16,6 +17,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// Batches, and specifications, named in one offer.
 const NAMED_MAX: usize = 4096;
+/// Leases named in one offer: as many as a heartbeat names.
+const LEASES_MAX: usize = 16_384;
 /// How soon a worker offers again what it may have got since, milliseconds.
 const AGAIN_MS: u32 = 2_000;
 /// Logs and blobs taken in at once: each may be large.
@@ -69,14 +72,16 @@ impl pb::rebuild_server::Rebuild for Rebuild {
         request: Request<pb::OfferRequest>,
     ) -> Result<Response<pb::OfferReply>, Status> {
         let volunteer = self.worker(&request).await?;
-        let pb::OfferRequest { head, batches, specs } = request.into_inner();
-        if NAMED_MAX < batches.len() || NAMED_MAX < specs.len() {
+        let pb::OfferRequest { head, batches, specs, leases } = request.into_inner();
+        if NAMED_MAX < batches.len() || NAMED_MAX < specs.len() || LEASES_MAX < leases.len() {
             return Err(Status::invalid_argument(format!("at most {NAMED_MAX} in one offer")));
         }
         let size = self.head(head.as_ref())?.map_or(0, |head| head.size);
         let batches = names(&batches)
             .ok_or_else(|| Status::invalid_argument("a worker's key has 32 bytes"))?;
         let specs = specs.iter().map(|bytes| digest(bytes)).collect::<Result<Vec<_>, _>>()?;
+        let tickets = leases.iter().filter_map(|ticket| Ticket::try_from(ticket).ok()).collect();
+        self.1.leases(volunteer.worker, volunteer.account, tickets);
         let (gather, blobs) = (Arc::clone(&self.1), Arc::clone(&self.0.blobs));
         let wanted = blocking(move || {
             Ok::<_, Refused>(gather.wanted(volunteer.worker, size, &batches, &specs, &blobs))

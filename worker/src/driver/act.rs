@@ -253,7 +253,11 @@ impl Driver {
             }
             stream::News::Rebuilding(session) => {
                 self.say("the coordinator has lost its records: it is given what is kept here");
-                self.holding.tell(Told::Rebuild(session));
+                let leases = match self.agent.heartbeat() {
+                    crate::core::Message::Heartbeat { leases, .. } => leases.into_iter().collect(),
+                    _ => std::collections::BTreeSet::new(),
+                };
+                self.holding.tell(Told::Rebuild { session, leases });
                 Vec::new()
             }
             stream::News::Tickets(tickets) => {

@@ -6,7 +6,8 @@ use crate::driver::{Session, with_token};
 use crate::p2p::hold::Name;
 use proto::bounds::{CHUNK_BYTES_MAX, MESSAGE_BYTES_MAX};
 use proto::pb::rebuild_client::RebuildClient;
-use proto::{Digest, pb};
+use proto::{Digest, LeaseId, pb};
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,6 +19,8 @@ use tonic::{Request, Status};
 
 /// Batches, and specifications, named in one offer.
 const NAMED_MAX: usize = 4096;
+/// Leases named: what a coordinator takes.
+const LEASES_MAX: usize = 16_384;
 /// Longest wait for an answer; a log or a blob may take its time.
 const ANSWER_MAX: Duration = Duration::from_secs(600);
 /// Bounds on what the coordinator may ask for as time between two offers.
@@ -29,11 +32,16 @@ const PIECE_BYTES: usize = 1 << 20;
 const CHUNKS_AHEAD: usize = 2;
 
 /// Gives what is wanted, until the coordinator wants to hear no more.
-pub(super) async fn contribute(session: Session, books: Arc<Mutex<Books>>, blobs: Arc<Blobs>) {
+pub(super) async fn contribute(
+    session: Session,
+    leases: BTreeSet<LeaseId>,
+    books: Arc<Mutex<Books>>,
+    blobs: Arc<Blobs>,
+) {
     let client = RebuildClient::new(session.channel.clone())
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let giver = Giver { session, client, books, blobs };
+    let giver = Giver { session, client, leases, books, blobs };
     loop {
         match giver.give().await {
             Ok(again) => tokio::time::sleep(again.clamp(AGAIN_MIN, AGAIN_MAX)).await,
@@ -48,6 +56,8 @@ pub(super) async fn contribute(session: Session, books: Arc<Mutex<Books>>, blobs
 struct Giver {
     session: Session,
     client: RebuildClient<Channel>,
+    /// That this worker still works under.
+    leases: BTreeSet<LeaseId>,
     books: Arc<Mutex<Books>>,
     blobs: Arc<Blobs>,
 }
@@ -69,9 +79,14 @@ impl Giver {
 
     /// One round: what is here is offered, what is wanted is given.
     async fn give(&self) -> Result<Duration, Status> {
-        let (head, names, specs) = self
-            .read(|books| Ok((books.head()?, books.names(), books.specs())))
+        let leases = self.leases.clone();
+        let (head, names, specs, tickets) = self
+            .read(move |books| {
+                Ok((books.head()?, books.names(), books.specs(), books.tickets(&leases)))
+            })
             .await?;
+        let mut tickets: Vec<pb::LeaseTicket> =
+            tickets.iter().take(LEASES_MAX).map(Into::into).collect();
         let mut again = AGAIN_MAX;
         let (mut names, mut specs) = (names.chunks(NAMED_MAX), specs.chunks(NAMED_MAX));
         let mut first = true;
@@ -86,6 +101,7 @@ impl Giver {
                 head: head.clone(),
                 batches: some.iter().map(name).collect(),
                 specs: kinds.iter().map(|digest| digest.0.to_vec().into()).collect(),
+                leases: std::mem::take(&mut tickets),
             };
             let reply =
                 answered(self.client.clone().offer(self.with_token(request)?)).await?;

@@ -39,6 +39,8 @@ pub(super) struct Keeper {
     /// Whether somebody is being asked for more of the log, and when the coordinator is to be asked again.
     asking: bool,
     ask_at: Instant,
+    /// A head that a peer told of meanwhile.
+    newest: Option<(WorkerKey, pb::SignedHead)>,
     session: watch::Receiver<Option<Session>>,
     told: mpsc::Sender<Told>,
     numbers: watch::Sender<Numbers>,
@@ -49,6 +51,8 @@ pub(super) struct Keeper {
     connections: Connections,
     /// Who waits for the answer to an offer.
     offers: BTreeMap<Name, oneshot::Sender<Result<(), Refusal>>>,
+    /// Batches that are on their way here.
+    coming: BTreeSet<Name>,
     tasks: JoinSet<()>,
     /// What was to be done at the start.
     due: Vec<Action>,
@@ -92,12 +96,14 @@ impl Keeper {
             gossip: Gossip::default(),
             log_every,
             asking: false,
+            newest: None,
             ask_at: Instant::now(),
             net: None,
             events: None,
             linked: BTreeSet::new(),
             connections: Arc::default(),
             offers: BTreeMap::new(),
+            coming: BTreeSet::new(),
             tasks: JoinSet::new(),
             due,
         })
@@ -146,9 +152,9 @@ impl Keeper {
             Told::Spec(spec) => {
                 self.disk("a specification", move |books| books.learn(&spec)).await;
             }
-            Told::Rebuild(session) => {
+            Told::Rebuild { session, leases } => {
                 let (books, blobs) = (Arc::clone(&self.books), Arc::clone(&self.blobs));
-                self.tasks.spawn(Box::pin(contribute::contribute(session, books, blobs)));
+                self.tasks.spawn(Box::pin(contribute::contribute(session, leases, books, blobs)));
             }
             Told::Head { peer, head } => self.head(peer, head),
             Told::Grown { from, log } => self.grown(from, log).await,
@@ -166,7 +172,10 @@ impl Keeper {
                 let Name { worker: peer, sequence } = name;
                 self.apply(Event::Offered { peer, sequence, bytes }).await;
             }
-            Told::NotCome(name) => self.apply(Event::NotCome(name)).await,
+            Told::NotCome(name) => {
+                self.coming.remove(&name);
+                self.apply(Event::NotCome(name)).await;
+            }
             Told::Came { name, sealed, kept } => self.came(name, sealed, kept).await,
             Told::Released { peer, sequences } => {
                 self.apply(Event::Released { peer, sequences }).await;
@@ -223,6 +232,8 @@ impl Keeper {
         };
         self.gossip.told(&peer, news.size);
         if self.asking {
+            // The newest is looked at when what is asked for has come.
+            self.newest = Some((peer, head));
             return;
         }
         self.asking = true;
@@ -264,6 +275,9 @@ impl Keeper {
         let named = named.into_iter().map(|(worker, sequence)| Name { worker, sequence });
         self.apply(Event::Logged(named.collect())).await;
         self.tell_head();
+        if let Some((peer, head)) = self.newest.take() {
+            self.head(peer, head);
+        }
     }
 
     /// Tells the peers of the log's head that have not heard of it.
@@ -311,6 +325,7 @@ impl Keeper {
     }
 
     async fn came(&mut self, name: Name, sealed: Vec<u8>, kept: oneshot::Sender<bool>) {
+        self.coming.remove(&name);
         let certificate = self.net.as_ref().and_then(|net| net.certificate(&name.worker));
         let account = certificate.map(|certificate| certificate.member().account);
         let written = match account {
@@ -379,7 +394,10 @@ impl Keeper {
                 Action::Release { peer, sequence } => {
                     released.entry(peer).or_default().push(sequence);
                 }
-                Action::Keep(name) => self.answer(&name, Ok(())),
+                Action::Keep(name) => {
+                    self.coming.insert(name);
+                    self.answer(&name, Ok(()));
+                }
                 Action::Refuse { name, why } => self.answer(&name, Err(why)),
                 Action::Mark(name) => {
                     self.disk("a note", move |books| books.mark(&name)).await;
@@ -412,8 +430,10 @@ impl Keeper {
     async fn deliver(&mut self, name: Name) {
         let sealed = self.disk("a held report", move |books| books.read(&name)).await.flatten();
         let (session, told) = (self.session.borrow().clone(), self.told.clone());
+        let coming = self.coming.contains(&name);
         self.tasks.spawn(async move {
             let done = match sealed {
+                _ if coming => false,
                 Some(sealed) => deliver::deliver(session, sealed).await,
                 // Lost to damage: there is nothing to deliver.
                 None => true,

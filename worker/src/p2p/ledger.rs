@@ -63,11 +63,17 @@ impl Ledger {
         self.head.as_ref()
     }
 
-    /// How many entries a head has more than are here; none when it has no more.
+    /// A head that has more entries than are here; none when it has no more, which costs no signature to see.
     ///
     /// # Errors
     /// [`Wrong::Head`] when the project did not sign it, [`Wrong::Fork`].
     pub fn news(&self, head: &pb::SignedHead) -> Result<Option<Head>, Wrong> {
+        let claimed: Head =
+            postcard::from_bytes(&head.payload).map_err(|_| Wrong::Head(Invalid::Bytes))?;
+        let same = claimed.size == self.size() && claimed.root == self.frontier.root();
+        if claimed.project == self.project && (claimed.size < self.size() || same) {
+            return Ok(None);
+        }
         let head = Head::verify(head, &self.project)?;
         if head.size == self.size() && head.root != self.frontier.root() {
             return Err(Wrong::Fork(head.size));
