@@ -138,8 +138,8 @@ pub(crate) fn serve(
 
 fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
     use pb::{
-        admin_server, blobs_server, grid_server, held_server, jobs_server, log_server, peers_server,
-        rebuild_server,
+        admin_server, blobs_server, grid_server, held_server, jobs_server, log_server,
+        peers_server, rebuild_server,
     };
     macro_rules! bounded {
         ($server:path, $service:expr) => {{

@@ -117,8 +117,7 @@ impl Gather {
         let here = state.frontier.size();
         let batch = |name: &(WorkerKey, u64)| !state.found.batches.contains_key(name);
         let spec = |spec: &Digest| !state.found.specs.contains_key(spec);
-        let parsed =
-            state.found.specs.values().filter_map(|bytes| JobSpec::parse(bytes).ok());
+        let parsed = state.found.specs.values().filter_map(|bytes| JobSpec::parse(bytes).ok());
         let missing: BTreeSet<Digest> = parsed
             .flat_map(|spec| named(&spec))
             .map(|(_, digest, _)| digest)

@@ -220,7 +220,8 @@ fn simulate(count: usize, seed: u64) {
             there().count(),
             times.get(times.len() / 2).unwrap_or(&Duration::ZERO).as_secs_f64(),
             times.last().unwrap_or(&Duration::ZERO).as_secs_f64(),
-            reached.iter().map(|peer| f64::from(peer.hops)).sum::<f64>() / reached.len().max(1) as f64,
+            reached.iter().map(|peer| f64::from(peer.hops)).sum::<f64>()
+                / reached.len().max(1) as f64,
             reached.iter().map(|peer| peer.hops).max().unwrap_or(0),
             mean(|peer| peer.bytes),
             mean(|peer| peer.heads),
@@ -245,13 +246,17 @@ async fn real(count: usize) -> Result<()> {
         let more = ["--peer-listen", "127.0.0.1:0", "--no-lan", "--no-port-mapping"];
         // The first two follow the log closely, the others hear of it.
         let log_every = if number < 2 { "500ms" } else { "1h" };
-        worker.arguments.extend(more.into_iter().chain(["--log-every", log_every]).map(str::to_owned));
+        worker
+            .arguments
+            .extend(more.into_iter().chain(["--log-every", log_every]).map(str::to_owned));
         worker.restart()?;
         workers.push(worker);
     }
     let patience = Duration::from_secs(600);
     until_within(patience, "links", async || {
-        let linked = |worker: &Worker| Ok(2 <= status(&worker.data)?["peers"]["direct"].as_u64().unwrap_or(0));
+        let linked = |worker: &Worker| {
+            Ok(2 <= status(&worker.data)?["peers"]["direct"].as_u64().unwrap_or(0))
+        };
         let all = workers.iter().map(linked).collect::<Result<Vec<bool>>>()?;
         Ok(all.into_iter().all(|linked| linked).then_some(()))
     })
@@ -274,13 +279,20 @@ async fn real(count: usize) -> Result<()> {
     let idle = idle_from.elapsed().as_secs_f64();
     let begun = Instant::now();
     for number in 0..JOBS {
-        let axis = Axis::Range { name: "p".into(), first: 2_000 + number, end: 2_001 + number, per_unit: 1 };
+        let axis = Axis::Range {
+            name: "p".into(),
+            first: 2_000 + number,
+            end: 2_001 + number,
+            per_unit: 1,
+        };
         let mut spec = coordinator.trivial_spec(axis, 3).await?;
         spec.limits.memory_bytes = 1 << 40; // no worker takes it: only the log grows
         coordinator.submit(&spec).await?;
     }
     until_within(patience, "the log at every worker", async || {
-        let has = |worker: &Worker| Ok(JOBS <= status(&worker.data)?["held"]["log"].as_u64().unwrap_or(0));
+        let has = |worker: &Worker| {
+            Ok(JOBS <= status(&worker.data)?["held"]["log"].as_u64().unwrap_or(0))
+        };
         let all = workers.iter().map(has).collect::<Result<Vec<bool>>>()?;
         Ok(all.into_iter().all(|has| has).then_some(()))
     })
@@ -291,7 +303,11 @@ async fn real(count: usize) -> Result<()> {
     let idle_bytes = (bytes_idle - bytes_before) as f64 / idle;
     let idle_cpu = (cpu_idle - cpu_before) / idle;
     println!("{count} workers, {JOBS} entries in {seconds:.1} s");
-    println!("  idle: {:.0} bytes and {:.2} ms of CPU per worker and second", each(idle_bytes), each(idle_cpu * 1e3));
+    println!(
+        "  idle: {:.0} bytes and {:.2} ms of CPU per worker and second",
+        each(idle_bytes),
+        each(idle_cpu * 1e3)
+    );
     println!(
         "  beyond that: {:.0} bytes and {:.2} ms of CPU per worker and entry",
         each((bytes - bytes_idle) as f64 - idle_bytes * seconds) / JOBS as f64,

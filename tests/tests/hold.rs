@@ -35,7 +35,12 @@ fn number(value: &Value) -> Result<u64> {
     value.as_u64().with_context(|| format!("a number, not {value}"))
 }
 
-async fn search(coordinator: &Coordinator, first: u64, units: u64, per_unit: u64) -> Result<JobSpec> {
+async fn search(
+    coordinator: &Coordinator,
+    first: u64,
+    units: u64,
+    per_unit: u64,
+) -> Result<JobSpec> {
     let axis = Axis::Range { name: "p".into(), first, end: first + units * per_unit, per_unit };
     coordinator.trivial_spec(axis, 1).await
 }
@@ -161,7 +166,14 @@ async fn a_coordinator_that_lost_its_disk_learns_all_of_it_from_its_workers() ->
     coordinator.arguments.clear();
     let ended_after = coordinator.job(ended_job).await?;
     let told = |status: &pb::JobStatus| {
-        (status.state, status.settled, status.credit, status.fuel, status.copies, status.submitted_at_ms)
+        (
+            status.state,
+            status.settled,
+            status.credit,
+            status.fuel,
+            status.copies,
+            status.submitted_at_ms,
+        )
     };
     ensure!(told(&ended_after) == told(&ended_before), "{ended_after:?}\n{ended_before:?}");
     ensure!(outputs(&coordinator, ended_job).await? == expected(&ended)?, "results as before");

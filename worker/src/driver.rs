@@ -291,7 +291,8 @@ impl Driver {
         let agent = Agent::restore(core_config, found.records, &snapshots);
         tidy(&folder, &agent).map_err(at(folder.path().to_path_buf()))?;
         let (session, mut tasks) = (watch::Sender::new(None), JoinSet::new());
-        let holding = start_holding(&folder, &config, &project, &identity, &blobs, &session, &mut tasks)?;
+        let holding =
+            start_holding(&folder, &config, &project, &identity, &blobs, &session, &mut tasks)?;
         let (sender, inbox) = mpsc::channel(INBOX);
         let folder = Arc::new(folder);
         let (pool, run_names) = act::start_pool(&config, &folder, sender.clone())?;

@@ -4,6 +4,7 @@ use proto::job::{JobSpec, Limits, Nan, VERSION};
 use proto::report::{Failure, Output};
 use std::collections::BTreeSet;
 
+mod hand;
 mod random;
 
 const MIB: u64 = 1 << 20;
@@ -87,6 +88,8 @@ struct World {
     exited: bool,
     said: Vec<String>,
     paused: bool,
+    handed: Vec<Batch>,
+    settled: Vec<u64>,
 }
 
 impl World {
@@ -111,6 +114,8 @@ impl World {
             exited: false,
             said: vec![],
             paused: false,
+            handed: vec![],
+            settled: vec![],
         }
     }
 
@@ -157,6 +162,8 @@ impl World {
             Action::Resume => self.paused = false,
             Action::Say(text) => self.said.push(text),
             Action::Exit => self.exited = true,
+            Action::HandOver(batch) => self.handed.push(batch),
+            Action::Settled(sequence) => self.settled.push(sequence),
         }
     }
 

@@ -103,8 +103,7 @@ impl Giver {
                 specs: kinds.iter().map(|digest| digest.0.to_vec().into()).collect(),
                 leases: std::mem::take(&mut tickets),
             };
-            let reply =
-                answered(self.client.clone().offer(self.with_token(request)?)).await?;
+            let reply = answered(self.client.clone().offer(self.with_token(request)?)).await?;
             again = Duration::from_millis(reply.again_in_ms.into());
             if reply.log_wanted
                 && let Some(head) = &head
@@ -126,8 +125,7 @@ impl Giver {
     }
 
     async fn give_log(&self, head: &pb::SignedHead, from: u64) -> Result<(), Status> {
-        let mut pieces =
-            vec![pb::LogPiece { head: Some(head.clone()), from, entries: Vec::new() }];
+        let mut pieces = vec![pb::LogPiece { head: Some(head.clone()), from, entries: Vec::new() }];
         let mut next = from;
         loop {
             let entries = self.read(move |books| books.entries(next, PIECE_BYTES)).await?;

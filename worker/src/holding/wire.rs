@@ -10,8 +10,8 @@ use crate::p2p::{Net, code, frame};
 use iroh::endpoint::{Connection, RecvStream, SendStream};
 use iroh::protocol::{AcceptError, ProtocolHandler};
 use proto::bounds::LOG_ENTRY_BYTES_MAX;
-use proto::{WorkerKey, pb};
 use proto::seal::{SEALED_BYTES_MAX, Sealed};
+use proto::{WorkerKey, pb};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 /// The protocol's name and version.
-pub const ALPN: &[u8] = b"starling/hold/1";
+pub(crate) const ALPN: &[u8] = b"starling/hold/1";
 /// Longest time for one step of a request.
 const STEP_MAX: Duration = Duration::from_secs(10);
 /// Largest request, bytes: so many released batches.
@@ -130,8 +130,7 @@ impl Handler {
                 Reply::Held
             }
             Request::Head { payload, signature } => {
-                let head =
-                    pb::SignedHead { payload: payload.into(), signature: signature.into() };
+                let head = pb::SignedHead { payload: payload.into(), signature: signature.into() };
                 self.tell(Told::Head { peer, head }).await?;
                 Reply::Held
             }
@@ -151,12 +150,7 @@ impl Handler {
         Ok(())
     }
 
-    async fn give_entries(
-        &self,
-        from: u64,
-        to: u64,
-        send: &mut SendStream,
-    ) -> Result<(), Trouble> {
+    async fn give_entries(&self, from: u64, to: u64, send: &mut SendStream) -> Result<(), Trouble> {
         let mut next = from;
         loop {
             let books = Arc::clone(&self.books);
@@ -293,10 +287,8 @@ pub(super) async fn tell_head(
     head: &pb::SignedHead,
 ) -> Result<(), frame::Error> {
     let (mut send, mut receive) = open(connection).await?;
-    let request = Request::Head {
-        payload: head.payload.to_vec(),
-        signature: head.signature.to_vec(),
-    };
+    let request =
+        Request::Head { payload: head.payload.to_vec(), signature: head.signature.to_vec() };
     frame::write(&mut send, &request, STEP_MAX).await?;
     frame::read::<Reply>(&mut receive, REPLY_BYTES_MAX, STEP_MAX).await?;
     Ok(())
