@@ -242,10 +242,10 @@ impl Gather {
         )
     }
 
-    /// Makes records of all that was gathered.
+    /// Makes records of all that was gathered, at `now_ms` since 1970.
     #[must_use]
-    pub fn finish(&self) -> Rebuilt {
-        replay::rebuild(self.project, &self.state().found)
+    pub fn finish(&self, now_ms: u64) -> Rebuilt {
+        replay::rebuild(self.project, &self.state().found, now_ms)
     }
 }
 

@@ -27,8 +27,9 @@ use proto::{AccountKey, Digest, JobId, LeaseId, ProjectKey, WorkerKey};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-/// Leases may have been granted after those that anything tells of; the next one gets a number beyond all of them.
-const LEASES_UNHEARD_OF: u64 = 1 << 32;
+/// Leases may have been granted of which nothing tells. The next one gets a number from the time of the rebuild: so many
+/// for each millisecond since 1970, more than were ever granted in one.
+const LEASES_PER_MS: u64 = 1 << 20;
 /// Why a verdict is withdrawn whose reports nobody has.
 const REPORTS_LOST: &str = "the reports that it rested on were lost with the coordinator's records";
 
@@ -86,13 +87,13 @@ pub struct Rebuilt {
     pub losses: Vec<String>,
 }
 
-/// Builds the records up.
+/// Builds the records up, at `now_ms` since 1970.
 #[must_use]
-pub fn rebuild(project: ProjectKey, found: &Found) -> Rebuilt {
+pub fn rebuild(project: ProjectKey, found: &Found, now_ms: u64) -> Rebuilt {
     let meta = Meta {
         project,
         next_job: 1,
-        next_lease: 1,
+        next_lease: now_ms.saturating_mul(LEASES_PER_MS).max(1),
         settled: 0,
         credit: 0,
         log: Frontier::default(),
@@ -522,7 +523,10 @@ impl Replay<'_> {
     /// Leases under which more may come; those that nobody says to work under are overdue.
     fn leases(&mut self, leases: BTreeMap<LeaseId, (u32, Ticket, bool)>) {
         let last = leases.last_key_value().map_or(0, |(lease, _)| lease.0);
-        self.meta.next_lease = last.saturating_add(LEASES_UNHEARD_OF);
+        self.meta.next_lease = self.meta.next_lease.max(last.saturating_add(1));
+        // Jobs of which the log does not tell any more must not be taken for others.
+        let named = leases.values().map(|(_, ticket, _)| ticket.job.0).max().unwrap_or(0);
+        self.meta.next_job = self.meta.next_job.max(named.saturating_add(1));
         for (lease, (worker, ticket, overdue)) in leases.into_iter().rev().take(OVERDUE_LEASES_MAX)
         {
             let Some(job) = self.jobs.get_mut(&ticket.job) else { continue };

@@ -64,8 +64,9 @@ pub(super) async fn rebuild(
     let _ = tokio::task::spawn_blocking(|| thread.join()).await;
     let (folder_path, blobs) = (folder.at(names::STORE), Arc::clone(blobs));
     let lost_outputs = gather.lost_outputs(&blobs);
+    let now_ms = clock.now().wall_ms;
     let written = tokio::task::spawn_blocking(move || {
-        let rebuilt = gather.finish();
+        let rebuilt = gather.finish(now_ms);
         write(&rebuilt, &folder_path)?;
         Ok::<_, StartError>(rebuilt)
     });

@@ -341,9 +341,12 @@ fn a_cut_stream_is_tried_again_with_growing_waits_and_loses_no_report() {
     for _ in 0..9 {
         world.detach();
         assert!(world.batches().is_empty());
-        waits.push(world.agent.next_deadline().unwrap() - world.now);
-        world.pass(*waits.last().unwrap());
-        assert!(world.connecting);
+        let since = world.now;
+        // Other things may become due before.
+        while !world.connecting {
+            world.pass(world.agent.next_deadline().unwrap() - world.now);
+        }
+        waits.push(world.now - since);
     }
     assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]), "{waits:?}");
     assert!(

@@ -79,6 +79,7 @@ pub(super) struct Env {
     pub(super) now: Now,
     pub(super) workers: Vec<Volunteer>,
     submissions: u8,
+    losses: u64,
 }
 
 impl Env {
@@ -90,6 +91,7 @@ impl Env {
             now,
             workers: Vec::new(),
             submissions: 0,
+            losses: 0,
         }
     }
 
@@ -144,7 +146,8 @@ impl Env {
     /// The coordinator's disk is lost; its workers have kept the log, the specifications and every batch.
     pub(super) fn lose(&mut self) {
         let found = self.found();
-        let rebuilt = rebuild(PROJECT, &found);
+        self.losses += 1;
+        let rebuilt = rebuild(PROJECT, &found, self.losses);
         assert_eq!(rebuilt.losses, [""; 0]);
         self.store = Arc::default();
         self.store.commit(rebuilt.records).unwrap();

@@ -69,7 +69,7 @@ fn reports_whose_verdict_is_not_in_the_log_that_was_kept_are_judged_again() {
     let found = env.found();
     // Of the log only the submission is left; of the reports all.
     let found = Found { entries: found.entries[..1].to_vec(), ..found };
-    let rebuilt = rebuild(PROJECT, &found);
+    let rebuilt = rebuild(PROJECT, &found, 7);
     env.store = Default::default();
     env.store.commit(rebuilt.records).unwrap();
     env.crash();
@@ -85,7 +85,7 @@ fn a_report_of_a_unit_that_nobody_was_lent_counts_for_nothing() {
         batch.tickets.clear();
     }
     found.entries.truncate(1);
-    let rebuilt = rebuild(PROJECT, &found);
+    let rebuilt = rebuild(PROJECT, &found, 7);
     assert_eq!(rebuilt.open, 0);
     env.store = Default::default();
     env.store.commit(rebuilt.records).unwrap();
@@ -100,7 +100,7 @@ fn verdicts_whose_reports_nobody_has_are_told_and_computed_again() {
     let before = told(&env, job);
     let mut found = env.found();
     let lost = found.batches.pop_first().unwrap().1.batch.reports.len() as u64;
-    let rebuilt = rebuild(PROJECT, &found);
+    let rebuilt = rebuild(PROJECT, &found, 7);
     assert_eq!(rebuilt.losses.len(), 1, "{:?}", rebuilt.losses);
     env.store = Default::default();
     env.store.commit(rebuilt.records).unwrap();
@@ -114,7 +114,7 @@ fn verdicts_whose_reports_nobody_has_are_told_and_computed_again() {
 fn jobs_whose_specification_nobody_has_are_told() {
     let (env, _) = half_done(spec(20, 1));
     let found = Found { specs: Default::default(), ..env.found() };
-    let rebuilt = rebuild(PROJECT, &found);
+    let rebuilt = rebuild(PROJECT, &found, 7);
     assert_eq!(rebuilt.losses.len(), 1);
     assert_eq!((rebuilt.running, rebuilt.ended, rebuilt.settled), (0, 0, 0));
 }
@@ -132,7 +132,7 @@ fn a_late_report_under_a_lease_that_a_ticket_tells_of_is_taken() {
     for batch in found.batches.values_mut() {
         batch.tickets[0].count = 4;
     }
-    let rebuilt = rebuild(PROJECT, &found);
+    let rebuilt = rebuild(PROJECT, &found, 7);
     env.store = Default::default();
     env.store.commit(rebuilt.records).unwrap();
     env.crash();
