@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 use tempfile::TempDir;
 use tests::grid::{Coordinator, Profile, Program, Worker, program, until};
 use tests::netns::{self, Internet, Nat};
@@ -103,147 +102,114 @@ fn networks() -> Option<Internet> {
     Some(Internet::new().expect("a machine that can make one namespace can make more"))
 }
 
-/// A program of ours in a namespace, with its folder.
+/// A worker or seed in a namespace.
 struct Host {
-    namespace: String,
     data: PathBuf,
-    _program: Option<Program>,
+    _program: Program,
 }
 
-/// The coordinator, a seed and two workers behind two routers.
+/// An internet with a coordinator on its public machine.
 struct World {
-    hosts: Vec<Host>,
-    seed: Host,
     coordinator: Program,
-    _folder: TempDir,
+    join: String,
+    folder: TempDir,
     // Last, so that the programs go first.
-    _internet: Internet,
+    internet: Internet,
 }
 
 impl World {
-    async fn new(mut internet: Internet, nat: Nat) -> Result<Self> {
+    async fn new(internet: Internet) -> Result<Self> {
         let folder = TempDir::new()?;
-        let public = internet.public();
-        let mut command = netns::command(&public, &program(Profile::Same, "starling-coordinator"));
+        let program = program(Profile::Same, "starling-coordinator");
+        let mut command = netns::command(&internet.public(), &program);
         let listen = format!("{}:7700", Internet::PUBLIC);
         command.arg("--data").arg(folder.path().join("project")).args(["run", "--listen", &listen]);
         let coordinator = Program::start(&mut command, &folder.path().join("coordinator.log"))?;
         let join = until("the join string", async || {
             let said = coordinator.said();
             let mut words = said.split_whitespace().map(|word| word.trim_matches('\''));
-            Ok(words
-                .find(|word| word.starts_with("starling://") && 140 < word.len())
-                .map(str::to_owned))
+            let join = words.find(|word| word.starts_with("starling://") && 140 < word.len());
+            Ok(join.map(str::to_owned))
         })
         .await?;
-        let start = |namespace: String, name: &str, verb: &[&str]| -> Result<Host> {
-            let data = folder.path().join(name);
-            let worker = program(Profile::Same, "starling-worker");
-            let joined = netns::command(&namespace, &worker)
-                .arg("--data")
-                .arg(&data)
-                .args(["join", &join, "--name", name])
-                .output()?;
-            ensure!(joined.status.success(), "{}", String::from_utf8_lossy(&joined.stderr));
-            let mut command = netns::command(&namespace, &worker);
-            command.arg("--data").arg(&data).args(verb);
-            let log = folder.path().join(format!("{name}.log"));
-            let program = Program::start(&mut command, &log)?;
-            Ok(Host { namespace, data, _program: Some(program) })
-        };
-        let seed = start(public, "seed", &["seed", "--no-lan"])?;
-        let mut hosts = Vec::new();
-        for name in ["one", "two"] {
-            let namespace = internet.add_house(nat)?;
-            let run = ["run", "--cores", "1", "--no-lan", "--no-port-mapping"];
-            hosts.push(start(namespace, name, &run)?);
-        }
-        Ok(Self { hosts, seed, coordinator, _folder: folder, _internet: internet })
+        Ok(Self { coordinator, join, folder, internet })
     }
 
-    /// How the first is linked to the second, once it is and bytes have passed both ways.
-    async fn way(&self, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
-        let (one, two) = (&self.hosts[0], &self.hosts[1]);
-        until("a link between two houses", async || {
-            let theirs = key(&two.data)?;
-            let told = told(&one.data, "peers")?;
-            let peers = told["peers"].as_array().context("peers")?;
-            let peer = peers.iter().find(|peer| peer["worker"] == theirs.as_str()).cloned();
-            let passed = |peer: &Value| {
-                0 < peer["up_bytes"].as_u64().unwrap_or(0)
-                    && 0 < peer["down_bytes"].as_u64().unwrap_or(0)
-            };
-            Ok(peer.filter(|peer| passed(peer) && wanted(peer)))
-        })
-        .await
-        .with_context(|| format!("houses {:?} and {:?}", one.namespace, two.namespace))
+    /// Joins and starts a worker or seed in a namespace.
+    fn start(&self, namespace: &str, name: &str, verb: &[&str]) -> Result<Host> {
+        let data = self.folder.path().join(name);
+        let worker = program(Profile::Same, "starling-worker");
+        let mut join = netns::command(namespace, &worker);
+        join.arg("--data").arg(&data).args(["join", &self.join, "--name", name]);
+        let joined = join.output()?;
+        ensure!(joined.status.success(), "{}", String::from_utf8_lossy(&joined.stderr));
+        let mut command = netns::command(namespace, &worker);
+        command.arg("--data").arg(&data).args(verb);
+        let log = self.folder.path().join(format!("{name}.log"));
+        Ok(Host { data, _program: Program::start(&mut command, &log)? })
     }
+
+    /// A seed on the public machine, and workers in two houses.
+    fn houses(&mut self, nat: Nat) -> Result<(Host, [Host; 2])> {
+        let seed = self.start(&self.internet.public(), "seed", &["seed", "--no-lan"])?;
+        let mut house = |name: &str| {
+            let namespace = self.internet.add_house(nat)?;
+            let run = ["run", "--cores", "1", "--no-lan", "--no-port-mapping"];
+            self.start(&namespace, name, &run)
+        };
+        Ok((seed, [house("one")?, house("two")?]))
+    }
+}
+
+/// How the first is linked to the second, once that is as it should be and bytes have passed both ways.
+async fn way([one, two]: &[Host; 2], wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+    until("a link between two houses", async || {
+        let theirs = key(&two.data)?;
+        let told = told(&one.data, "peers")?;
+        let peers = told["peers"].as_array().context("peers")?;
+        let peer = peers.iter().find(|peer| peer["worker"] == theirs.as_str());
+        let bytes = |peer: &Value, field: &str| peer[field].as_u64().unwrap_or(0);
+        let passed = |peer: &&Value| 0 < bytes(peer, "up_bytes") && 0 < bytes(peer, "down_bytes");
+        Ok(peer.filter(passed).filter(|peer| wanted(peer)).cloned())
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hole_is_punched_between_two_houses() -> Result<()> {
     let Some(internet) = networks() else { return Ok(()) };
-    let world = World::new(internet, Nat::Friendly).await?;
-    let way = world.way(|peer| peer["relayed"] == false).await?;
-    let address = way["address"].as_str().context("address")?;
-    ensure!(address.starts_with("198.51.100."), "{way}");
+    let mut world = World::new(internet).await?;
+    let (_seed, houses) = world.houses(Nat::Friendly)?;
+    let way = way(&houses, |peer| peer["relayed"] == false).await?;
+    ensure!(way["address"].as_str().is_some_and(|ip| ip.starts_with("198.51.100.")), "{way}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_no_hole_can_be_punched_a_seed_relays_and_goes_on_without_the_coordinator()
--> Result<()> {
+async fn where_no_hole_can_be_punched_a_seed_relays_with_the_coordinator_gone_too() -> Result<()> {
     let Some(internet) = networks() else { return Ok(()) };
-    let mut world = World::new(internet, Nat::Symmetric).await?;
-    let way = world.way(|peer| peer["relayed"] == true).await?;
-    ensure!(way["address"] == "https://198.51.100.1:7701/", "{way}");
-    let shown = told(&world.hosts[0].data, "status")?;
-    ensure!(shown["peers"]["relayed"] == 1 && shown["peers"]["direct"] == 1, "{shown}");
-    let seed = told(&world.seed.data, "status")?;
+    let mut world = World::new(internet).await?;
+    let (seed, houses) = world.houses(Nat::Symmetric)?;
+    let first = way(&houses, |peer| peer["relayed"] == true).await?;
+    let url = first["address"].as_str().context("address")?;
+    ensure!(url.starts_with("https://198.51.100.1:7701"), "{first}");
+    let shown = told(&houses[0].data, "status")?;
+    ensure!(shown["peers"]["relayed"] == 1, "{shown}");
+    let seed = told(&seed.data, "status")?;
     ensure!(seed["why"][0].as_str().is_some_and(|why| why.contains("seed")), "{seed}");
     world.coordinator.kill()?;
-    let before = way["up_bytes"].as_u64().context("up_bytes")?;
-    world.way(|peer| peer["relayed"] == true && Some(before) < peer["up_bytes"].as_u64()).await?;
+    let before = first["up_bytes"].as_u64();
+    way(&houses, |peer| peer["relayed"] == true && before < peer["up_bytes"].as_u64()).await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn machines_of_one_network_find_each_other_by_multicast() -> Result<()> {
     let Some(internet) = networks() else { return Ok(()) };
-    let folder = TempDir::new()?;
-    let public = internet.public();
-    let mut command = netns::command(&public, &program(Profile::Same, "starling-coordinator"));
-    let listen = format!("{}:7700", Internet::PUBLIC);
-    command.arg("--data").arg(folder.path().join("project")).args(["run", "--listen", &listen]);
-    let coordinator = Program::start(&mut command, &folder.path().join("coordinator.log"))?;
-    let join = until("the join string", async || {
-        let said = coordinator.said();
-        let mut words = said.split_whitespace().map(|word| word.trim_matches('\''));
-        Ok(words
-            .find(|word| word.starts_with("starling://") && 140 < word.len())
-            .map(str::to_owned))
-    })
-    .await?;
-    let mut hosts = Vec::new();
-    for name in ["one", "two"] {
-        let data = folder.path().join(name);
-        let worker = program(Profile::Same, "starling-worker");
-        let joined = netns::command(&public, &worker)
-            .arg("--data")
-            .arg(&data)
-            .args(["join", &join, "--name", name])
-            .output()?;
-        ensure!(joined.status.success(), "{}", String::from_utf8_lossy(&joined.stderr));
-        let mut command = netns::command(&public, &worker);
-        let only_lan =
-            ["--no-tracker", "--no-exchange", "--no-lookup", "--no-relays", "--no-port-mapping"];
-        command.arg("--data").arg(&data).args(["run", "--cores", "1"]).args(only_lan);
-        let program = Program::start(&mut command, &folder.path().join(format!("{name}.log")))?;
-        hosts.push((data, program));
-    }
-    until_linked(&hosts[0].0, &hosts[1].0).await?;
-    drop(hosts);
-    drop(coordinator);
-    tokio::time::timeout(Duration::from_secs(1), async { drop(internet) }).await?;
-    Ok(())
+    let world = World::new(internet).await?;
+    let public = world.internet.public();
+    let mut run = vec!["run", "--cores", "1", "--no-tracker", "--no-exchange", "--no-lookup"];
+    run.extend(["--no-relays", "--no-port-mapping"]);
+    let (one, two) = (world.start(&public, "one", &run)?, world.start(&public, "two", &run)?);
+    until_linked(&one.data, &two.data).await
 }

@@ -83,7 +83,7 @@ impl Driver {
                         let _ = answer.send(());
                     }
                     // The asker is told that nobody listens, and asks again.
-                    Ask::Pause(..) | Ask::Resume(_) | Ask::Leave(_) => {}
+                    Ask::Peers(_) | Ask::Pause(..) | Ask::Resume(_) | Ask::Leave(_) => {}
                 },
             }
         }

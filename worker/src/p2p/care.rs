@@ -28,24 +28,18 @@ struct Care {
     asked: Option<Instant>,
     found_self: Option<Instant>,
     kept: Instant,
-    counted: Traffic,
 }
 
 /// Runs until it is dropped.
 pub(super) async fn run(shared: Arc<Shared>) {
-    let mut care = Care {
-        relays: Relays::default(),
-        asked: None,
-        found_self: None,
-        kept: Instant::now(),
-        counted: Traffic::default(),
-    };
+    let mut care =
+        Care { relays: Relays::default(), asked: None, found_self: None, kept: Instant::now() };
     let mut ticks = interval(shared.config.tick);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         sweep(&shared);
-        care.count(&shared);
+        count(&shared);
         if shared.meter.is_spent() {
             close_all(&shared);
         } else {
@@ -100,23 +94,6 @@ fn leave(state: &mut super::shared::State, open: &Open) {
 }
 
 impl Care {
-    /// Counts all bytes of the endpoint, whatever connection they were of.
-    fn count(&mut self, shared: &Shared) {
-        let Some(endpoint) = shared.endpoint() else { return };
-        let metrics = &endpoint.metrics().socket;
-        let now = Traffic {
-            up_bytes: metrics.send_ipv4.get() + metrics.send_ipv6.get() + metrics.send_relay.get(),
-            down_bytes: metrics.recv_data_ipv4.get()
-                + metrics.recv_data_ipv6.get()
-                + metrics.recv_data_relay.get(),
-        };
-        shared.meter.count(Traffic {
-            up_bytes: now.up_bytes.saturating_sub(self.counted.up_bytes),
-            down_bytes: now.down_bytes.saturating_sub(self.counted.down_bytes),
-        });
-        self.counted = now;
-    }
-
     /// Asks a neighbour for peers, now and then.
     fn ask(&mut self, shared: &Arc<Shared>) {
         if !shared.config.exchange {
@@ -163,6 +140,23 @@ impl Care {
             find::find(&finding, &finding.me).await;
         });
     }
+}
+
+/// Counts all bytes of the endpoint, whatever connection they were of.
+pub(super) fn count(shared: &Shared) {
+    let Some(endpoint) = shared.endpoint() else { return };
+    let metrics = &endpoint.metrics().socket;
+    let now = Traffic {
+        up_bytes: metrics.send_ipv4.get() + metrics.send_ipv6.get() + metrics.send_relay.get(),
+        down_bytes: metrics.recv_data_ipv4.get()
+            + metrics.recv_data_ipv6.get()
+            + metrics.recv_data_relay.get(),
+    };
+    let before = std::mem::replace(&mut shared.state().counted, now);
+    shared.meter.count(Traffic {
+        up_bytes: now.up_bytes.saturating_sub(before.up_bytes),
+        down_bytes: now.down_bytes.saturating_sub(before.down_bytes),
+    });
 }
 
 /// What a bad answer is called.

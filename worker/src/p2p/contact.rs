@@ -87,9 +87,10 @@ impl Contact {
         if ADDRESSES_MAX < written.addresses.len() {
             return Err(Malformed::Address);
         }
-        let serves = written.serves.as_ref().map(|(url, quic_port)| {
-            Ok::<_, Malformed>(Relay { url: relay_url(url)?, quic_port: *quic_port })
-        });
+        let serves = written
+            .serves
+            .as_ref()
+            .map(|(url, quic_port)| relay_url(url).map(|url| Relay { url, quic_port: *quic_port }));
         Ok(Self {
             certificate: Certificate::open(&written.certificate, project, now_ms)?,
             addresses: usable(written.addresses.iter().copied()),
@@ -124,7 +125,9 @@ impl Contact {
         if ADDRESSES_MAX < contact.addresses.len() {
             return Err(Malformed::Address);
         }
-        let addresses = contact.addresses.iter().map(|text| text.parse());
+        let addresses =
+            contact.addresses.iter().map(|text| text.parse().map_err(|_| Malformed::Address));
+        let addresses = addresses.collect::<Result<Vec<_>, Malformed>>()?;
         let serves = contact.serves.as_ref().map(|relay| {
             let quic_port = u16::try_from(relay.quic_port).map_err(|_| Malformed::Address)?;
             Ok::<_, Malformed>(Relay { url: relay_url(&relay.url)?, quic_port })
@@ -132,12 +135,7 @@ impl Contact {
         let relay = Some(contact.relay.as_str()).filter(|url| !url.is_empty());
         Ok(Self {
             certificate: Certificate::open(&contact.certificate, project, now_ms)?,
-            addresses: usable(
-                addresses
-                    .collect::<Result<Vec<_>, _>>()
-                    .map_err(|_| Malformed::Address)?
-                    .into_iter(),
-            ),
+            addresses: usable(addresses.into_iter()),
             relay: relay.map(relay_url).transpose()?,
             serves: serves.transpose()?,
         })
@@ -214,7 +212,7 @@ pub(crate) mod tests {
         let key = |number: u32| *blake3::hash(&number.to_le_bytes()).as_bytes();
         let member = Member {
             project: ProjectKey::from(&project()),
-            worker: WorkerKey(SigningKey::from_bytes(&key(worker)).verifying_key().to_bytes()),
+            worker: WorkerKey(key(worker)),
             account: AccountKey(key(account)),
             network,
             expires_at_ms: u64::MAX,

@@ -266,6 +266,7 @@ impl Running {
 
     /// Says goodbye to the neighbours, closes all connections and waits for what was started.
     pub async fn shutdown(self) {
+        care::count(&self.net.0);
         store::keep(&self.net.0).await;
         self.net.0.end_tasks().await;
         if let Err(error) = self.router.shutdown().await {

@@ -6,6 +6,7 @@ use super::net::{Config, ConnectError, PeerEvent};
 use super::relays::{self, Seeds};
 use super::slots::{self, Holder};
 use super::table::{Blame, Table};
+use super::usage::Traffic;
 use super::{Meter, code, link};
 use crate::clock;
 use iroh::endpoint::{Connection, WeakConnectionHandle};
@@ -54,6 +55,8 @@ pub(super) struct State {
     pub(super) links: BTreeMap<WorkerKey, Live>,
     pub(super) door: Door,
     pub(super) open: Vec<Open>,
+    /// Bytes of the endpoint that the meter has counted.
+    pub(super) counted: Traffic,
     greeted: BTreeMap<WorkerKey, Certificate>,
     greeting: BTreeMap<WorkerKey, Arc<tokio::sync::Mutex<()>>>,
 }
@@ -97,6 +100,7 @@ impl Shared {
             links: BTreeMap::new(),
             door: Door::new(limits),
             open: Vec::new(),
+            counted: Traffic::default(),
             greeted: BTreeMap::new(),
             greeting: BTreeMap::new(),
         };

@@ -112,7 +112,7 @@ impl Table {
                 let new = contact.addresses != peer.contact.addresses
                     || contact.relay != peer.contact.relay;
                 peer.contact = newer(&peer.contact, contact);
-                if new && peer.met {
+                if new {
                     peer.retry_at_ms = now_ms;
                 }
             }

@@ -22,7 +22,7 @@ fn a_flood_of_one_account_or_one_network_holds_its_share_and_no_more() {
     for honest in 1..=100 {
         assert!(table.met(0, contact(honest, honest, u64::from(honest)), dice()));
     }
-    for sybil in 1_000..2_000 {
+    for sybil in 1_000..1_200 {
         table.heard(1, contact(sybil, 7_777, u64::from(sybil)), dice());
         table.heard(1, contact(10_000 + sybil, sybil, 9), dice());
         table.met(1, contact(20_000 + sybil, 7_777, u64::from(sybil)), dice());
@@ -50,7 +50,7 @@ fn newcomers_do_not_push_out_peers_that_answer() {
     for peer in many.clone() {
         assert!(table.met(0, contact(peer, peer, 0), dice()));
     }
-    for newcomer in 5_000..6_000 {
+    for newcomer in 5_000..5_200 {
         assert!(!table.met(1, contact(newcomer, newcomer, 0), dice()));
     }
     assert_eq!(table.peers().filter(|peer| peer.met).count(), MET_MAX);
@@ -59,7 +59,7 @@ fn newcomers_do_not_push_out_peers_that_answer() {
     (0..u64::from(MET_FAILURES_MAX)).for_each(|n| table.failed(n, &gone));
     assert!(table.met(2, contact(5_000, 5_000, 0), dice()));
     assert!(table.get(&gone).is_none());
-    for newcomer in 10_000..20_000 {
+    for newcomer in 10_000..11_000 {
         assert!(table.heard(1, contact(newcomer, newcomer, 0), dice()));
     }
     assert_eq!(table.peers().count(), MET_MAX + HEARD_MAX);
@@ -135,9 +135,9 @@ fn the_nearest_keys_are_found() {
     let target = contact(1_000, 1, 0).worker();
     let nearest = table.nearest(&target, 8);
     let distances: Vec<_> =
-        nearest.iter().map(|peer| choose::distance(&target, &peer.contact.worker())).collect();
+        nearest.iter().map(|peer| distance(&target, &peer.contact.worker())).collect();
     assert!(distances.is_sorted());
-    let all = table.peers().map(|peer| choose::distance(&target, &peer.contact.worker()));
+    let all = table.peers().map(|peer| distance(&target, &peer.contact.worker()));
     assert_eq!(all.filter(|distance| *distance < distances[7]).count(), 7);
 }
 
