@@ -82,19 +82,19 @@ struct Net {
 }
 
 impl Net {
-    fn new(count: usize, seed: u64) -> Self {
+    fn new(count: u32, seed: u64) -> Self {
         let mut random = SmallRng::seed_from_u64(seed);
-        let keys: Vec<WorkerKey> = (0..count as u64)
+        let keys: Vec<WorkerKey> = (0..count)
             .map(|number| WorkerKey(*blake3::hash(&number.to_le_bytes()).as_bytes()))
             .collect();
         let numbers = keys.iter().copied().zip(0..).collect();
-        let mut links: Vec<Vec<u32>> = vec![Vec::new(); count];
+        let mut links: Vec<Vec<u32>> = vec![Vec::new(); count as usize];
         for number in 0..count {
-            while links[number].len() < OPENED {
+            while links[number as usize].len() < OPENED {
                 let other = random.random_range(0..count);
-                if other != number && !links[number].contains(&(other as u32)) {
-                    links[number].push(other as u32);
-                    links[other].push(number as u32);
+                if other != number && !links[number as usize].contains(&other) {
+                    links[number as usize].push(other);
+                    links[other as usize].push(number);
                 }
             }
         }
@@ -188,7 +188,7 @@ impl Net {
     }
 }
 
-fn simulate(count: usize, seed: u64) {
+fn simulate(count: u32, seed: u64) {
     let mut net = Net::new(count, seed);
     let begun = Instant::now();
     println!("{count} peers, {} links each, seed {seed}", 2 * OPENED);
@@ -199,7 +199,7 @@ fn simulate(count: usize, seed: u64) {
         }
         if 0.0 < vanish {
             // They vanish at once: nobody is told, no link has been replaced yet.
-            for number in 1..count {
+            for number in 1..count as usize {
                 net.peers[number].gone = net.random.random_bool(vanish);
             }
         }

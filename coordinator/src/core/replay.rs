@@ -5,33 +5,28 @@
 //! before. Verdicts are read off the entries; who earned what follows from them. Reports without a verdict are kept as
 //! open when a ticket shows that their units were lent; the core judges them when it is loaded.
 
-use crate::core::bounds::OVERDUE_LEASES_MAX;
-use crate::core::changes::{again, index};
+mod open;
+mod verdicts;
+
 use crate::core::job::Job;
 use crate::core::record::{
-    AccountRecord, AgainRecord, End, JobRecord, LeaseRecord, LogRecord, Meta, OpenRecord, Place,
-    Span, Table, VoidRecord, WorkerRecord, batch_key, encode, encode_batch, lease_key,
-    standing_key,
+    AccountRecord, JobRecord, Meta, Table, WorkerRecord, encode, standing_key,
 };
 use crate::core::status::JobState;
-use crate::core::trust;
 use crate::core::trust::book::Book;
 use crate::core::trust::estimate::Figure;
-use proto::bounds::LEASE_UNITS_MAX;
 use proto::job::JobSpec;
 use proto::key::Signature;
-use proto::log::{self, Entry, Event, Frontier, Source};
+use proto::log::{Entry, Event, Frontier};
 use proto::report::Batch;
 use proto::ticket::Ticket;
 use proto::{AccountKey, Digest, JobId, LeaseId, ProjectKey, WorkerKey};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Leases may have been granted of which nothing tells. The next one gets a number from the time of the rebuild: so many
 /// for each millisecond since 1970, more than were ever granted in one.
 const LEASES_PER_MS: u64 = 1 << 20;
-/// Why a verdict is withdrawn whose reports nobody has.
-const REPORTS_LOST: &str = "the reports that it rested on were lost with the coordinator's records";
 
 /// Records by their keys.
 pub type Records = Vec<(Vec<u8>, Option<Vec<u8>>)>;
@@ -111,6 +106,7 @@ pub fn rebuild(project: ProjectKey, found: &Found, now_ms: u64) -> Rebuilt {
         lost_jobs: BTreeMap::new(),
         alone: HashMap::new(),
         used: HashSet::new(),
+        voided: HashSet::new(),
         withdrawn: BTreeMap::new(),
         book: Book::default(),
         rebuilt: Rebuilt::default(),
@@ -141,6 +137,8 @@ struct Replay<'a> {
     alone: HashMap<(JobId, u64), (u32, u64, Figure)>,
     /// Batches that verdicts rest on.
     used: HashSet<(u32, u64)>,
+    /// Workers that were caught, by job and position of the withdrawal.
+    voided: HashSet<(JobId, u32, u64)>,
     /// Verdicts whose reports nobody has.
     withdrawn: BTreeMap<JobId, Vec<(u64, u32)>>,
     book: Book,
@@ -255,300 +253,6 @@ impl Replay<'_> {
         number
     }
 
-    fn verdicts(
-        &mut self,
-        entry: u64,
-        at_ms: u64,
-        id: JobId,
-        log: u64,
-        sources: &[Source],
-        spans: &[log::Span],
-    ) {
-        let numbers: Vec<Option<(u32, u64)>> = sources
-            .iter()
-            .map(|source| {
-                let number = self.worker(source.worker, source.account);
-                let record = &mut self.workers[number as usize];
-                record.sequence = record.sequence.max(source.sequence);
-                record.seen_at_ms = record.seen_at_ms.max(at_ms);
-                let found = self.found.batches.get(&(source.worker, source.sequence));
-                found
-                    .filter(|found| found.batch.root() == source.root)
-                    .map(|_| (number, source.sequence))
-            })
-            .collect();
-        let Some(mut job) = self.take_job(id) else {
-            if let Some(passed) = self.lost_jobs.get_mut(&id) {
-                *passed += spans.iter().map(|span| u64::from(span.count)).sum::<u64>();
-            }
-            return;
-        };
-        let mut kept = Vec::new();
-        for span in spans {
-            match local(span, &numbers) {
-                Some(span) => {
-                    self.span(&mut job, log, &span);
-                    kept.push(span);
-                }
-                None => self.withdrawn.entry(id).or_default().push((span.first, span.count)),
-            }
-        }
-        job.record.next_log = job.record.next_log.max(log + 1);
-        let record = LogRecord { entry, settled_at_ms: at_ms, spans: kept };
-        self.put(Table::Log.key2(id.0, log), encode(&record));
-        let (again, spans) = again(&job, record.spans, log);
-        for (unit, record) in again {
-            self.put(Table::Again.key2(id.0, unit), encode(&record));
-        }
-        for (first, index) in index(&job, spans, log) {
-            self.put(Table::Index.key2(id.0, first), encode(&index));
-        }
-        self.jobs.insert(id, job);
-    }
-
-    /// A job that runs, or that is said to have ended and has verdicts all the same.
-    fn take_job(&mut self, id: JobId) -> Option<Job> {
-        self.jobs.remove(&id)
-    }
-
-    fn span(&mut self, job: &mut Job, log: u64, span: &Span) {
-        let units = span.first..span.first + u64::from(span.count);
-        if matches!(span.end, End::Withdrawn(_)) {
-            units.for_each(|unit| self.withdraw(job, log, unit));
-            return;
-        }
-        let count = u64::from(span.count);
-        job.settled.insert_range(units.clone());
-        job.record.settled += count;
-        self.meta.settled += count;
-        if units.start < job.cut_units {
-            job.record.next_unit = job.record.next_unit.max(units.end.min(job.cut_units));
-        }
-        if !matches!(span.end, End::Done(_)) {
-            job.failed.insert_range(units.clone());
-            job.record.failed += count;
-        }
-        let places = match &span.end {
-            End::Done(places) | End::Failed(places) => places,
-            End::GivenUp(_) | End::Withdrawn(_) => {
-                job.given_up.insert_range(units);
-                job.record.given_up += count;
-                return;
-            }
-        };
-        job.record.fuel += span.fuel;
-        for place in places {
-            self.grant(place.worker, span.fuel, count);
-            job.record.credit += span.fuel;
-            job.record.copies += count;
-            self.used.insert((place.worker, place.sequence));
-        }
-        if !job.estimates() {
-            return;
-        }
-        *job.record.figures.entry(span.figure).or_default() += count;
-        let alone = matches!(&span.end, End::Done(places) if places.len() == 1);
-        for (offset, unit) in (0..span.count).zip(units) {
-            if alone {
-                let place = places[0].following(offset);
-                let fuel = self.fuel(place).unwrap_or(0);
-                self.alone.insert((job.id, unit), (place.worker, fuel, span.figure));
-            } else if 1 < places.len() {
-                let class = trust::class(job, unit);
-                for place in places {
-                    let account = self.workers[place.worker as usize].account;
-                    self.book.pass(place.worker, account, 0, class);
-                }
-            }
-        }
-    }
-
-    fn grant(&mut self, worker: u32, fuel: u128, reports: u64) {
-        let record = &mut self.workers[worker as usize];
-        record.credit += fuel;
-        record.reported += reports;
-        self.accounts[record.account as usize].credit += fuel;
-        self.meta.credit += fuel;
-    }
-
-    fn fuel(&self, place: Place) -> Option<u64> {
-        let worker = self.workers.get(place.worker as usize)?.key;
-        let found = self.found.batches.get(&(worker, place.sequence))?;
-        Some(found.batch.reports.get(place.position as usize)?.fuel)
-    }
-
-    /// The verdict on a unit holds no more.
-    fn withdraw(&mut self, job: &mut Job, log: u64, unit: u64) {
-        if !job.settled.remove(unit) {
-            return;
-        }
-        job.again.insert(unit);
-        job.record.settled -= 1;
-        job.record.withdrawn += 1;
-        self.meta.settled -= 1;
-        if job.failed.remove(unit) {
-            job.record.failed -= 1;
-        }
-        let Some((worker, fuel, figure)) = self.alone.remove(&(job.id, unit)) else {
-            self.put(Table::Again.key2(job.id.0, unit), encode(&AgainRecord::Withdrawn));
-            return;
-        };
-        let fuel = u128::from(fuel);
-        job.record.fuel -= fuel;
-        job.record.credit -= fuel;
-        if let Some(units) = job.record.figures.get_mut(&figure) {
-            *units -= 1;
-        }
-        job.record.figures.retain(|_, units| 0 < *units);
-        let record = &mut self.workers[worker as usize];
-        record.credit -= fuel;
-        let account = record.account;
-        self.accounts[account as usize].credit -= fuel;
-        self.meta.credit -= fuel;
-        let key = Table::Void.key2(job.id.0, worker.into());
-        if self.rebuilt.records.iter().rev().take(2).all(|(last, _)| *last != key) {
-            // Once for the run of units that go together: its owner was caught.
-            let of_account = |(number, record): (u32, &WorkerRecord)| {
-                (record.account == account).then_some(number)
-            };
-            let workers: BTreeSet<u32> = (0..).zip(&self.workers).filter_map(of_account).collect();
-            self.book.catch(&workers, account, 0, trust::class(job, unit));
-            self.put(key, encode(&VoidRecord { before_log: log }));
-        }
-    }
-
-    /// Verdicts that rest on reports that nobody has are taken back in the log too: another will follow.
-    fn withdraw_lost(&mut self) {
-        for (id, units) in std::mem::take(&mut self.withdrawn) {
-            let job = self.jobs.get(&id).or_else(|| self.ended.get(&id));
-            let Some(job) = job else { continue };
-            // What was settled again since needs nothing.
-            let lost: Vec<(u64, u32)> =
-                units.into_iter().filter(|(first, _)| !job.settled.contains(*first)).collect();
-            if lost.is_empty() {
-                continue;
-            }
-            let count: u64 = lost.iter().map(|(_, count)| u64::from(*count)).sum();
-            self.rebuilt.losses.push(format!(
-                "{id}: the reports behind {count} verdicts are with nobody who answered; the units are computed again, and what was granted for them is not counted"
-            ));
-            let spans = lost
-                .iter()
-                .map(|(first, count)| log::Span {
-                    first: *first,
-                    count: *count,
-                    end: log::End::Withdrawn(REPORTS_LOST.into()),
-                    figure: 0,
-                    fuel: 0,
-                })
-                .collect();
-            let (position, digest) = (job.record.next_log, job.record.spec_digest);
-            let event = Event::Verdicts { position, sources: Vec::new(), spans };
-            let at_ms = self.meta.head_at_ms;
-            let entry =
-                self.append(Entry::new(self.meta.project, at_ms, id, digest, event).encode());
-            let record = LogRecord { entry, settled_at_ms: at_ms, spans: Vec::new() };
-            self.put(Table::Log.key2(id.0, position), encode(&record));
-            // A job that had ended goes on until it has all its verdicts again.
-            if let Some(mut job) = self.jobs.remove(&id).or_else(|| self.ended.remove(&id)) {
-                job.record.next_log += 1;
-                (job.record.state, job.record.ended_at_ms) = match job.record.state {
-                    JobState::Cancelled => (JobState::Cancelled, job.record.ended_at_ms),
-                    JobState::Done | JobState::Running => (JobState::Running, None),
-                };
-                match job.record.state {
-                    JobState::Running => self.jobs.insert(id, job),
-                    JobState::Done | JobState::Cancelled => self.ended.insert(id, job),
-                };
-            }
-        }
-    }
-
-    /// Keeps what verdicts rest on, and reports without a verdict of units that were lent.
-    fn open_reports(&mut self) {
-        let found = self.found;
-        let mut said: HashSet<(JobId, u64, u32)> = HashSet::new();
-        let mut leases: BTreeMap<LeaseId, (u32, Ticket, bool)> = BTreeMap::new();
-        for ((key, sequence), batch) in &found.batches {
-            let worker = self.worker(*key, batch.account);
-            let record = &mut self.workers[worker as usize];
-            record.sequence = record.sequence.max(*sequence);
-            let account = record.account;
-            let mut open = OpenRecord::default();
-            for (position, report) in (0..).zip(&batch.batch.reports) {
-                let named = batch.batch.jobs[usize::from(report.job)];
-                let unit = report.unit.0;
-                let Some(job) = self.jobs.get_mut(&named.id) else { continue };
-                let lent = |ticket: &Ticket| {
-                    ticket.lease == report.lease
-                        && ticket.job == named.id
-                        && (ticket.first.0..ticket.first.0.saturating_add(ticket.count.into()))
-                            .contains(&unit)
-                };
-                if job.record.spec_digest != named.spec
-                    || job.settled.contains(unit)
-                    || !batch.tickets.iter().any(lent)
-                    || !said.insert((named.id, unit, account))
-                {
-                    continue;
-                }
-                if unit < job.cut_units {
-                    job.record.next_unit = job.record.next_unit.max(unit + 1);
-                }
-                job.record.copies += 1;
-                self.rebuilt.open += 1;
-                match open.positions.last_mut() {
-                    Some((first, count)) if *first + *count == position => *count += 1,
-                    _ => open.positions.push((position, 1)),
-                }
-            }
-            for ticket in &batch.tickets {
-                leases.insert(ticket.lease, (worker, ticket.clone(), true));
-            }
-            if !open.positions.is_empty() {
-                self.put(batch_key(Table::Open, worker, *sequence), encode(&open));
-            }
-            if !open.positions.is_empty() || self.used.contains(&(worker, *sequence)) {
-                let record = encode_batch(&batch.payload, &batch.signature);
-                self.put(batch_key(Table::Batch, worker, *sequence), record);
-            }
-        }
-        for (id, (key, account, ticket)) in &found.leases {
-            let worker = self.worker(*key, *account);
-            leases.insert(*id, (worker, ticket.clone(), false));
-        }
-        self.leases(leases);
-    }
-
-    /// Leases under which more may come; those that nobody says to work under are overdue.
-    fn leases(&mut self, leases: BTreeMap<LeaseId, (u32, Ticket, bool)>) {
-        let last = leases.last_key_value().map_or(0, |(lease, _)| lease.0);
-        self.meta.next_lease = self.meta.next_lease.max(last.saturating_add(1));
-        // Jobs of which the log does not tell any more must not be taken for others.
-        let named = leases.values().map(|(_, ticket, _)| ticket.job.0).max().unwrap_or(0);
-        self.meta.next_job = self.meta.next_job.max(named.saturating_add(1));
-        for (lease, (worker, ticket, overdue)) in leases.into_iter().rev().take(OVERDUE_LEASES_MAX)
-        {
-            let Some(job) = self.jobs.get_mut(&ticket.job) else { continue };
-            let end = ticket.first.0.saturating_add(ticket.count.into());
-            if LEASE_UNITS_MAX < ticket.count || job.record.units < end {
-                continue;
-            }
-            if ticket.first.0 < job.cut_units {
-                job.record.next_unit = job.record.next_unit.max(end.min(job.cut_units));
-            }
-            let record = LeaseRecord {
-                worker,
-                job: ticket.job,
-                first: ticket.first.0,
-                count: ticket.count,
-                given_back: Vec::new(),
-                overdue,
-            };
-            self.put(lease_key(lease), encode(&record));
-        }
-    }
-
     fn finish(mut self) -> Rebuilt {
         for (id, passed) in std::mem::take(&mut self.lost_jobs) {
             self.rebuilt.losses.push(format!(
@@ -577,23 +281,4 @@ impl Replay<'_> {
         (self.rebuilt.settled, self.rebuilt.credit) = (self.meta.settled, self.meta.credit);
         self.rebuilt
     }
-}
-
-/// A span with this coordinator's numbers; none when a batch that it rests on was not found.
-fn local(span: &log::Span, numbers: &[Option<(u32, u64)>]) -> Option<Span> {
-    let places = |places: &[log::Place]| {
-        let place = |place: &log::Place| {
-            let (worker, sequence) = (*numbers.get(place.source as usize)?)?;
-            Some(Place { worker, sequence, position: place.position })
-        };
-        places.iter().map(place).collect::<Option<Vec<Place>>>()
-    };
-    let end = match &span.end {
-        log::End::Done(from) => End::Done(places(from)?),
-        log::End::Failed(from) => End::Failed(places(from)?),
-        log::End::GivenUp(reason) => End::GivenUp(reason.clone()),
-        log::End::Withdrawn(reason) => End::Withdrawn(reason.clone()),
-    };
-    let &log::Span { first, count, figure, fuel, .. } = span;
-    Some(Span { first, count, end, figure: Figure(figure), fuel })
 }

@@ -1,14 +1,15 @@
 //! The task that owns what is held.
 
+mod log;
+mod send;
+
 use super::books::Books;
-use super::wire::RELEASED_MAX;
-use super::{Reported, Told, contribute, deliver, wire};
+use super::{Reported, Told, contribute, deliver};
 use crate::blobs::Blobs;
 use crate::clock::wall_ms;
 use crate::driver::Session;
 use crate::p2p::hold::{Action, Config, Event, Hold, Name, Now, Numbers, Refusal};
-use crate::p2p::ledger::{self, Gossip, Ledger, Wrong};
-use crate::p2p::table::Blame;
+use crate::p2p::ledger::{Gossip, Ledger};
 use crate::p2p::{Net, PeerEvent};
 use iroh::endpoint::Connection;
 use proto::seal::Sealer;
@@ -194,113 +195,6 @@ impl Keeper {
         }
     }
 
-    /// Asks the coordinator for more of the log, if it is time: not when peers have just told of some.
-    fn ask_for_log(&mut self) {
-        let session = self.session.borrow().clone();
-        if self.asking || session.is_none() || Instant::now() < self.ask_at {
-            return;
-        }
-        self.asking = true;
-        let (told, size) = (self.told.clone(), self.ledger.size());
-        self.tasks.spawn(async move {
-            let log = deliver::log(session, size).await;
-            let _ = told.send(Told::Grown { from: None, log }).await;
-        });
-    }
-
-    /// Between half and one and a half of the usual time from now.
-    fn ask_later(&mut self) {
-        let part: u16 = rand::random();
-        let jitter = self.log_every * u32::from(part) / u32::from(u16::MAX);
-        self.ask_at = Instant::now() + self.log_every / 2 + jitter;
-    }
-
-    /// A peer tells of a head of the log.
-    fn head(&mut self, peer: WorkerKey, head: pb::SignedHead) {
-        let Some(net) = self.net.clone() else { return };
-        if !self.gossip.may_tell(self.born.elapsed(), &peer) {
-            return;
-        }
-        let news = match self.ledger.news(&head) {
-            Ok(Some(news)) => news,
-            Ok(None) => return,
-            Err(Wrong::Head(_)) => return net.blame(&peer, Blame::Forged),
-            Err(wrong) => {
-                tracing::error!(%wrong, %peer, "ask the project's operator what happened");
-                return;
-            }
-        };
-        self.gossip.told(&peer, news.size);
-        if self.asking {
-            // The newest is looked at when what is asked for has come.
-            self.newest = Some((peer, head));
-            return;
-        }
-        self.asking = true;
-        let (told, connections, from) =
-            (self.told.clone(), Arc::clone(&self.connections), self.ledger.size());
-        self.tasks.spawn(async move {
-            let had = async {
-                let connection = connected(&net, &connections, &peer).await?;
-                let entries =
-                    wire::entries(&net, &connection, from, news.size, ledger::BYTES_MAX).await;
-                entries.map_err(|error| error.to_string())
-            };
-            let had = had.await.inspect_err(|error| tracing::debug!(%peer, %error, "no entries"));
-            let log = had.ok().map(|entries| (head, entries));
-            let _ = told.send(Told::Grown { from: Some(peer), log }).await;
-        });
-    }
-
-    /// The log has grown, if what came is what the project signed.
-    async fn grown(
-        &mut self,
-        from: Option<WorkerKey>,
-        log: Option<(pb::SignedHead, Vec<Vec<u8>>)>,
-    ) {
-        self.asking = false;
-        self.ask_later();
-        let Some((head, entries)) = log else { return };
-        let size = self.ledger.size();
-        if let Err(wrong) = self.ledger.extend(&head, &entries) {
-            tracing::warn!(%wrong, "what came of the project's log is not taken");
-            if let (Some(peer), Some(net), Wrong::Entries) = (from, &self.net, wrong) {
-                net.blame(&peer, Blame::Forged);
-            }
-            return;
-        }
-        let named = ledger::named(&entries);
-        let signed = head.clone();
-        self.disk("the log", move |books| books.grow(size, &signed, &entries)).await;
-        let named = named.into_iter().map(|(worker, sequence)| Name { worker, sequence });
-        self.apply(Event::Logged(named.collect())).await;
-        self.tell_head();
-        if let Some((peer, head)) = self.newest.take() {
-            self.head(peer, head);
-        }
-    }
-
-    /// Tells the peers of the log's head that have not heard of it.
-    fn tell_head(&mut self) {
-        let (Some(net), Some(head)) = (self.net.clone(), self.ledger.head().cloned()) else {
-            return;
-        };
-        for peer in self.gossip.to_tell(self.ledger.size()) {
-            let (net, head, connections) =
-                (net.clone(), head.clone(), Arc::clone(&self.connections));
-            self.tasks.spawn(async move {
-                let told = async {
-                    let connection = connected(&net, &connections, &peer).await?;
-                    wire::tell_head(&connection, &head).await.map_err(|error| error.to_string())
-                };
-                if let Err(error) = told.await {
-                    // Others tell it.
-                    tracing::debug!(%peer, %error, "not told of the log");
-                }
-            });
-        }
-    }
-
     /// Seals a batch of this worker and keeps it; from then on it is handed to peers.
     async fn reported(&mut self, reported: Reported) {
         let Reported { sequence, signed, leases, outputs, outputs_bytes_max } = reported;
@@ -427,66 +321,6 @@ impl Keeper {
         }
     }
 
-    async fn deliver(&mut self, name: Name) {
-        let sealed = self.disk("a held report", move |books| books.read(&name)).await.flatten();
-        let (session, told) = (self.session.borrow().clone(), self.told.clone());
-        let coming = self.coming.contains(&name);
-        self.tasks.spawn(async move {
-            let done = match sealed {
-                _ if coming => false,
-                Some(sealed) => deliver::deliver(session, sealed).await,
-                // Lost to damage: there is nothing to deliver.
-                None => true,
-            };
-            let _ = told.send(Told::Delivered { name, done }).await;
-        });
-    }
-
-    async fn hand_over(&mut self, peer: WorkerKey, sequence: u64) {
-        let name = Name { worker: self.config.worker, sequence };
-        let sealed = self.disk("a report", move |books| books.read(&name)).await.flatten();
-        let (told, net, connections) =
-            (self.told.clone(), self.net.clone(), Arc::clone(&self.connections));
-        self.tasks.spawn(async move {
-            let taken = match (net, sealed) {
-                (Some(net), Some(sealed)) if !net.meter().is_spent() => {
-                    let handed = async {
-                        let connection = connected(&net, &connections, &peer).await?;
-                        wire::hand_over(&net, &connection, sequence, &sealed)
-                            .await
-                            .map_err(|error| error.to_string())
-                    };
-                    handed
-                        .await
-                        .inspect_err(|error| tracing::debug!(%peer, %error, "not handed over"))
-                        .unwrap_or(false)
-                }
-                _ => false,
-            };
-            let _ = told.send(Told::Answered { peer, sequence, taken }).await;
-        });
-    }
-
-    fn release(&mut self, peer: WorkerKey, sequences: Vec<u64>) {
-        let Some(net) = self.net.clone() else { return };
-        let connections = Arc::clone(&self.connections);
-        self.tasks.spawn(async move {
-            for some in sequences.chunks(RELEASED_MAX) {
-                let told = async {
-                    let connection = connected(&net, &connections, &peer).await?;
-                    wire::release(&connection, some.to_vec())
-                        .await
-                        .map_err(|error| error.to_string())
-                };
-                if let Err(error) = told.await {
-                    // It will ask the coordinator, and be told.
-                    tracing::debug!(%peer, %error, "not released");
-                    return;
-                }
-            }
-        });
-    }
-
     /// Works on the disk, where it may wait; none when it fails.
     async fn disk<T: Send + 'static>(
         &self,
@@ -532,20 +366,4 @@ async fn next(
         Some(events) => events.recv().await,
         None => std::future::pending().await,
     }
-}
-
-/// The connection to a peer that is open, or a new one.
-async fn connected(
-    net: &Net,
-    connections: &Connections,
-    peer: &WorkerKey,
-) -> Result<Connection, String> {
-    let lock = || connections.lock().unwrap_or_else(PoisonError::into_inner);
-    let open = lock().get(peer).filter(|open| open.close_reason().is_none()).cloned();
-    if let Some(open) = open {
-        return Ok(open);
-    }
-    let connection = net.connect(peer, wire::ALPN).await.map_err(|error| error.to_string())?;
-    lock().insert(*peer, connection.clone());
-    Ok(connection)
 }
