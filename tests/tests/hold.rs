@@ -90,21 +90,20 @@ async fn workers_that_leave_for_ever_while_the_coordinator_is_away_lose_nothing(
         })
         .await?;
     }
-    let spec = search(&coordinator, 3_000, 32, 8).await?;
+    let spec = search(&coordinator, 9_000, 48, 16).await?;
     let job = coordinator.submit(&spec).await?.job_id;
     until("all units to be lent", async || {
         let status = coordinator.job(job).await?;
         ensure!(status.settled < status.units, "too fast to be disturbed: {status:?}");
-        Ok((status.leased + status.settled == status.units).then_some(()))
+        Ok((status.leased + status.settled == status.units && 12 <= status.leased).then_some(()))
     })
     .await?;
     coordinator.kill()?;
-    let settled_at_least = |status: &Value| number(&status["unreported"]);
     for worker in &workers {
         until("a worker to finish what it holds, and peers to hold it", async || {
             let status = status(&worker.data)?;
             let (waiting, running) = (number(&status["waiting"])?, status["running"].as_array());
-            let unreported = settled_at_least(&status)?;
+            let unreported = number(&status["unreported"])?;
             let held = &status["held"];
             let copies = number(&held["own_waiting"])? * (WORKERS as u64 - 1);
             let finished = waiting == 0 && running.is_some_and(Vec::is_empty);
@@ -113,12 +112,20 @@ async fn workers_that_leave_for_ever_while_the_coordinator_is_away_lose_nothing(
         })
         .await?;
     }
+    // Those leave who have most to report.
+    let unreported = |worker: &Worker| number(&status(&worker.data)?["unreported"]);
+    let mut ranked = Vec::new();
+    for worker in workers {
+        ranked.push((unreported(&worker)?, worker));
+    }
+    ranked.sort_by_key(|(unreported, _)| std::cmp::Reverse(*unreported));
     let mut gone_with = 0;
-    for worker in workers.iter_mut().take(WORKERS / 2) {
-        gone_with += settled_at_least(&status(&worker.data)?)?;
+    for (unreported, worker) in ranked.iter_mut().take(WORKERS / 2) {
+        gone_with += *unreported;
         worker.kill()?;
     }
-    ensure!(0 < gone_with, "nobody who left had anything to report");
+    ensure!(4 <= gone_with, "{gone_with} units left with those who left");
+    let workers: Vec<Worker> = ranked.into_iter().map(|(_, worker)| worker).collect();
     let stay = &workers[WORKERS / 2..];
     let finished = |worker: &Worker| number(&status(&worker.data)?["units_finished"]);
     let before = stay.iter().map(finished).collect::<Result<Vec<_>>>()?;

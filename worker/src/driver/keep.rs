@@ -77,7 +77,6 @@ impl Driver {
                 () = self.stop.cancelled() => return,
                 Some(ask) = self.asks.recv() => match ask {
                     Ask::Status(answer) => drop(answer.send(self.report())),
-                    Ask::Peers(answer) => drop(answer.send(self.neighbours())),
                     Ask::Stop(answer) => {
                         self.stop.cancel();
                         let _ = answer.send(());

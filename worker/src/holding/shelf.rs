@@ -287,7 +287,6 @@ fn read_whole(reader: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write as _;
 
     #[test]
     fn values_survive_and_a_torn_end_costs_only_itself() {

@@ -46,3 +46,33 @@ fn a_large_output_waits_for_the_coordinator() {
     let handed: Vec<u64> = world.handed.iter().flat_map(units).collect();
     assert_eq!(handed, [1], "the smaller one goes along with its batch");
 }
+
+#[test]
+fn a_thousand_workers_that_lost_the_coordinator_at_once_come_back_spread_out() {
+    let mut per_second: BTreeMap<u64, usize> = BTreeMap::new();
+    for number in 0..1_000_u64 {
+        let mut agent = Agent::new(config());
+        let _ = agent.apply(Now::ZERO, Event::Wake);
+        let mut now = Now::ZERO;
+        // Attempts fail at once, for ten minutes.
+        for attempt in 0.. {
+            let bytes = [number.to_le_bytes(), u64::to_le_bytes(attempt)].concat();
+            let random = blake3::hash(&bytes).as_bytes()[..8].try_into().unwrap();
+            let random = u64::from_le_bytes(random);
+            let _ = agent
+                .apply(now, Event::Detached { reason: "away".into(), retry_after: None, random });
+            now = agent.next_deadline().unwrap();
+            let effects = agent.apply(now, Event::Wake);
+            assert!(effects.actions.iter().any(|action| matches!(action, Action::Connect)));
+            if Duration::from_secs(600) < now {
+                break;
+            }
+            if Duration::from_secs(240) < now {
+                *per_second.entry(now.as_secs()).or_default() += 1;
+            }
+        }
+    }
+    // Twenty-two a second on average.
+    let most = per_second.values().max().unwrap();
+    assert!(*most <= 60, "{most} of a thousand workers within one second");
+}
