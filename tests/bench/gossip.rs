@@ -169,7 +169,7 @@ impl Net {
                     peer.heads += 1;
                     if peer.gossip.may_tell(at, &key) {
                         peer.gossip.told(&key, size);
-                        self.head(number, from, size, hops + 1);
+                        self.head(number, from, size, hops);
                     }
                 }
                 Message::Ask { from, hops } => {
