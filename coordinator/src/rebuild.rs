@@ -27,6 +27,11 @@ pub(crate) const LOG_PIECE_BYTES_MAX: usize = 1 << 30;
 /// Digests of blobs that a worker is asked for at once.
 const BLOBS_ASKED_MAX: usize = 256;
 
+/// Time between two offers of one worker, milliseconds: so much, and more the more workers there are, so that a hundred
+/// offers a second come of however many.
+const AGAIN_MS_MIN: u64 = 2_000;
+const AGAIN_MS_EACH: u64 = 10;
+
 /// Why something that a worker gives is not taken.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Refused {
@@ -55,6 +60,9 @@ struct State {
     frontier: Frontier,
     /// Of jobs in the log.
     specs: BTreeSet<Digest>,
+    /// Blobs that jobs name, and those of them that are not known to be here.
+    named: BTreeSet<Digest>,
+    missing: BTreeSet<Digest>,
     bytes: usize,
     /// When something new came last.
     news: Instant,
@@ -72,6 +80,19 @@ pub struct Wanted {
     pub specs: Vec<bool>,
     /// Kernels and inputs, should it have them.
     pub blobs: Vec<Digest>,
+    /// When it should offer again what it may have got since, milliseconds.
+    pub again_ms: u64,
+}
+
+impl State {
+    /// Notes the blobs that a job names.
+    fn name(&mut self, spec: &JobSpec) {
+        for (_, digest, _) in named(spec) {
+            if self.named.insert(digest) {
+                self.missing.insert(digest);
+            }
+        }
+    }
 }
 
 impl Gather {
@@ -84,6 +105,8 @@ impl Gather {
             found: Found::default(),
             frontier: Frontier::default(),
             specs: BTreeSet::new(),
+            named: BTreeSet::new(),
+            missing: BTreeSet::new(),
             bytes: 0,
             news: Instant::now(),
             contributors: BTreeSet::new(),
@@ -117,18 +140,25 @@ impl Gather {
         let here = state.frontier.size();
         let batch = |name: &(WorkerKey, u64)| !state.found.batches.contains_key(name);
         let spec = |spec: &Digest| !state.found.specs.contains_key(spec);
-        let parsed = state.found.specs.values().filter_map(|bytes| JobSpec::parse(bytes).ok());
-        let missing: BTreeSet<Digest> = parsed
-            .flat_map(|spec| named(&spec))
-            .map(|(_, digest, _)| digest)
-            .filter(|digest| blobs.len(digest).is_none())
+        let batches = batches.iter().map(batch).collect();
+        let specs = specs.iter().map(spec).collect();
+        let here_now: Vec<Digest> = state
+            .missing
+            .iter()
+            .filter(|digest| blobs.len(digest).is_some())
             .take(BLOBS_ASKED_MAX)
+            .copied()
             .collect();
+        for digest in here_now {
+            state.missing.remove(&digest);
+        }
+        let missing = state.missing.iter().take(BLOBS_ASKED_MAX).copied().collect();
         Wanted {
             log_from: (here < size).then_some(here),
-            batches: batches.iter().map(batch).collect(),
-            specs: specs.iter().map(spec).collect(),
-            blobs: missing.into_iter().collect(),
+            batches,
+            specs,
+            blobs: missing,
+            again_ms: (state.contributors.len() as u64 * AGAIN_MS_EACH).max(AGAIN_MS_MIN),
         }
     }
 
@@ -201,9 +231,8 @@ impl Gather {
     pub fn spec(&self, bytes: Vec<u8>) -> Result<(), Refused> {
         let digest = Digest::of(&bytes);
         let mut state = self.state();
-        if !state.specs.contains(&digest) || JobSpec::parse(&bytes).is_err() {
-            return Err(Refused::Spec);
-        }
+        let parsed = JobSpec::parse(&bytes).ok().filter(|_| state.specs.contains(&digest));
+        state.name(&parsed.ok_or(Refused::Spec)?);
         state.found.specs.insert(digest, bytes);
         state.news = Instant::now();
         Ok(())
@@ -217,9 +246,7 @@ impl Gather {
     /// Whether a blob of this digest is one that a job names.
     #[must_use]
     pub fn names(&self, digest: &Digest) -> bool {
-        let state = self.state();
-        let mut specs = state.found.specs.values().filter_map(|bytes| JobSpec::parse(bytes).ok());
-        specs.any(|spec| named(&spec).iter().any(|(_, named, _)| named == digest))
+        self.state().named.contains(digest)
     }
 
     /// How long nothing new has come; none while nobody has come at all.
@@ -273,6 +300,9 @@ fn read_older(older: &dyn Store, state: &mut State) -> Result<(), store::Error> 
         Ok::<_, store::Error>(())
     })?;
     store::each(older, &Table::Spec.prefix(), |_, value| {
+        if let Ok(spec) = JobSpec::parse(value) {
+            state.name(&spec);
+        }
         state.found.specs.insert(Digest::of(value), value.to_vec());
         Ok::<_, store::Error>(())
     })?;

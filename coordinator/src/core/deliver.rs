@@ -14,7 +14,7 @@ impl Core {
         delivered: &Delivered,
         effects: &mut Effects,
     ) -> Acks {
-        let Delivered { account, signed, tickets: _ } = delivered;
+        let Delivered { account, signed } = delivered;
         let number = self.worker_number(&signed.batch.worker);
         let owned = |number: &u32| {
             let owner = self.worker(*number).record.account;

@@ -4,7 +4,6 @@ use crate::core::token::{Token, TokenId};
 use proto::job::{Extra, JobSpec};
 use proto::key::Signature;
 use proto::report::{Ack, Batch};
-use proto::ticket::Ticket;
 use proto::{AccountKey, Digest, JobId, LeaseId, UnitIndex, WorkerKey};
 use std::sync::Arc;
 
@@ -173,8 +172,6 @@ pub struct Delivered {
     pub account: AccountKey,
     /// What the reporter said.
     pub signed: SignedBatch,
-    /// Leases that were granted to it, by tickets that hold.
-    pub tickets: Vec<Ticket>,
 }
 
 /// What is stored under the sequence of a batch that comes in.

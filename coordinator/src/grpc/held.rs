@@ -99,9 +99,7 @@ impl pb::held_server::Held for Held {
         let shared = Arc::clone(&self.0);
         let opened = blocking(move || open(&shared, &sealed)).await?;
         self.take_outputs(&opened).await?;
-        let Opened { worker, account, batch, payload, signature, tickets, outputs: _ } = opened;
-        let tickets =
-            tickets.into_iter().filter(|ticket| self.0.office.holds(&worker, ticket)).collect();
+        let Opened { account, batch, payload, signature, .. } = opened;
         let root = batch.root();
         let signed = SignedBatch {
             batch,
@@ -111,7 +109,7 @@ impl pb::held_server::Held for Held {
             missing: Vec::new(),
             earlier: Earlier::Nothing,
         };
-        let delivered = Delivered { account, signed, tickets };
+        let delivered = Delivered { account, signed };
         let acks = self.0.engine.delivered(delivered).await.map_err(Refusal::from)?;
         let status: Vec<u8> = acks.acks.iter().map(|ack| *ack as u8).collect();
         Ok(Response::new(pb::DeliverReply { status: status.into() }))

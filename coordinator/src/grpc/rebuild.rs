@@ -19,8 +19,6 @@ use tonic::{Request, Response, Status, Streaming};
 const NAMED_MAX: usize = 4096;
 /// Leases named in one offer: as many as a heartbeat names.
 const LEASES_MAX: usize = 16_384;
-/// How soon a worker offers again what it may have got since, milliseconds.
-const AGAIN_MS: u32 = 2_000;
 /// Logs and blobs taken in at once: each may be large.
 static LARGE: Semaphore = Semaphore::const_new(8);
 
@@ -93,7 +91,7 @@ impl pb::rebuild_server::Rebuild for Rebuild {
             batches: wanted.batches,
             specs: wanted.specs,
             blobs: wanted.blobs.iter().map(|digest| digest.0.to_vec().into()).collect(),
-            again_in_ms: AGAIN_MS,
+            again_in_ms: u32::try_from(wanted.again_ms).unwrap_or(u32::MAX),
         }))
     }
 

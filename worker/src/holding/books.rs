@@ -116,8 +116,20 @@ impl Books {
         Ok(value.and_then(|value| postcard::from_bytes(&value).ok()))
     }
 
-    /// Keeps a batch; on disk when this returns.
+    /// Keeps a batch of somebody else; on disk when this returns.
     pub(super) fn keep(
+        &mut self,
+        name: &Name,
+        account: AccountKey,
+        sealed: &[u8],
+        now_ms: u64,
+    ) -> io::Result<()> {
+        self.copy(name, account, sealed, now_ms)?;
+        self.batches.sync()
+    }
+
+    /// Keeps a batch of one's own, whose reports are safe in the journal until they are acknowledged.
+    pub(super) fn copy(
         &mut self,
         name: &Name,
         account: AccountKey,
@@ -126,8 +138,7 @@ impl Books {
     ) -> io::Result<()> {
         self.batches.put(&key(BATCH, name), sealed)?;
         let note = Note { since_ms: now_ms, account, known: false };
-        self.batches.put(&key(NOTE, name), &encode(&note)?)?;
-        self.batches.sync()
+        self.batches.put(&key(NOTE, name), &encode(&note)?)
     }
 
     /// Notes that the coordinator has a batch. Should it be forgotten in a crash, it is asked once more.

@@ -209,7 +209,7 @@ impl Keeper {
                     .seal(&signed, tickets.clone(), outputs, &random)
                     .or_else(|_| sealer.seal(&signed, tickets, Vec::new(), &random))
                     .map_err(io::Error::other)?;
-                books.keep(&name, account, &sealed, wall_ms())?;
+                books.copy(&name, account, &sealed, wall_ms())?;
                 u32::try_from(sealed.len()).map_err(io::Error::other)
             })
             .await;
