@@ -283,7 +283,7 @@ pub fn commitment(salt: &[u8; 32], worker: &WorkerKey, signed_bytes: &[u8]) -> D
 }
 
 fn signed_bytes(body: &[u8]) -> Vec<u8> {
-    [SEALED_DOMAIN, &body].concat()
+    [SEALED_DOMAIN, body].concat()
 }
 
 /// The length that content of `len` bytes is padded to: at most an eighth more, and of each power of two only a few lengths

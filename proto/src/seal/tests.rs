@@ -156,7 +156,7 @@ proptest! {
             }
             Trick::Renumber(sequence) => Sealed { worker: own, sequence, ..seen }.sign(&copier),
             Trick::Touch(at, bits) => {
-                let mut touched = bytes.clone();
+                let mut touched = bytes;
                 let at = at % touched.len();
                 touched[at] ^= bits;
                 touched

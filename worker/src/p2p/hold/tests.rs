@@ -326,7 +326,9 @@ fn with_churn_and_half_of_all_leaving_for_ever_all_but_a_few_batches_arrive() {
         // What is left of those who are still there they report themselves.
         let lost = names
             .iter()
-            .filter(|name| net.number(&name.worker) % 2 == 0 && !net.arrived.contains(name))
+            .filter(|name| {
+                net.number(&name.worker).is_multiple_of(2) && !net.arrived.contains(name)
+            })
             .count();
         assert!(lost * 4 <= names.len(), "seed {seed}: {lost} of {} lost", names.len());
         let gone = names.iter().filter(|name| !net.arrived.contains(name) && 0 < net.copies(name));
