@@ -119,6 +119,9 @@ pub struct Run {
     /// How often to log a line of numbers
     #[arg(long, default_value = "1m", value_name = "DURATION", value_parser = duration)]
     pub summary: Duration,
+    /// The records are lost, or old: build them up from what workers have kept, until nothing new has come for so long
+    #[arg(long, value_name = "DURATION", value_parser = duration, num_args = 0..=1, default_missing_value = "10m")]
+    pub rebuild: Option<Duration>,
     /// How long calls may take to end when it stops
     #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
     pub stop_within: Duration,

@@ -7,6 +7,7 @@ mod cancel;
 mod changes;
 mod check;
 mod connect;
+mod deliver;
 pub mod event;
 mod expire;
 mod grant;
@@ -17,6 +18,7 @@ mod load;
 pub mod look;
 mod queue;
 pub mod record;
+pub mod replay;
 mod report;
 mod retry;
 mod serve;
@@ -172,6 +174,7 @@ impl Core {
             Event::Reported(session, batch) => {
                 Reply::Acks(self.report(now, session, &batch, effects))
             }
+            Event::Delivered(delivered) => Reply::Acks(self.deliver(now, &delivered, effects)),
             Event::Heartbeat(session, heartbeat) => {
                 self.heartbeat(now, session, &heartbeat, effects)
             }

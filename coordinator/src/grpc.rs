@@ -4,6 +4,7 @@ use crate::blobs::BlobStore;
 use crate::core::time::Clock;
 use crate::engine::Handle;
 use crate::project::Identity;
+use crate::rebuild::Gather;
 use crate::tasks::Tasks;
 use access::Access;
 use ed25519_dalek::SigningKey;
@@ -12,6 +13,7 @@ use named::Named;
 use proto::ProjectKey;
 use proto::bounds::MESSAGE_BYTES_MAX;
 use proto::pb;
+use proto::ticket::Office;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,10 +28,12 @@ mod blobs;
 mod convert;
 pub(crate) mod given;
 mod grid;
+pub(crate) mod held;
 mod jobs;
 mod log;
 pub(crate) mod named;
 pub(crate) mod peers;
+mod rebuild;
 mod refusal;
 mod tls;
 
@@ -84,6 +88,12 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) project: ProjectKey,
     pub(crate) key: SigningKey,
+    /// Makes the tickets of leases.
+    pub(crate) office: Office,
+    /// How much each worker may deliver for others.
+    pub(crate) deliveries: held::Allowances,
+    /// While the records are built up again.
+    pub(crate) gather: Option<Arc<Gather>>,
     pub(crate) join: String,
     pub(crate) data: PathBuf,
     pub(crate) backups: crate::backup::Backups,
@@ -130,7 +140,10 @@ pub(crate) fn serve(
 }
 
 fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
-    use pb::{admin_server, blobs_server, grid_server, jobs_server, log_server, peers_server};
+    use pb::{
+        admin_server, blobs_server, grid_server, held_server, jobs_server, log_server,
+        peers_server, rebuild_server,
+    };
     macro_rules! bounded {
         ($server:path, $service:expr) => {{
             let service: $server = <$server>::new($service);
@@ -155,7 +168,7 @@ fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .expect("our own description of the protocol is well-formed");
-    Server::builder()
+    let router = Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -163,6 +176,16 @@ fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
         .http2_keepalive_interval(Some(shared.patience.stall))
         .http2_keepalive_timeout(Some(shared.patience.stall))
         .add_service(bounded!(grid_server::GridServer<grid::Grid>, grid::Grid(Arc::clone(shared))))
+        .add_service(health)
+        .add_service(reflection);
+    if let Some(gather) = &shared.gather {
+        // Whatever else is asked would be answered out of nothing.
+        return router.add_service(bounded!(
+            rebuild_server::RebuildServer<rebuild::Rebuild>,
+            rebuild::Rebuild(Arc::clone(shared), Arc::clone(gather))
+        ));
+    }
+    router
         .add_service(bounded!(jobs_server::JobsServer<jobs::Jobs>, jobs::Jobs(Arc::clone(shared))))
         .add_service(bounded!(log_server::LogServer<log::Log>, log::Log(Arc::clone(shared))))
         .add_service(bounded!(
@@ -177,6 +200,5 @@ fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
             admin_server::AdminServer<admin::Admin>,
             admin::Admin(Arc::clone(shared))
         ))
-        .add_service(health)
-        .add_service(reflection)
+        .add_service(bounded!(held_server::HeldServer<held::Held>, held::Held(Arc::clone(shared))))
 }

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod grpc;
 pub mod project;
 mod random;
+pub mod rebuild;
 mod server;
 pub mod store;
 mod tasks;

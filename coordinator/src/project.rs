@@ -32,6 +32,8 @@ pub mod names {
     pub const BLOBS: &str = "blobs";
     /// Where backups are made.
     pub const BACKUPS: &str = "backups";
+    /// What came of building the records up again.
+    pub const REBUILT: &str = "rebuilt.txt";
     /// Address at which the running coordinator can be reached from this machine.
     pub const LISTENING: &str = "listening";
     /// What a project cannot be without.

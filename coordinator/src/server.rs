@@ -7,13 +7,16 @@ use crate::core::time::Clock;
 use crate::engine::{self, Engine, Handle};
 use crate::grpc::access::Access;
 use crate::grpc::given::Given;
+use crate::grpc::held::Allowances;
 use crate::grpc::named::Named;
 use crate::grpc::peers::Swarm;
 use crate::grpc::{self, Patience, Shared, told};
 use crate::project::{self, Folder, file, names};
+use crate::rebuild::Gather;
 use crate::store::{self, sled::SledStore};
 use crate::tasks::Tasks;
 use proto::join::Join;
+use proto::ticket::Office;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -21,6 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+mod gather;
 
 /// Where volunteers find a coordinator, unless told otherwise.
 pub(crate) const PORT: u16 = 7700;
@@ -48,6 +53,8 @@ pub struct Config {
     pub patience: Patience,
     /// How often to log a line of numbers.
     pub summary_every: Duration,
+    /// To build the records up again from what workers have kept, first: until nothing new has come for so long.
+    pub rebuild: Option<Duration>,
 }
 
 impl Config {
@@ -63,6 +70,7 @@ impl Config {
             connections_max: 20_000,
             patience: Patience::default(),
             summary_every: Duration::from_secs(60),
+            rebuild: None,
         }
     }
 }
@@ -79,6 +87,16 @@ pub enum StartError {
     /// The records.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// What lies in the folder could not be put aside.
+    #[error("cannot move {from} to {to}: is it of use to somebody? move it by hand")]
+    Aside {
+        /// From where.
+        from: PathBuf,
+        /// To where.
+        to: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The engine.
     #[error(transparent)]
     Engine(#[from] engine::Error),
@@ -125,36 +143,16 @@ impl Coordinator {
             reserve_bytes: config.reserve_bytes,
         };
         let blobs = Arc::new(BlobStore::open(&folder.at(names::BLOBS), limits)?);
-        let tee = Arc::new(Tee::new(Arc::new(SledStore::open(&folder.at(names::STORE))?)));
-        let (thread, engine) = Engine::start(engine::Config {
-            project: identity.project(),
-            store: Arc::clone(&tee) as Arc<dyn store::Store>,
-            blobs: Arc::clone(&blobs) as Arc<dyn engine::Blobs>,
-            clock: Arc::clone(&clock),
-            reserve_bytes: config.reserve_bytes,
-            check_floor: config.check_floor,
-        })?;
+        if let Some(quiet) = config.rebuild {
+            Box::pin(gather::rebuild(&config, quiet, &folder, &identity, &clock, &blobs)).await?;
+        }
+        let store = Arc::new(SledStore::open(&folder.at(names::STORE))?);
         let (listener, address) = listen(config.listen).await?;
-        let join = identity.join(config.advertise.unwrap_or_else(|| advertised(address)));
-        let (tasks, stop) = (Tasks::default(), CancellationToken::new());
-        let shared = Arc::new(Shared {
-            access: Access::new(engine.clone(), Arc::clone(&clock), &identity.operator_token),
-            named: Named::load(&engine).await?,
-            given: Given::default(),
-            swarm: Swarm::default(),
-            project: identity.project(),
-            key: identity.key.clone(),
-            join: join.to_string(),
-            data: config.data,
-            backups: Backups::new(tee),
-            patience: config.patience,
-            started_ms: clock.now().monotonic_ms,
-            engine: engine.clone(),
-            tasks: tasks.clone(),
-            stop: stop.clone(),
-            blobs,
-            clock,
-        });
+        let join = identity.join(config.advertise.clone().unwrap_or_else(|| advertised(address)));
+        let Started { shared, thread } =
+            open(&config, store, None, &identity, &clock, blobs, &join).await?;
+        let Shared { engine, tasks, stop, .. } = &*shared;
+        let (engine, tasks, stop) = (engine.clone(), tasks.clone(), stop.clone());
         grpc::serve(listener, &identity, config.connections_max, &shared)?;
         spawn_housekeeping(&shared, config.summary_every);
         file::write(&folder.at(names::LISTENING), format!("{}\n", reachable(address)).as_bytes())?;
@@ -215,6 +213,55 @@ impl Coordinator {
         // Only a help for the operator's commands; the next start writes it anew.
         let _ = std::fs::remove_file(self.folder.at(names::LISTENING));
     }
+}
+
+/// What serves, and the thread behind it.
+struct Started {
+    shared: Arc<Shared>,
+    thread: Engine,
+}
+
+/// Starts the engine over a store.
+async fn open(
+    config: &Config,
+    store: Arc<dyn store::Store>,
+    gather: Option<Arc<Gather>>,
+    identity: &project::Identity,
+    clock: &Arc<dyn Clock>,
+    blobs: Arc<BlobStore>,
+    join: &Join,
+) -> Result<Started, StartError> {
+    let tee = Arc::new(Tee::new(store));
+    let (thread, engine) = Engine::start(engine::Config {
+        project: identity.project(),
+        store: Arc::clone(&tee) as Arc<dyn store::Store>,
+        blobs: Arc::clone(&blobs) as Arc<dyn engine::Blobs>,
+        clock: Arc::clone(clock),
+        reserve_bytes: config.reserve_bytes,
+        check_floor: config.check_floor,
+    })?;
+    let shared = Arc::new(Shared {
+        access: Access::new(engine.clone(), Arc::clone(clock), &identity.operator_token),
+        named: Named::load(&engine).await?,
+        project: identity.project(),
+        key: identity.key.clone(),
+        office: Office::new(&identity.key),
+        deliveries: Allowances::default(),
+        given: Given::default(),
+        swarm: Swarm::default(),
+        gather,
+        join: join.to_string(),
+        data: config.data.clone(),
+        backups: Backups::new(tee),
+        patience: config.patience,
+        started_ms: clock.now().monotonic_ms,
+        engine,
+        tasks: Tasks::default(),
+        stop: CancellationToken::new(),
+        blobs,
+        clock: Arc::clone(clock),
+    });
+    Ok(Started { shared, thread })
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

@@ -8,6 +8,7 @@
 )]
 
 mod faults;
+mod hold;
 mod hostile;
 mod peers;
 mod protocol;

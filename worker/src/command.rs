@@ -108,6 +108,15 @@ struct Run {
     /// Computing to hold ahead, so that a coordinator that is away does not stop it
     #[arg(long, value_name = "DURATION", default_value = "5min", value_parser = humantime::parse_duration)]
     buffer: Duration,
+    /// Disk for reports held for other workers, until the coordinator has them and for 30 days
+    #[arg(long, value_name = "SIZE", default_value = "512MiB")]
+    held: bytesize::ByteSize,
+    /// How long a report of another worker is held before the coordinator is told of it
+    #[arg(long, value_name = "DURATION", default_value = "10min", value_parser = humantime::parse_duration)]
+    held_patience: Duration,
+    /// How often the project's log is asked for, unless peers tell of it
+    #[arg(long, value_name = "DURATION", default_value = "5min", value_parser = humantime::parse_duration)]
+    log_every: Duration,
     /// Time between snapshots of a unit
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
     snapshot_interval: Duration,

@@ -1,6 +1,7 @@
 //! How the owner's commands reach the running worker: a socket in its folder, one JSON object per line each way.
 
 use crate::core::Status;
+use crate::p2p::hold::Numbers;
 use crate::p2p::{PeerView, PeersReport};
 use proto::{AccountKey, ProjectKey, WorkerKey};
 use serde::{Deserialize, Serialize};
@@ -80,6 +81,8 @@ pub struct Report {
     pub cache_bytes: u64,
     /// Bytes of traces, and of states on them, on disk.
     pub trace_bytes: u64,
+    /// Reports held for others, and of its own.
+    pub held: Numbers,
     /// What the peer network is and costs; absent when this worker takes no part in it.
     #[serde(default)]
     pub peers: Option<PeersReport>,

@@ -19,6 +19,7 @@
 mod check;
 mod control;
 mod errand;
+mod hand;
 mod hold;
 mod link;
 mod prepare;
@@ -40,6 +41,7 @@ use proto::{Digest, JobId, LeaseId, ProjectKey, UnitIndex, WorkerKey};
 
 pub use control::Pause;
 pub use errand::{ErrandId, Request, SEGMENTS_MAX, SHOWS_MAX, Shown, Start, StateFile, Wish};
+pub use hand::HANDED_OUTPUT_BYTES_MAX;
 pub use record::Record;
 pub use why::{RunningUnit, Status};
 
@@ -276,6 +278,10 @@ pub enum Action {
     Disconnect(String),
     /// Say this on the stream.
     Send(Message),
+    /// The coordinator is away: let peers hold this batch.
+    HandOver(Batch),
+    /// No report of this batch of one's own is held any more: the coordinator has what it wants of it.
+    Settled(u64),
     /// Get a blob, and keep it until [`Action::Release`]; ends in [`Event::Fetched`].
     Fetch {
         /// Which.
@@ -464,6 +470,7 @@ pub struct Agent {
     runs: run::Runs,
     blobs: prepare::Blobs,
     reports: report::Reports,
+    hands: hand::Hands,
     want: want::Wanting,
     errands: errand::Errands,
     advice: Option<String>,
@@ -486,6 +493,7 @@ impl Agent {
             runs: run::Runs::default(),
             blobs: prepare::Blobs::default(),
             reports: report::Reports::default(),
+            hands: hand::Hands::default(),
             want: want::Wanting::default(),
             errands: errand::Errands::default(),
             advice: None,
@@ -549,6 +557,7 @@ impl Agent {
             self.blobs_deadline(),
             self.reports_deadline(),
             self.errands_deadline(),
+            self.hand_deadline(),
             self.want_deadline(),
             self.mode_deadline(),
         ];
@@ -564,6 +573,7 @@ impl Agent {
         self.prepare(now, fx);
         self.start_runs(now, fx);
         self.advance_reports(now, fx);
+        self.advance_hands(now, fx);
         self.advance_want(now, fx);
     }
 }

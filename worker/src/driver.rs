@@ -16,6 +16,7 @@ mod slots;
 mod stream;
 
 pub(crate) use announce::run as announce;
+pub(crate) use fetch::with_token;
 pub(crate) use stream::{Introduction, Session, Trouble, greet, say_goodbye};
 
 use crate::blobs::Blobs;
@@ -23,10 +24,12 @@ use crate::control::{Ask, Report};
 use crate::core::{self, Agent, Effects, Event, Now};
 use crate::execute::{self, Pool, Priority};
 use crate::folder::{self, Folder, Identity, Project};
+use crate::holding::Holding;
 use crate::outbox::Outbox;
-use crate::p2p::{self, carrier::Carrier};
+use crate::p2p::{self, carrier::Carrier, hold};
 use crate::traces::Traces;
-use proto::WorkerKey;
+use proto::seal::Sealer;
+use proto::{AccountKey, WorkerKey};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -67,6 +70,12 @@ pub struct Config {
     pub snapshot_interval: Duration,
     /// Whom the slots let go first.
     pub priority: Priority,
+    /// Disk for reports held for others, bytes.
+    pub held_bytes: u64,
+    /// How long a report of somebody else is held before the coordinator is told of it.
+    pub held_patience: Duration,
+    /// How often the project's log is asked for, unless peers tell of it.
+    pub log_every: Duration,
     /// How to take part in the peer network; not at all when absent.
     pub peers: Option<p2p::Config>,
 }
@@ -85,6 +94,9 @@ impl Config {
             buffer: Duration::from_secs(300),
             snapshot_interval: Duration::from_secs(60),
             priority: Priority::Background,
+            held_bytes: hold::bounds::OTHERS_BYTES,
+            held_patience: hold::bounds::PATIENCE,
+            log_every: Duration::from_secs(300),
             peers: None,
         }
     }
@@ -114,6 +126,9 @@ pub enum StartError {
     /// Its slots.
     #[error(transparent)]
     Pool(#[from] execute::Error),
+    /// The project's key.
+    #[error(transparent)]
+    Seal(#[from] proto::seal::Invalid),
 }
 
 /// How a worker ended.
@@ -228,6 +243,7 @@ struct Driver {
     outbox: Option<Outbox>,
     blobs: Arc<Blobs>,
     traces: Arc<Traces>,
+    holding: Holding,
     pool: Arc<Pool>,
     run_names: Arc<slots::RunNames>,
     inbox: mpsc::Receiver<Input>,
@@ -272,6 +288,7 @@ impl Driver {
             );
         }
         let blobs = Blobs::open(&folder.blobs(), config.cache_bytes).map_err(at(folder.blobs()))?;
+        let blobs = Arc::new(blobs);
         let snapshots = units_in(&folder.snapshots()).map_err(at(folder.snapshots()))?;
         let core_config = core::Config {
             project: project.join.project,
@@ -282,6 +299,9 @@ impl Driver {
         };
         let agent = Agent::restore(core_config, found.records, &snapshots);
         tidy(&folder, &agent).map_err(at(folder.path().to_path_buf()))?;
+        let (session, mut tasks) = (watch::Sender::new(None), JoinSet::new());
+        let holding =
+            start_holding(&folder, &config, &project, &identity, &blobs, &session, &mut tasks)?;
         let (sender, inbox) = mpsc::channel(INBOX);
         let folder = Arc::new(folder);
         let held = agent.held().collect();
@@ -296,8 +316,9 @@ impl Driver {
             identity,
             config,
             outbox: Some(outbox),
-            blobs: Arc::new(blobs),
+            blobs,
             traces,
+            holding,
             pool: Arc::new(pool),
             run_names,
             inbox,
@@ -308,11 +329,11 @@ impl Driver {
             stop_deadline: None,
             pool_stopped: false,
             stream: 0,
-            session: watch::Sender::new(None),
+            session,
             reader: None,
             carrier: None,
             peers: None,
-            tasks: JoinSet::new(),
+            tasks,
             trouble: None,
             ended: None,
         })
@@ -474,6 +495,30 @@ impl Driver {
         // Nobody may be listening.
         let _ = self.notices.send(Notice::Said(text.to_owned()));
     }
+}
+
+/// Opens what is held for others and of one's own.
+fn start_holding(
+    folder: &Folder,
+    config: &Config,
+    project: &Project,
+    identity: &Identity,
+    blobs: &Arc<Blobs>,
+    session: &watch::Sender<Option<Session>>,
+    tasks: &mut JoinSet<()>,
+) -> Result<Holding, StartError> {
+    let sealer = Sealer::new(project.join.project, identity.worker.clone(), &identity.account)?;
+    let (worker, account) =
+        (WorkerKey::from(&identity.worker), AccountKey::from(&identity.account));
+    let limits = hold::Config {
+        others_bytes: config.held_bytes,
+        patience: config.held_patience,
+        spread: hold::bounds::SPREAD.min(config.held_patience),
+        ..hold::Config::new(worker, account)
+    };
+    let (blobs, session) = (Arc::clone(blobs), session.subscribe());
+    Holding::start(&folder.held(), limits, config.log_every, sealer, blobs, session, tasks)
+        .map_err(|source| StartError::File { path: folder.held(), source })
 }
 
 /// Units that files in a folder are named after.

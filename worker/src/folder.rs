@@ -222,7 +222,7 @@ impl Folder {
             file::remove(&path).map_err(at(&path))?;
         }
         crate::p2p::store::forget(&self.path).map_err(at(&self.path))?;
-        for path in [self.snapshots(), self.outputs(), self.traces(), self.errands()] {
+        for path in [self.snapshots(), self.outputs(), self.traces(), self.errands(), self.held()] {
             match fs::remove_dir_all(&path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
                     return Err(Error::File { path, source });
@@ -237,6 +237,12 @@ impl Folder {
     #[must_use]
     pub fn journal(&self) -> PathBuf {
         self.path.join("journal")
+    }
+
+    /// Reports held for others and one's own.
+    #[must_use]
+    pub fn held(&self) -> PathBuf {
+        self.path.join("held")
     }
 
     /// Kernels and inputs.

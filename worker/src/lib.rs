@@ -11,9 +11,10 @@ pub mod execute;
 pub mod fault;
 mod file;
 pub mod folder;
+mod holding;
 pub mod outbox;
-pub mod traces;
 pub mod p2p;
+pub mod traces;
 
 pub use driver::{Config, Ended, Notice, StartError, Worker};
 

@@ -11,6 +11,8 @@ pub mod carrier;
 pub mod contact;
 pub mod door;
 pub mod frame;
+pub mod hold;
+pub mod ledger;
 pub mod net;
 pub mod seed;
 pub mod slots;

@@ -36,6 +36,7 @@ fn config(data: PathBuf, run: Run) -> Config {
         check_floor: run.check_floor,
         connections_max: usize::try_from(run.connections).unwrap_or(usize::MAX),
         summary_every: run.summary,
+        rebuild: run.rebuild,
         ..Config::new(data)
     }
 }
@@ -56,7 +57,12 @@ async fn serve(config: Config, stop_within: Duration, output: &Output) -> Result
     let mut terminate = signal(SignalKind::terminate()).map_err(listening)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(listening)?;
     let data = config.data.clone();
-    let coordinator = Coordinator::start(config).await.map_err(|error| Failure::failed(&error))?;
+    let started = tokio::select! {
+        started = Box::pin(Coordinator::start(config)) => started,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    let coordinator = started.map_err(|error| Failure::failed(&error))?;
     let (join, address) = (coordinator.join().to_string(), coordinator.local_addr());
     let token_file = data.join(names::OPERATOR_TOKEN);
     let text = format!(

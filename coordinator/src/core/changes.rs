@@ -179,7 +179,7 @@ fn flush_log(job: &mut Job, now: Now, ledger: &mut Ledger<'_>, changes: &mut Cha
 }
 
 /// Where the verdicts of one record of the log are found that replace withdrawn ones, and all other spans.
-fn again(job: &Job, spans: Vec<Span>, log: u64) -> (Vec<(u64, AgainRecord)>, Vec<Span>) {
+pub(super) fn again(job: &Job, spans: Vec<Span>, log: u64) -> (Vec<(u64, AgainRecord)>, Vec<Span>) {
     if job.again.is_empty() {
         return (Vec::new(), spans);
     }
@@ -217,7 +217,7 @@ fn word(job: &Job, span: &Span) -> Option<Word> {
 }
 
 /// Where the verdicts of one record of the log are found: a record per stretch of consecutive units.
-fn index(job: &Job, mut spans: Vec<Span>, log: u64) -> Vec<(u64, IndexRecord)> {
+pub(super) fn index(job: &Job, mut spans: Vec<Span>, log: u64) -> Vec<(u64, IndexRecord)> {
     spans.retain(|span| !matches!(span.end, End::Withdrawn(_)));
     spans.sort_unstable_by_key(|span| span.first);
     let mut stretches: Vec<(u64, IndexRecord)> = Vec::new();

@@ -28,6 +28,8 @@ pub enum Event {
     Want(Session, Want),
     /// A worker reports. Answer: [`Reply::Acks`].
     Reported(Session, SignedBatch),
+    /// Somebody brings a batch of a worker that may be away or gone. Answer: [`Reply::Acks`].
+    Delivered(Box<Delivered>),
     /// A worker is still computing.
     Heartbeat(Session, Heartbeat),
     /// A worker gives units back.
@@ -77,7 +79,7 @@ pub enum Event {
 pub enum Reply {
     /// To [`Event::Connected`].
     Connected(Result<Welcome, Refused>),
-    /// To [`Event::Reported`].
+    /// To [`Event::Reported`] and [`Event::Delivered`].
     Acks(Acks),
     /// To [`Event::Submit`].
     Submitted(Result<JobId, SubmitRefused>),
@@ -176,6 +178,15 @@ pub struct SignedBatch {
     pub missing: Vec<Missing>,
     /// What is stored under the batch's sequence. The engine fills it in.
     pub earlier: Earlier,
+}
+
+/// A batch that others have held for its reporter; all signatures were verified.
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    /// The reporter's owner.
+    pub account: AccountKey,
+    /// What the reporter said.
+    pub signed: SignedBatch,
 }
 
 /// What is stored under the sequence of a batch that comes in.

@@ -295,9 +295,25 @@ impl Core {
             }
             self.dirty.jobs.insert(id);
         }
+        self.judge_copies();
         // Nobody is connected who could be told anything.
         self.judge_caught(now, &mut Effects::default());
         self.close_gates();
+    }
+
+    /// Judges the open units of all other jobs: a coordinator that was built up again from its workers may have found the
+    /// reports of a verdict, and not the verdict.
+    fn judge_copies(&mut self) {
+        let mut open: Vec<(Place, JobId, u64)> = Vec::new();
+        for job in self.jobs.values().filter(|job| !job.estimates()) {
+            for (&unit, known) in &job.known {
+                open.extend(known.said.first().map(|said| (said.place, job.id, unit)));
+            }
+        }
+        open.sort_unstable();
+        for (_, id, unit) in open {
+            self.judge(id, unit);
+        }
     }
 }
 

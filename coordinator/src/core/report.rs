@@ -35,12 +35,30 @@ impl Core {
         effects: &mut Effects,
     ) -> Acks {
         let batch = &signed.batch;
+        match self.worker_of(session) {
+            Some(worker) => self.report_of(now, worker, signed, effects),
+            None => Acks {
+                sequence: batch.sequence,
+                acks: vec![Ack::NotLeased; batch.reports.len()],
+                credit: 0,
+            },
+        }
+    }
+
+    /// Takes a batch of a worker in, whoever brings it.
+    pub(super) fn report_of(
+        &mut self,
+        now: Now,
+        worker: u32,
+        signed: &SignedBatch,
+        effects: &mut Effects,
+    ) -> Acks {
+        let batch = &signed.batch;
         let all = |ack| Acks {
             sequence: batch.sequence,
             acks: vec![ack; batch.reports.len()],
             credit: 0,
         };
-        let Some(worker) = self.worker_of(session) else { return all(Ack::NotLeased) };
         if self.worker(worker).record.key != batch.worker || self.meta.project != batch.project {
             return all(Ack::NotLeased);
         }

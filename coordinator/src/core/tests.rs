@@ -5,5 +5,6 @@ mod env;
 mod leases;
 mod ledger;
 mod merges;
+mod replay;
 mod reports;
 mod trials;

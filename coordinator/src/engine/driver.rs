@@ -220,6 +220,13 @@ impl Driver {
         if let Event::Reported(session, signed) = &mut event {
             signed.earlier = earlier(&self.core, self.config.store.as_ref(), *session, signed)?;
         }
+        if let Event::Delivered(delivered) = &mut event {
+            let signed = &mut delivered.signed;
+            if let Some(worker) = self.core.worker_number(&signed.batch.worker) {
+                let session = Session { stream: 0, worker };
+                signed.earlier = earlier(&self.core, self.config.store.as_ref(), session, signed)?;
+            }
+        }
         if let Event::Gone(session) | Event::Goodbye { session, .. } = &event {
             self.sinks.remove(session);
         }
@@ -363,8 +370,12 @@ fn lines_of(spec: &JobSpec) -> Option<proto::Digest> {
 fn refuse(full: &str, event: &Event, effects: &mut Effects) -> Option<Reply> {
     match event {
         Event::Connected(_) => Some(Reply::Connected(Err(Refused::DiskFull(full.to_owned())))),
-        Event::Reported(_, signed) => {
-            let SignedBatch { batch, .. } = signed;
+        Event::Reported(_, SignedBatch { batch, .. }) => {
+            let acks = vec![Ack::Busy; batch.reports.len()];
+            Some(Reply::Acks(Acks { sequence: batch.sequence, acks, credit: 0 }))
+        }
+        Event::Delivered(delivered) => {
+            let batch = &delivered.signed.batch;
             let acks = vec![Ack::Busy; batch.reports.len()];
             Some(Reply::Acks(Acks { sequence: batch.sequence, acks, credit: 0 }))
         }

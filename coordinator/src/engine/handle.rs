@@ -2,9 +2,10 @@
 
 use crate::core::Core;
 use crate::core::event::{
-    Acks, Earlier, Event, Found, Heartbeat, Hello, LogHead, Missing, Refused, Reply, Return,
-    Session, Shown, SignedBatch, Submission, SubmitRefused, ToWorker, Want, Welcome,
+    Acks, Delivered, Earlier, Event, Found, Heartbeat, Hello, LogHead, Missing, Refused, Reply,
+    Return, Session, Shown, SignedBatch, Submission, SubmitRefused, ToWorker, Want, Welcome,
 };
+use crate::core::record::{Table, batch_key};
 use crate::core::status::{JobStatus, Page, Totals, WorkerStatus};
 use crate::core::token::{Token, TokenId};
 use crate::engine::blobs::Blobs;
@@ -134,6 +135,39 @@ impl Handle {
     pub async fn appoint(&self, worker: WorkerKey, appointed: bool) -> Result<bool, Error> {
         let reply = self.apply(Event::Appoint { worker, appointed }).await?;
         Ok(matches!(reply, Reply::Appointed(true)))
+    }
+
+    /// Somebody brings a batch of another worker; the caller has verified all signatures and tickets in it.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn delivered(&self, mut delivered: Delivered) -> Result<Acks, Error> {
+        delivered.signed.missing = self.missing(&delivered.signed.batch);
+        match self.apply(Event::Delivered(Box::new(delivered))).await? {
+            Reply::Acks(acks) => Ok(acks),
+            _ => Err(self.stopped()),
+        }
+    }
+
+    /// Which of these batches are not here and are of workers that are known.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn lacking(&self, names: Vec<(WorkerKey, u64)>) -> Result<Vec<bool>, Error> {
+        let find = move |core: &Core| {
+            let find = |(worker, sequence): &(WorkerKey, u64)| {
+                let number = core.worker_number(worker)?;
+                let in_commit = core.batch_in_commit(number, *sequence).is_some();
+                (!in_commit).then_some((number, *sequence))
+            };
+            names.iter().map(find).collect::<Vec<_>>()
+        };
+        let found = self.look(find).await?;
+        let lacks = |place: Option<(u32, u64)>| {
+            let Some((worker, sequence)) = place else { return Ok(false) };
+            Ok(self.store.get(&batch_key(Table::Batch, worker, sequence))?.is_none())
+        };
+        found.into_iter().map(lacks).collect()
     }
 
     /// A worker is still computing.

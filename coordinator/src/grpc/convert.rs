@@ -105,6 +105,7 @@ pub(super) fn lease(lease: Lease) -> pb::Lease {
         count: lease.count,
         expires_in_ms: lease.expires_in_ms,
         extras: lease.extras.into_iter().map(extra).collect(),
+        ticket: bytes::Bytes::new(),
     }
 }
 

@@ -169,6 +169,17 @@ fn describe(report: &Report) -> String {
     if let Some(peers) = &report.peers {
         text.push_str(&describe_cost(peers));
     }
+    let held = report.held;
+    let _ = write!(
+        text,
+        "\n  for peers  {} reports of others ({}), {} of them not known to be with the coordinator; of its own {} wait, in {} copies; {} entries of the log",
+        held.others,
+        bytesize::ByteSize(held.others_bytes),
+        held.others_waiting,
+        held.own_waiting,
+        held.copies,
+        held.log,
+    );
     for unit in status.running.iter().take(status.slots as usize) {
         let _ =
             write!(text, "\n  running    {} of {} for {:.0} s", unit.unit, unit.job, unit.seconds);

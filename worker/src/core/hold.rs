@@ -274,6 +274,7 @@ impl Agent {
             fx.actions.push(Action::ForgetTrace(id));
         }
         self.runs.forget(id, fx);
+        self.hands.let_go(id, fx);
         match fx.records.last_mut() {
             Some(Record::Gone(gone)) => gone.push(id),
             _ => fx.records.push(Record::Gone(vec![id])),

@@ -212,12 +212,13 @@ impl Agent {
             return;
         }
         let sequence = self.next_sequence(fx);
+        self.hands.made(sequence, &units);
         self.reports.batches.insert(sequence, Sent { units, since: now });
         let batch = Batch::new(self.config.project, self.config.worker, sequence, jobs, reports);
         fx.actions.push(Action::Send(Message::Reports(batch)));
     }
 
-    fn next_sequence(&mut self, fx: &mut Effects) -> u64 {
+    pub(super) fn next_sequence(&mut self, fx: &mut Effects) -> u64 {
         self.reports.sequence += 1;
         if self.reports.reserved < self.reports.sequence {
             self.reports.reserved = self.reports.sequence + SEQUENCE_STRIDE;

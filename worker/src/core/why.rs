@@ -53,6 +53,8 @@ pub struct Status {
     pub unreported: u64,
     /// Traces to be shown and segments to be run, so that the coordinator can check reports in part.
     pub errands: u64,
+    /// Of these, given to peers while the coordinator is away.
+    pub handed: u64,
     /// Units finished since the program's start.
     pub units_finished: u64,
     /// Reports acknowledged since the program's start.
@@ -129,6 +131,7 @@ impl Agent {
             fetching: self.jobs.values().map(|job| job.n_fetching as u64).sum(),
             unreported: unreported as u64,
             errands: self.errands.held.len() as u64,
+            handed: self.n_handed() as u64,
             units_finished: self.totals.units,
             reports_accepted: self.totals.accepted,
             reports_refused: self.totals.refused,

@@ -4,8 +4,16 @@ use super::{Driver, Ended, Input, Notice, convert, fetch, put, stream};
 use crate::control::{Ask, Report};
 use crate::core::{Action, Event, Source};
 use crate::file;
+use crate::holding::{Reported, Told};
+use proto::pb;
+use proto::pb::worker_message::Kind;
+use proto::report::Batch;
 use std::sync::Arc;
 use tokio::sync::mpsc;
+
+/// Bytes of outputs of a batch, beside those inside its reports, of which peers are given copies while the coordinator is
+/// there: it has them, and keeps them.
+const OUTPUT_COPIES_BYTES_MAX: u64 = 64 << 10;
 
 impl Driver {
     pub(super) fn act(&mut self, action: Action) {
@@ -16,6 +24,11 @@ impl Driver {
                 self.parted(&reason);
             }
             Action::Send(message) => self.send(message),
+            Action::HandOver(batch) => {
+                let signed = batch.sign(&self.identity.worker);
+                self.keep_copy(&batch, signed, crate::core::HANDED_OUTPUT_BYTES_MAX);
+            }
+            Action::Settled(sequence) => self.holding.tell(Told::Settled(sequence)),
             Action::Fetch { digest, len } => {
                 let job = fetch::fetch(
                     Arc::clone(&self.blobs),
@@ -105,7 +118,25 @@ impl Driver {
                 let _ = self.notices.send(Notice::Connected);
                 vec![Event::Attached(welcome)]
             }
-            stream::News::Said(event) => vec![event],
+            stream::News::Said(event) => {
+                if let Event::Job { spec, .. } = &event {
+                    self.holding.tell(Told::Spec(spec.clone()));
+                }
+                vec![event]
+            }
+            stream::News::Rebuilding(session) => {
+                self.say("the coordinator has lost its records: it is given what is kept here");
+                let leases = match self.agent.heartbeat() {
+                    crate::core::Message::Heartbeat { leases, .. } => leases.into_iter().collect(),
+                    _ => std::collections::BTreeSet::new(),
+                };
+                self.holding.tell(Told::Rebuild { session, leases });
+                Vec::new()
+            }
+            stream::News::Tickets(tickets) => {
+                self.holding.tell(Told::Tickets(tickets));
+                Vec::new()
+            }
             stream::News::Ended { reason, retry_after } => {
                 self.drop_stream();
                 tracing::warn!("not connected to {}: {reason}", self.project.join.address);
@@ -152,15 +183,43 @@ impl Driver {
     }
 
     pub(super) fn send(&mut self, message: crate::core::Message) {
+        let batch = match &message {
+            crate::core::Message::Reports(batch) => Some(batch.clone()),
+            _ => None,
+        };
         let sent = {
             let session = self.session.borrow();
             let Some(session) = session.as_ref() else { return };
             let message = convert::message(message, &self.identity.worker);
+            if let (Some(batch), Some(Kind::Reports(signed))) = (&batch, &message.kind) {
+                self.keep_copy(batch, signed.clone(), OUTPUT_COPIES_BYTES_MAX);
+            }
             session.outbound.try_send(message)
         };
         if let Err(mpsc::error::TrySendError::Full(_)) = sent {
             self.parted("the coordinator does not read what it is sent");
         }
+    }
+
+    /// Has a batch kept, here and by peers.
+    fn keep_copy(&self, batch: &Batch, signed: pb::SignedReports, outputs_bytes_max: u64) {
+        let large = batch.reports.iter().filter(|report| {
+            matches!(
+                report.outcome,
+                proto::report::Outcome::Done(proto::report::Output::Blob { .. })
+            )
+        });
+        let output = |report: &proto::report::Report| {
+            let job = batch.jobs.get(usize::from(report.job))?.id;
+            Some(self.folder.output(UnitId { job, unit: report.unit }))
+        };
+        self.holding.tell(Told::Reported(Reported {
+            sequence: batch.sequence,
+            signed,
+            leases: batch.reports.iter().map(|report| report.lease).collect(),
+            outputs: large.filter_map(output).collect(),
+            outputs_bytes_max,
+        }));
     }
 
     pub(super) async fn asked(&mut self, ask: Ask) {
@@ -203,6 +262,7 @@ impl Driver {
             uptime_seconds: self.now().as_secs(),
             cache_bytes: self.blobs.bytes(),
             trace_bytes: self.traces.bytes(),
+            held: self.holding.numbers(),
             peers: self.peers.as_ref().map(|peers| peers.net().report()),
             status,
         }

@@ -9,6 +9,7 @@ use proto::id::UnitId;
 use proto::job::{Extra, Nan, Unit, UnitInput};
 use proto::pb::{self, coordinator_message::Kind, worker_message};
 use proto::report::{Ack, Failure, Output};
+use proto::ticket::Ticket;
 use proto::{Digest, JobId, LeaseId, UnitIndex};
 use std::io;
 use std::path::PathBuf;
@@ -105,6 +106,20 @@ fn segment(lease: pb::SegmentLease) -> Result<Request, String> {
             expires_in: Duration::from_millis(lease.expires_in_ms),
         },
     })
+}
+
+/// The tickets of leases, as far as they brought one.
+pub(super) fn tickets(leases: &pb::Leases) -> Vec<Ticket> {
+    let ticket = |lease: &pb::Lease| {
+        Some(Ticket {
+            lease: LeaseId(lease.lease_id),
+            job: JobId(lease.job_id),
+            first: UnitIndex(lease.first),
+            count: lease.count,
+            stamp: lease.ticket.as_ref().try_into().ok()?,
+        })
+    };
+    leases.leases.iter().filter_map(ticket).collect()
 }
 
 fn extra(extra: pb::UnitExtra) -> Result<Extra, String> {

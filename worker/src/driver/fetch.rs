@@ -25,7 +25,7 @@ const SWARM_BYTES_MIN: u64 = proto::pieces::PIECE_BYTES_MIN;
 const WRONG_MAX: u32 = 3;
 
 /// `request` with the stream's token.
-pub(super) fn with_token<T>(message: T, session: &Session) -> Result<Request<T>, Status> {
+pub(crate) fn with_token<T>(message: T, session: &Session) -> Result<Request<T>, Status> {
     let mut request = Request::new(message);
     let value = MetadataValue::try_from(format!("Bearer {}", session.token))
         .map_err(|_| Status::internal("the coordinator gave a token that is no header"))?;

@@ -2,6 +2,7 @@
 
 use super::{Driver, announce, origin};
 use crate::clock;
+use crate::holding::{self, Told};
 use crate::p2p::carrier::Carrier;
 use crate::p2p::{Opening, PeerView, swarm};
 use proto::member::Certificate;
@@ -33,10 +34,12 @@ impl Driver {
                 let origin = Arc::new(origin::Coordinator(self.session.subscribe()));
                 let blobs = Arc::clone(&self.blobs);
                 let (opening, carrier, task) = Carrier::new(opening, swarm, blobs, origin);
-                let peers = opening.start();
                 self.tasks.spawn(task.run());
                 self.tasks.spawn(origin::watch(self.session.subscribe(), carrier.clone()));
                 self.carrier = Some(carrier);
+                let handler = self.holding.handler(&opening.net());
+                let peers = opening.accept(holding::ALPN, handler).start();
+                self.holding.tell(Told::Peers(peers.net().clone()));
                 if tracker {
                     let net = peers.net().clone();
                     self.tasks.spawn(announce::run(net, self.session.subscribe()));

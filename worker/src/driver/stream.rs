@@ -7,6 +7,7 @@ use proto::bounds::MESSAGE_BYTES_MAX;
 use proto::pb::coordinator_message::Kind;
 use proto::pb::grid_client::GridClient;
 use proto::pb::{self, worker_message};
+use proto::ticket::Ticket;
 use proto::{AccountKey, WorkerKey, hello, tls, version};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -35,9 +36,12 @@ pub(crate) struct Introduction {
 /// A stream that was welcomed.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
+    pub(crate) project: proto::ProjectKey,
     pub(crate) channel: Channel,
     pub(crate) token: String,
     pub(crate) outbound: mpsc::Sender<pb::WorkerMessage>,
+    /// Whether the coordinator has lost its records and gathers what workers have kept; it does nothing else then.
+    pub(crate) rebuilding: bool,
     /// Shows other members that this worker is one.
     pub(crate) certificate: bytes::Bytes,
 }
@@ -47,6 +51,8 @@ pub(crate) struct Session {
 pub(super) enum News {
     Attached(Session, Welcome),
     Said(Event),
+    Tickets(Vec<Ticket>),
+    Rebuilding(Session),
     Ended { reason: String, retry_after: Option<Duration> },
     Refused(String),
 }
@@ -120,10 +126,13 @@ pub(crate) async fn greet(
     };
     version::check(welcome.version.as_ref())
         .map_err(|error| Trouble::Refused(error.to_string()))?;
+    let rebuilding = welcome.rebuilding;
     let session = Session {
+        project: join.project,
         channel,
         token: welcome.session_token,
         outbound,
+        rebuilding,
         certificate: welcome.certificate,
     };
     let welcome = Welcome {
@@ -184,6 +193,12 @@ fn refused(refusal: &pb::Refusal) -> Trouble {
 /// Opens stream number `number` and passes on what it says, to its end.
 pub(super) async fn run(hello: Introduction, number: u64, driver: mpsc::Sender<Input>) {
     let trouble = match Box::pin(greet(&hello)).await {
+        Ok((session, _, mut inbound)) if session.rebuilding => {
+            let _ = driver.send(Input::Stream(number, News::Rebuilding(session))).await;
+            // Nothing is said until it is done, or lost.
+            while let Ok(Some(_)) = inbound.message().await {}
+            Trouble::Lost("the coordinator has been building its records up again".into())
+        }
         Ok((session, welcome, inbound)) => {
             // The driver has gone when a send fails, and its tasks go with it.
             let _ = driver.send(Input::Stream(number, News::Attached(session, welcome))).await;
@@ -216,6 +231,12 @@ async fn read(
         };
         if let Some(Kind::Refusal(refusal)) = &message.kind {
             return refused(refusal);
+        }
+        if let Some(Kind::Leases(leases)) = &message.kind {
+            let tickets = convert::tickets(leases);
+            if driver.send(Input::Stream(number, News::Tickets(tickets))).await.is_err() {
+                return Trouble::Lost("the program ends".into());
+            }
         }
         match convert::event(message) {
             Ok(Some(event)) => {

@@ -25,6 +25,8 @@ enum Step {
     Pass(u64),
     Jump(i64),
     Crash,
+    /// The coordinator's disk is lost; its workers give back what they have kept.
+    Lose,
     /// The coordinator dies after the commit and before the answer.
     ReportAndCrash(usize, u64),
 }
@@ -43,6 +45,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (0..100_000_u64).prop_map(Step::Pass),
         1 => (-86_400_000..86_400_000_i64).prop_map(Step::Jump),
         1 => Just(Step::Crash),
+        1 => Just(Step::Lose),
         1 => (worker, any::<u64>()).prop_map(|(worker, which)| Step::ReportAndCrash(worker, which)),
     ];
     prop::collection::vec(step, 1..120)
@@ -111,6 +114,7 @@ impl Chaos {
             Step::Pass(ms) => self.env.pass(ms),
             Step::Jump(ms) => self.env.now.wall_ms = self.env.now.wall_ms.saturating_add_signed(ms),
             Step::Crash => self.env.crash(),
+            Step::Lose => self.env.lose(),
             Step::ReportAndCrash(worker, which) => {
                 self.report(worker, which, 0);
                 self.env.crash();

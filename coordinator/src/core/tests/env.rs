@@ -5,6 +5,8 @@ use crate::core::event::{
     Acks, Effects, Event, Heartbeat, Hello, Lease, Missing, Reply, Return, Segment, Session, Show,
     SignedBatch, Submission, ToWorker, Want,
 };
+use crate::core::record::{Table, decode_batch};
+use crate::core::replay::{Found, FoundBatch, rebuild};
 use crate::core::status::{JobState, JobStatus, Told};
 use crate::core::time::Now;
 use crate::engine::load::load;
@@ -15,6 +17,7 @@ use proto::bounds::LEASE_UNITS_MAX;
 use proto::cut::Axis;
 use proto::job::{JobSpec, Limits, Merge};
 use proto::report::{Ack, Batch, Failure, JobRef, Outcome, Output, Report};
+use proto::ticket::Ticket;
 use proto::{AccountKey, Digest, JobId, LeaseId, ProjectKey, UnitIndex, WorkerKey};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -78,6 +81,7 @@ pub(super) struct Env {
     pub(super) now: Now,
     pub(super) workers: Vec<Volunteer>,
     submissions: u8,
+    losses: u64,
 }
 
 impl Env {
@@ -89,6 +93,7 @@ impl Env {
             now,
             workers: Vec::new(),
             submissions: 0,
+            losses: 0,
         }
     }
 
@@ -141,6 +146,50 @@ impl Env {
         for worker in &mut self.workers {
             worker.session = None;
         }
+    }
+
+    /// The coordinator's disk is lost; its workers have kept the log, the specifications and every batch.
+    pub(super) fn lose(&mut self) {
+        let found = self.found();
+        self.losses += 1;
+        let rebuilt = rebuild(PROJECT, &found, self.losses);
+        assert_eq!(rebuilt.losses, [""; 0]);
+        self.store = Arc::default();
+        self.store.commit(rebuilt.records).unwrap();
+        self.crash();
+        self.commit();
+    }
+
+    /// What the workers have kept.
+    pub(super) fn found(&self) -> Found {
+        let store = self.store.as_ref();
+        let mut found = Found::default();
+        let values = |table: Table| store.page(&table.prefix(), None, usize::MAX).unwrap();
+        found.entries = values(Table::Entry).into_iter().map(|(_, value)| value).collect();
+        for (_, spec) in values(Table::Spec) {
+            found.specs.insert(Digest::of(&spec), spec);
+        }
+        for (_, value) in values(Table::Batch) {
+            let (signature, payload) = decode_batch(&value).unwrap();
+            let batch = Batch::decode(payload).unwrap();
+            let worker = self.workers.iter().find(|worker| worker.key == batch.worker).unwrap();
+            let ticket = |report: &Report| Ticket {
+                lease: report.lease,
+                job: batch.jobs[usize::from(report.job)].id,
+                first: report.unit,
+                count: 1,
+                stamp: [0; 32],
+            };
+            let kept = FoundBatch {
+                account: worker.account,
+                payload: payload.to_vec(),
+                signature: *signature,
+                tickets: batch.reports.iter().map(ticket).collect(),
+                batch,
+            };
+            found.batches.insert((kept.batch.worker, kept.batch.sequence), kept);
+        }
+        found
     }
 
     /// A worker of `account`, connected.

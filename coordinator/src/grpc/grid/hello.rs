@@ -65,6 +65,7 @@ pub(super) async fn greet(
         credit: convert::saturated(welcome.credit),
         sequence: welcome.sequence,
         certificate: certificate.to_bytes().into(),
+        rebuilding: shared.gather.is_some(),
     };
     match send(shared, outbound, ToKind::Welcome(welcome)).await {
         Ok(()) => Ok(greeted),

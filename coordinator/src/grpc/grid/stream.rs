@@ -85,9 +85,14 @@ async fn attend(
     outbound: &Outbound,
 ) -> End {
     let Greeted { session, volunteer, from_core, _token } = greeted;
+    if shared.gather.is_some() {
+        // Nothing is decided meanwhile: what is said is not answered, and the stream only keeps the session.
+        while let Ok(Ok(Some(_))) = timeout(shared.patience.silence, inbound.message()).await {}
+        return End::Quiet;
+    }
     tokio::select! {
         end = read(shared, session, volunteer, inbound, outbound) => end,
-        end = writer::write(shared, volunteer.worker, from_core, outbound) => end,
+        end = writer::write(shared, &volunteer.worker, from_core, outbound) => end,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the core says to a worker, as messages of the stream.
 
 use super::{End, Outbound, send};
-use crate::core::event::ToWorker;
+use crate::core::event::{Lease, ToWorker};
 use crate::grpc::{Shared, convert};
 use prost::Message;
 use proto::WorkerKey;
@@ -15,7 +15,7 @@ const AT_ONCE: usize = 64;
 /// Passes on what the core says until it says no more.
 pub(super) async fn write(
     shared: &Shared,
-    worker: WorkerKey,
+    worker: &WorkerKey,
     mut from_core: mpsc::Receiver<ToWorker>,
     outbound: &Outbound,
 ) -> End {
@@ -33,7 +33,7 @@ pub(super) async fn write(
 
 async fn pass_on(
     shared: &Shared,
-    worker: WorkerKey,
+    worker: &WorkerKey,
     said: impl Iterator<Item = ToWorker> + Send,
     outbound: &Outbound,
 ) -> Result<(), End> {
@@ -41,7 +41,10 @@ async fn pass_on(
     for message in said {
         if let ToWorker::Lease(lease) = message {
             shared.named.lease(&lease);
-            if let Some(full) = leases.add(convert::lease(lease)) {
+            let Lease { lease: id, job, first, count, .. } = lease;
+            let ticket = shared.office.stamp(worker, id, job, first, count).to_vec().into();
+            let lease = pb::Lease { ticket, ..convert::lease(lease) };
+            if let Some(full) = leases.add(lease) {
                 send(shared, outbound, Kind::Leases(full)).await?;
             }
             continue;

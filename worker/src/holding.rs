@@ -1,0 +1,142 @@
+//! What a worker holds for others, and what others hold of its own: the disk, the peers and the coordinator around the
+//! pure [`crate::p2p::hold`].
+//!
+//! One task, the keeper, owns it. The driver tells it of each signed batch; it seals the batch, keeps it, and hands it to
+//! peers, so that a worker that vanishes after computing loses nothing. What it holds for others it brings to the
+//! coordinator when their reporter did not. All of it works without peers too: then one's own batches alone are kept,
+//! for a coordinator that loses its disk.
+
+mod books;
+mod contribute;
+mod deliver;
+mod keeper;
+mod shelf;
+mod wire;
+
+pub(crate) use wire::ALPN;
+
+use crate::blobs::Blobs;
+use crate::driver::Session;
+use crate::p2p::Net;
+use crate::p2p::hold::{Config, Name, Numbers, Refusal};
+use books::Books;
+use keeper::{Keeper, Parts};
+use proto::seal::Sealer;
+use proto::ticket::Ticket;
+use proto::{LeaseId, WorkerKey, pb};
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+/// What the keeper was told and has not taken up. Peers wait when it is full.
+const TOLD_MAX: usize = 1024;
+
+/// Something that the keeper is told.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// A batch of this worker is signed.
+    Reported(Reported),
+    /// Every report of a batch of this worker was acknowledged, in this batch or in another.
+    Settled(u64),
+    /// Leases were granted.
+    Tickets(Vec<Ticket>),
+    /// A job's specification.
+    Spec(Vec<u8>),
+    /// The coordinator has lost its records, and wants what is kept here.
+    Rebuild { session: Session, leases: BTreeSet<LeaseId> },
+    /// A peer tells of a head of the log.
+    Head { peer: WorkerKey, head: pb::SignedHead },
+    /// The log was asked for, from a peer or the coordinator; none: it was not had, or has not grown.
+    Grown { from: Option<WorkerKey>, log: Option<(pb::SignedHead, Vec<Vec<u8>>)> },
+    /// There is a network of peers.
+    Peers(Net),
+    /// A peer would hand over a batch of its own.
+    Offered { name: Name, bytes: u32, answer: oneshot::Sender<Result<(), Refusal>> },
+    /// It did not come, or was not what it should be.
+    NotCome(Name),
+    /// It came, and its reporter's signature holds.
+    Came { name: Name, sealed: Vec<u8>, kept: oneshot::Sender<bool> },
+    /// A peer says that the coordinator has batches of its own.
+    Released { peer: WorkerKey, sequences: Vec<u64> },
+    /// A hand-over has ended.
+    Answered { peer: WorkerKey, sequence: u64, taken: bool },
+    /// The coordinator said which it wants; none: it could not be asked.
+    Wanted { names: Vec<Name>, wanted: Option<Vec<bool>> },
+    /// A delivery has ended.
+    Delivered { name: Name, done: bool },
+}
+
+/// A signed batch, and what should go with it.
+#[derive(Debug)]
+pub(crate) struct Reported {
+    /// Of the batch.
+    pub(crate) sequence: u64,
+    /// As it is sent to the coordinator.
+    pub(crate) signed: pb::SignedReports,
+    /// The leases that it reports under.
+    pub(crate) leases: BTreeSet<LeaseId>,
+    /// Files with outputs that do not travel inside the reports, and the most bytes of them to take along.
+    pub(crate) outputs: Vec<PathBuf>,
+    pub(crate) outputs_bytes_max: u64,
+}
+
+/// Speaks to the keeper; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Holding {
+    told: mpsc::Sender<Told>,
+    numbers: watch::Receiver<Numbers>,
+    books: Arc<Mutex<Books>>,
+}
+
+impl Holding {
+    /// Opens what is kept in the folder at `path` and starts the keeper. `session` is the stream to the coordinator.
+    ///
+    /// # Errors
+    /// When the folder cannot be used.
+    pub(crate) fn start(
+        path: &Path,
+        config: Config,
+        log_every: Duration,
+        sealer: Sealer,
+        blobs: Arc<Blobs>,
+        session: watch::Receiver<Option<Session>>,
+        tasks: &mut JoinSet<()>,
+    ) -> io::Result<Self> {
+        let (told, heard) = mpsc::channel(TOLD_MAX);
+        let (numbers, read) = watch::channel(Numbers::default());
+        let books = Arc::new(Mutex::new(Books::open(path)?));
+        let parts = Parts {
+            config,
+            log_every,
+            books: Arc::clone(&books),
+            blobs,
+            sealer,
+            session,
+            told: told.clone(),
+            numbers,
+        };
+        tasks.spawn(Box::pin(Keeper::new(parts)?.run(heard)));
+        Ok(Self { told, numbers: read, books })
+    }
+
+    /// Tells the keeper. It is behind when this fails; then it does without: whatever is lost is a copy.
+    pub(crate) fn tell(&self, told: Told) {
+        if let Err(error) = self.told.try_send(told) {
+            tracing::debug!(%error, "the keeper of held reports is behind");
+        }
+    }
+
+    /// Lets peers hand over their batches, by the protocol [`ALPN`].
+    pub(crate) fn handler(&self, net: &Net) -> wire::Handler {
+        wire::Handler::new(net.clone(), self.told.clone(), Arc::clone(&self.books))
+    }
+
+    /// What is held, in numbers.
+    pub(crate) fn numbers(&self) -> Numbers {
+        *self.numbers.borrow()
+    }
+}

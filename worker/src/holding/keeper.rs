@@ -1,0 +1,369 @@
+//! The task that owns what is held.
+
+mod log;
+mod send;
+
+use super::books::Books;
+use super::{Reported, Told, contribute, deliver};
+use crate::blobs::Blobs;
+use crate::clock::wall_ms;
+use crate::driver::Session;
+use crate::p2p::hold::{Action, Config, Event, Hold, Name, Now, Numbers, Refusal};
+use crate::p2p::ledger::{Gossip, Ledger};
+use crate::p2p::{Net, PeerEvent};
+use iroh::endpoint::Connection;
+use proto::seal::Sealer;
+use proto::{WorkerKey, pb};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+/// Longest sleep: nothing is due.
+const SLEEP_MAX: Duration = Duration::from_secs(3_600);
+
+/// See the module.
+pub(super) struct Keeper {
+    hold: Hold,
+    config: Config,
+    born: Instant,
+    books: Arc<Mutex<Books>>,
+    blobs: Arc<Blobs>,
+    sealer: Arc<Sealer>,
+    /// The project's log.
+    ledger: Ledger,
+    gossip: Gossip,
+    log_every: Duration,
+    /// Whether somebody is being asked for more of the log, and when the coordinator is to be asked again.
+    asking: bool,
+    ask_at: Instant,
+    /// A head that a peer told of meanwhile.
+    newest: Option<(WorkerKey, pb::SignedHead)>,
+    session: watch::Receiver<Option<Session>>,
+    told: mpsc::Sender<Told>,
+    numbers: watch::Sender<Numbers>,
+    net: Option<Net>,
+    events: Option<broadcast::Receiver<PeerEvent>>,
+    /// Peers that the pure part was told of.
+    linked: BTreeSet<WorkerKey>,
+    connections: Connections,
+    /// Who waits for the answer to an offer.
+    offers: BTreeMap<Name, oneshot::Sender<Result<(), Refusal>>>,
+    /// Batches that are on their way here.
+    coming: BTreeSet<Name>,
+    tasks: JoinSet<()>,
+    /// What was to be done at the start.
+    due: Vec<Action>,
+}
+
+/// Connections by which batches are handed over, as long as they last.
+type Connections = Arc<Mutex<BTreeMap<WorkerKey, Connection>>>;
+
+/// What a keeper works with.
+pub(super) struct Parts {
+    pub(super) config: Config,
+    /// How often the project's log is asked for.
+    pub(super) log_every: Duration,
+    pub(super) books: Arc<Mutex<Books>>,
+    pub(super) blobs: Arc<Blobs>,
+    pub(super) sealer: Sealer,
+    pub(super) session: watch::Receiver<Option<Session>>,
+    pub(super) told: mpsc::Sender<Told>,
+    pub(super) numbers: watch::Sender<Numbers>,
+}
+
+impl Keeper {
+    pub(super) fn new(parts: Parts) -> io::Result<Self> {
+        let Parts { config, log_every, books, blobs, sealer, session, told, numbers } = parts;
+        let (stored, ledger) = {
+            let mut books = books.lock().unwrap_or_else(PoisonError::into_inner);
+            (books.stored(wall_ms())?, books.ledger(sealer.project())?)
+        };
+        let (hold, due) = Hold::restore(Now::ZERO, config.clone(), stored);
+        Ok(Self {
+            hold,
+            config,
+            born: Instant::now(),
+            books,
+            blobs,
+            sealer: Arc::new(sealer),
+            session,
+            told,
+            numbers,
+            ledger,
+            gossip: Gossip::default(),
+            log_every,
+            asking: false,
+            newest: None,
+            ask_at: Instant::now(),
+            net: None,
+            events: None,
+            linked: BTreeSet::new(),
+            connections: Arc::default(),
+            offers: BTreeMap::new(),
+            coming: BTreeSet::new(),
+            tasks: JoinSet::new(),
+            due,
+        })
+    }
+
+    pub(super) async fn run(mut self, mut heard: mpsc::Receiver<Told>) {
+        let due = std::mem::take(&mut self.due);
+        self.act(due).await;
+        loop {
+            let now = self.born.elapsed();
+            let wake = self.hold.next_deadline(now).unwrap_or(now + SLEEP_MAX);
+            let mut wake = self.born + wake.min(now + SLEEP_MAX);
+            if !self.asking && self.session.borrow().is_some() {
+                wake = wake.min(self.ask_at);
+            }
+            let log = self.ledger.size();
+            self.numbers.send_replace(Numbers { log, ..self.hold.numbers() });
+            tokio::select! {
+                Some(told) = heard.recv() => self.hear(told).await,
+                Ok(()) = self.session.changed() => self.session_changed().await,
+                event = next(&mut self.events) => self.peer(event).await,
+                () = tokio::time::sleep_until(wake.into()) => self.apply(Event::Wake).await,
+            }
+            self.ask_for_log();
+            while self.tasks.try_join_next().is_some() {}
+        }
+    }
+
+    async fn apply(&mut self, event: Event) {
+        let actions = self.hold.apply(self.born.elapsed(), event);
+        self.act(actions).await;
+    }
+
+    async fn session_changed(&mut self) {
+        let there = self.session.borrow_and_update().is_some();
+        self.apply(if there { Event::Attached } else { Event::Detached }).await;
+    }
+
+    async fn hear(&mut self, told: Told) {
+        match told {
+            Told::Reported(reported) => self.reported(reported).await,
+            Told::Settled(sequence) => self.apply(Event::Acknowledged { sequence }).await,
+            Told::Tickets(tickets) => {
+                self.disk("tickets", move |books| books.admit(tickets)).await;
+            }
+            Told::Spec(spec) => {
+                self.disk("a specification", move |books| books.learn(&spec)).await;
+            }
+            Told::Rebuild { session, leases } => {
+                let (books, blobs) = (Arc::clone(&self.books), Arc::clone(&self.blobs));
+                self.tasks.spawn(Box::pin(contribute::contribute(session, leases, books, blobs)));
+            }
+            Told::Head { peer, head } => self.head(peer, head),
+            Told::Grown { from, log } => self.grown(from, log).await,
+            Told::Peers(net) => {
+                self.events = Some(net.events());
+                self.net = Some(net);
+                self.meet_all().await;
+            }
+            Told::Offered { name, bytes, answer } => {
+                self.offers.insert(name, answer);
+                // The link may be younger than what was heard of it.
+                if !self.linked.contains(&name.worker) {
+                    self.meet_all().await;
+                }
+                let Name { worker: peer, sequence } = name;
+                self.apply(Event::Offered { peer, sequence, bytes }).await;
+            }
+            Told::NotCome(name) => {
+                self.coming.remove(&name);
+                self.apply(Event::NotCome(name)).await;
+            }
+            Told::Came { name, sealed, kept } => self.came(name, sealed, kept).await,
+            Told::Released { peer, sequences } => {
+                self.apply(Event::Released { peer, sequences }).await;
+            }
+            Told::Answered { peer, sequence, taken } => {
+                self.apply(Event::Answered { peer, sequence, taken }).await;
+            }
+            Told::Wanted { names, wanted } => {
+                let event = match wanted {
+                    Some(wanted) => Event::Wanted(names.into_iter().zip(wanted).collect()),
+                    None => Event::NotAsked(names),
+                };
+                self.apply(event).await;
+            }
+            Told::Delivered { name, done } => self.apply(Event::Delivered { name, done }).await,
+        }
+    }
+
+    /// Seals a batch of this worker and keeps it; from then on it is handed to peers.
+    async fn reported(&mut self, reported: Reported) {
+        let Reported { sequence, signed, leases, outputs, outputs_bytes_max } = reported;
+        let name = Name { worker: self.config.worker, sequence };
+        let (sealer, account, random) =
+            (Arc::clone(&self.sealer), self.config.account, rand::random());
+        let kept = self
+            .disk("a report", move |books| {
+                let outputs = read_outputs(&outputs, outputs_bytes_max);
+                let tickets = books.tickets(&leases);
+                let sealed = sealer
+                    .seal(&signed, tickets.clone(), outputs, &random)
+                    .or_else(|_| sealer.seal(&signed, tickets, Vec::new(), &random))
+                    .map_err(io::Error::other)?;
+                books.copy(&name, account, &sealed, wall_ms())?;
+                u32::try_from(sealed.len()).map_err(io::Error::other)
+            })
+            .await;
+        if let Some(bytes) = kept {
+            self.apply(Event::Reported { sequence, bytes }).await;
+        }
+    }
+
+    async fn came(&mut self, name: Name, sealed: Vec<u8>, kept: oneshot::Sender<bool>) {
+        self.coming.remove(&name);
+        let certificate = self.net.as_ref().and_then(|net| net.certificate(&name.worker));
+        let account = certificate.map(|certificate| certificate.member().account);
+        let written = match account {
+            Some(account) if self.hold.holds(&name) => {
+                self.disk("a peer's report", move |books| {
+                    books.keep(&name, account, &sealed, wall_ms())
+                })
+                .await
+            }
+            _ => None,
+        };
+        if written.is_none() {
+            self.apply(Event::NotCome(name)).await;
+        }
+        // The peer may have gone.
+        let _ = kept.send(written.is_some());
+    }
+
+    async fn peer(&mut self, event: Result<PeerEvent, broadcast::error::RecvError>) {
+        match event {
+            Ok(PeerEvent::Joined(_)) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                self.meet_all().await;
+            }
+            Ok(PeerEvent::Left(peer)) => {
+                self.linked.remove(&peer);
+                self.gossip.went(&peer);
+                self.connections().remove(&peer);
+                self.apply(Event::PeerWent(peer)).await;
+            }
+            Err(broadcast::error::RecvError::Closed) => self.events = None,
+        }
+    }
+
+    /// Tells the pure part who is linked and was not, and who was and is not.
+    async fn meet_all(&mut self) {
+        let Some(net) = self.net.clone() else { return };
+        let here: BTreeSet<WorkerKey> = net.neighbours().into_iter().collect();
+        let gone: Vec<WorkerKey> = self.linked.difference(&here).copied().collect();
+        for peer in gone {
+            self.linked.remove(&peer);
+            self.gossip.went(&peer);
+            self.apply(Event::PeerWent(peer)).await;
+        }
+        for peer in here {
+            if let Some(certificate) = net.certificate(&peer)
+                && self.linked.insert(peer)
+            {
+                let member = certificate.member();
+                let (account, network) = (member.account, member.network);
+                self.gossip.came(self.born.elapsed(), peer);
+                self.apply(Event::PeerCame { peer, account, network }).await;
+            }
+        }
+        self.tell_head();
+    }
+
+    fn connections(&self) -> std::sync::MutexGuard<'_, BTreeMap<WorkerKey, Connection>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn act(&mut self, actions: Vec<Action>) {
+        let mut released: BTreeMap<WorkerKey, Vec<u64>> = BTreeMap::new();
+        for action in actions {
+            match action {
+                Action::HandOver { peer, sequence } => self.hand_over(peer, sequence).await,
+                Action::Release { peer, sequence } => {
+                    released.entry(peer).or_default().push(sequence);
+                }
+                Action::Keep(name) => {
+                    self.coming.insert(name);
+                    self.answer(&name, Ok(()));
+                }
+                Action::Refuse { name, why } => self.answer(&name, Err(why)),
+                Action::Mark(name) => {
+                    self.disk("a note", move |books| books.mark(&name)).await;
+                }
+                Action::Forget(name) => {
+                    self.disk("a deletion", move |books| books.forget(&name)).await;
+                }
+                Action::Ask(names) => {
+                    let (session, told) = (self.session.borrow().clone(), self.told.clone());
+                    self.tasks.spawn(async move {
+                        let wanted = deliver::wanted(session, &names).await;
+                        let _ = told.send(Told::Wanted { names, wanted }).await;
+                    });
+                }
+                Action::Deliver(name) => self.deliver(name).await,
+            }
+        }
+        for (peer, sequences) in released {
+            self.release(peer, sequences);
+        }
+    }
+
+    fn answer(&mut self, name: &Name, answer: Result<(), Refusal>) {
+        if let Some(waits) = self.offers.remove(name) {
+            // The peer may have gone; then the batch does not come.
+            let _ = waits.send(answer);
+        }
+    }
+
+    /// Works on the disk, where it may wait; none when it fails.
+    async fn disk<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl FnOnce(&mut Books) -> io::Result<T> + Send + 'static,
+    ) -> Option<T> {
+        let books = Arc::clone(&self.books);
+        let done = tokio::task::spawn_blocking(move || {
+            work(&mut books.lock().unwrap_or_else(PoisonError::into_inner))
+        })
+        .await;
+        match done {
+            Ok(Ok(value)) => Some(value),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "{what} is not kept among what is held for peers");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+/// Outputs as far as they fit; one that is gone has been acknowledged meanwhile.
+fn read_outputs(paths: &[PathBuf], mut bytes_max: u64) -> Vec<Vec<u8>> {
+    let mut outputs = Vec::new();
+    for path in paths {
+        let len = std::fs::metadata(path).map_or(u64::MAX, |metadata| metadata.len());
+        if len <= bytes_max
+            && let Ok(output) = std::fs::read(path)
+        {
+            bytes_max -= len;
+            outputs.push(output);
+        }
+    }
+    outputs
+}
+
+/// The next event among peers; never, while there are none.
+async fn next(
+    events: &mut Option<broadcast::Receiver<PeerEvent>>,
+) -> Result<PeerEvent, broadcast::error::RecvError> {
+    match events {
+        Some(events) => events.recv().await,
+        None => std::future::pending().await,
+    }
+}

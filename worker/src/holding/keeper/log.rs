@@ -1,0 +1,120 @@
+//! The project's log grows: by what the coordinator says, or peers.
+
+use super::send::connected;
+use super::{Keeper, Told};
+use crate::holding::{deliver, wire};
+use crate::p2p::hold::{Event, Name};
+use crate::p2p::ledger::{self, Wrong};
+use crate::p2p::table::Blame;
+use proto::{WorkerKey, pb};
+use std::sync::Arc;
+use std::time::Instant;
+
+impl Keeper {
+    /// Asks the coordinator for more of the log, if it is time: not when peers have just told of some.
+    pub(super) fn ask_for_log(&mut self) {
+        let session = self.session.borrow().clone();
+        if self.asking || session.is_none() || Instant::now() < self.ask_at {
+            return;
+        }
+        self.asking = true;
+        let (told, size) = (self.told.clone(), self.ledger.size());
+        self.tasks.spawn(async move {
+            let log = deliver::log(session, size).await;
+            let _ = told.send(Told::Grown { from: None, log }).await;
+        });
+    }
+
+    /// Between half and one and a half of the usual time from now.
+    fn ask_later(&mut self) {
+        let part: u16 = rand::random();
+        let jitter = self.log_every * u32::from(part) / u32::from(u16::MAX);
+        self.ask_at = Instant::now() + self.log_every / 2 + jitter;
+    }
+
+    /// A peer tells of a head of the log.
+    pub(super) fn head(&mut self, peer: WorkerKey, head: pb::SignedHead) {
+        let Some(net) = self.net.clone() else { return };
+        if !self.gossip.may_tell(self.born.elapsed(), &peer) {
+            return;
+        }
+        let news = match self.ledger.news(&head) {
+            Ok(Some(news)) => news,
+            Ok(None) => return,
+            Err(Wrong::Head(_)) => return net.blame(&peer, Blame::Forged),
+            Err(wrong) => {
+                tracing::error!(%wrong, %peer, "ask the project's operator what happened");
+                return;
+            }
+        };
+        self.gossip.told(&peer, news.size);
+        if self.asking {
+            // The newest is looked at when what is asked for has come.
+            self.newest = Some((peer, head));
+            return;
+        }
+        self.asking = true;
+        let (told, connections, from) =
+            (self.told.clone(), Arc::clone(&self.connections), self.ledger.size());
+        self.tasks.spawn(async move {
+            let had = async {
+                let connection = connected(&net, &connections, &peer).await?;
+                let entries =
+                    wire::entries(&net, &connection, from, news.size, ledger::BYTES_MAX).await;
+                entries.map_err(|error| error.to_string())
+            };
+            let had = had.await.inspect_err(|error| tracing::debug!(%peer, %error, "no entries"));
+            let log = had.ok().map(|entries| (head, entries));
+            let _ = told.send(Told::Grown { from: Some(peer), log }).await;
+        });
+    }
+
+    /// The log has grown, if what came is what the project signed.
+    pub(super) async fn grown(
+        &mut self,
+        from: Option<WorkerKey>,
+        log: Option<(pb::SignedHead, Vec<Vec<u8>>)>,
+    ) {
+        self.asking = false;
+        self.ask_later();
+        let Some((head, entries)) = log else { return };
+        let size = self.ledger.size();
+        if let Err(wrong) = self.ledger.extend(&head, &entries) {
+            tracing::warn!(%wrong, "what came of the project's log is not taken");
+            if let (Some(peer), Some(net), Wrong::Entries) = (from, &self.net, wrong) {
+                net.blame(&peer, Blame::Forged);
+            }
+            return;
+        }
+        let named = ledger::named(&entries);
+        let signed = head.clone();
+        self.disk("the log", move |books| books.grow(size, &signed, &entries)).await;
+        let named = named.into_iter().map(|(worker, sequence)| Name { worker, sequence });
+        self.apply(Event::Logged(named.collect())).await;
+        self.tell_head();
+        if let Some((peer, head)) = self.newest.take() {
+            self.head(peer, head);
+        }
+    }
+
+    /// Tells the peers of the log's head that have not heard of it.
+    pub(super) fn tell_head(&mut self) {
+        let (Some(net), Some(head)) = (self.net.clone(), self.ledger.head().cloned()) else {
+            return;
+        };
+        for peer in self.gossip.to_tell(self.ledger.size()) {
+            let (net, head, connections) =
+                (net.clone(), head.clone(), Arc::clone(&self.connections));
+            self.tasks.spawn(async move {
+                let told = async {
+                    let connection = connected(&net, &connections, &peer).await?;
+                    wire::tell_head(&connection, &head).await.map_err(|error| error.to_string())
+                };
+                if let Err(error) = told.await {
+                    // Others tell it.
+                    tracing::debug!(%peer, %error, "not told of the log");
+                }
+            });
+        }
+    }
+}

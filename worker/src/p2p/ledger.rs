@@ -1,0 +1,178 @@
+//! The project's log as a worker has it: entries from the first on, up to a head that the project signed. Pure.
+//!
+//! It grows by whole pieces: entries that follow those that are here, and the head that they lead to. So whatever is here
+//! was signed by the project, and a peer that offers something else is found out at once. Heads travel from peer to peer;
+//! who lacks the entries below one asks for them where it came from.
+
+use super::hold::Now;
+use proto::log::{Entry, Event, Frontier, Head, Invalid};
+use proto::{ProjectKey, WorkerKey, pb};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Entries that are kept, bytes: some hundred thousand commits. A longer log is kept by those that came early.
+pub const BYTES_MAX: u64 = 64 << 20;
+/// Heads that one peer may tell at once, and then one per so much time.
+const HEADS_BURST: u32 = 8;
+const HEAD_EVERY: Duration = Duration::from_millis(500);
+/// Peers that are remembered with what they know: as many as there are links.
+const PEERS_MAX: usize = 1024;
+
+/// Why something of the log is not taken.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Wrong {
+    /// The head.
+    #[error(transparent)]
+    Head(#[from] Invalid),
+    /// An entry, or that they do not lead to the head.
+    #[error("the entries are not those that the project signed")]
+    Entries,
+    /// There is another log of the same length: the project has two, or had its disk restored.
+    #[error("the project signed two logs of {0} entries that differ")]
+    Fork(u64),
+    /// No room.
+    #[error("the log is longer than is kept here")]
+    Room,
+}
+
+/// The log, up to where it is known.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    project: ProjectKey,
+    frontier: Frontier,
+    head: Option<pb::SignedHead>,
+    bytes: u64,
+}
+
+impl Ledger {
+    /// A log of which nothing is known.
+    #[must_use]
+    pub fn new(project: ProjectKey) -> Self {
+        Self { project, frontier: Frontier::default(), head: None, bytes: 0 }
+    }
+
+    /// Entries that are here.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.frontier.size()
+    }
+
+    /// The head of what is here.
+    #[must_use]
+    pub fn head(&self) -> Option<&pb::SignedHead> {
+        self.head.as_ref()
+    }
+
+    /// A head that has more entries than are here; none when it has no more, which costs no signature to see.
+    ///
+    /// # Errors
+    /// [`Wrong::Head`] when the project did not sign it, [`Wrong::Fork`].
+    pub fn news(&self, head: &pb::SignedHead) -> Result<Option<Head>, Wrong> {
+        let claimed: Head =
+            postcard::from_bytes(&head.payload).map_err(|_| Wrong::Head(Invalid::Bytes))?;
+        let same = claimed.size == self.size() && claimed.root == self.frontier.root();
+        if claimed.project == self.project && (claimed.size < self.size() || same) {
+            return Ok(None);
+        }
+        let head = Head::verify(head, &self.project)?;
+        if head.size == self.size() && head.root != self.frontier.root() {
+            return Err(Wrong::Fork(head.size));
+        }
+        Ok((self.size() < head.size).then_some(head))
+    }
+
+    /// Appends all entries up to a head. After an error nothing has changed.
+    ///
+    /// # Errors
+    /// [`Wrong`].
+    pub fn extend(&mut self, signed: &pb::SignedHead, entries: &[Vec<u8>]) -> Result<(), Wrong> {
+        let Some(head) = self.news(signed)? else { return Ok(()) };
+        let bytes: u64 = entries.iter().map(|entry| entry.len() as u64).sum();
+        if BYTES_MAX < self.bytes + bytes {
+            return Err(Wrong::Room);
+        }
+        let mut frontier = self.frontier.clone();
+        for entry in entries {
+            let decoded = Entry::decode(entry).map_err(|_| Wrong::Entries)?;
+            if decoded.project != self.project {
+                return Err(Wrong::Entries);
+            }
+            frontier.append(Entry::leaf(entry), |_, _, _| {});
+        }
+        if (frontier.size(), frontier.root()) != (head.size, head.root) {
+            return Err(Wrong::Entries);
+        }
+        self.bytes += bytes;
+        (self.frontier, self.head) = (frontier, Some(signed.clone()));
+        Ok(())
+    }
+}
+
+/// Workers and sequences of the batches that verdicts of entries rest on.
+#[must_use]
+pub fn named(entries: &[Vec<u8>]) -> Vec<(WorkerKey, u64)> {
+    let mut named = Vec::new();
+    for entry in entries.iter().filter_map(|entry| Entry::decode(entry).ok()) {
+        if let Event::Verdicts { sources, .. } = entry.event {
+            named.extend(sources.iter().map(|source| (source.worker, source.sequence)));
+        }
+    }
+    named
+}
+
+/// Which peers know how much, and how often each may tell.
+#[derive(Clone, Debug, Default)]
+pub struct Gossip(BTreeMap<WorkerKey, Neighbour>);
+
+#[derive(Clone, Copy, Debug)]
+struct Neighbour {
+    /// Entries that it is known to have heard of.
+    size: u64,
+    /// When it would have its full burst again.
+    whole_at: Now,
+}
+
+impl Gossip {
+    /// A peer is linked.
+    pub fn came(&mut self, now: Now, peer: WorkerKey) {
+        if self.0.len() < PEERS_MAX {
+            self.0.entry(peer).or_insert(Neighbour { size: 0, whole_at: now });
+        }
+    }
+
+    /// A peer is linked no more.
+    pub fn went(&mut self, peer: &WorkerKey) {
+        self.0.remove(peer);
+    }
+
+    /// A peer tells of a head; false when it tells too often, or is not linked. It costs a signature to look at.
+    pub fn may_tell(&mut self, now: Now, peer: &WorkerKey) -> bool {
+        let Some(neighbour) = self.0.get_mut(peer) else { return false };
+        let next = neighbour.whole_at.max(now) + HEAD_EVERY;
+        let may = next <= now + HEAD_EVERY * HEADS_BURST;
+        if may {
+            neighbour.whole_at = next;
+        }
+        may
+    }
+
+    /// A peer has told of a head of so many entries that the project signed.
+    pub fn told(&mut self, peer: &WorkerKey, size: u64) {
+        if let Some(neighbour) = self.0.get_mut(peer) {
+            neighbour.size = neighbour.size.max(size);
+        }
+    }
+
+    /// The peers that are to be told of a head of so many entries; they are taken to know it then.
+    pub fn to_tell(&mut self, size: u64) -> Vec<WorkerKey> {
+        let mut peers = Vec::new();
+        for (peer, neighbour) in self.0.iter_mut().filter(|(_, neighbour)| neighbour.size < size) {
+            neighbour.size = size;
+            peers.push(*peer);
+        }
+        peers
+    }
+}
+
+#[cfg(test)]
+mod tests;
