@@ -213,6 +213,9 @@ impl Replay<'_> {
             next_attempt: 0,
             withdrawn: 0,
             figures: BTreeMap::new(),
+            segments: 0,
+            segments_fuel: 0,
+            next_evidence: 0,
         };
         self.put(Table::Spec.key(id.0), bytes.clone());
         let bytes: Arc<[u8]> = bytes.as_slice().into();
@@ -245,6 +248,7 @@ impl Replay<'_> {
             reported: 0,
             disagreed: 0,
             caught: 0,
+            referee: false,
             failures: 0,
             credit: 0,
             seen_at_ms: 0,

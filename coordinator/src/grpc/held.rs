@@ -139,7 +139,9 @@ impl Held {
             })
             .collect();
         // No job runs: the reports are of no use either, and say so themselves.
-        let Some(bytes_max) = self.0.named.output_bytes_max() else { return Ok(()) };
+        let Some(bytes_max) = self.0.named.put_bytes_max(&opened.batch.worker) else {
+            return Ok(());
+        };
         for output in opened.outputs.iter().filter(|output| named.contains(&Digest::of(output))) {
             if output.len() as u64 <= bytes_max && self.0.blobs.len(&Digest::of(output)).is_none() {
                 let (blobs, output) = (Arc::clone(&self.0.blobs), output.clone());

@@ -171,6 +171,7 @@ impl Seed {
             process: std::process::id(),
             uptime_seconds: self.started.elapsed().as_secs(),
             cache_bytes: 0,
+            trace_bytes: 0,
             held: Default::default(),
             peers: Some(self.peers.net().report()),
             status: Status {

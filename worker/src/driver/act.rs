@@ -5,6 +5,7 @@ use crate::control::{Ask, Report};
 use crate::core::{Action, Event, Source};
 use crate::file;
 use crate::holding::{Reported, Told};
+use proto::id::UnitId;
 use proto::pb;
 use proto::pb::worker_message::Kind;
 use proto::report::Batch;

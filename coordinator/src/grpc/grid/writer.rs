@@ -65,7 +65,7 @@ async fn pass_on(
                 Kind::Idle(pb::Idle { reason, retry_after_ms })
             }
             ToWorker::Show(show) => {
-                shared.named.show(&show, worker);
+                shared.named.show(&show, *worker);
                 Kind::Show(convert::show(show))
             }
             ToWorker::Segment(segment) => {
