@@ -33,12 +33,14 @@ impl Internet {
         let name = format!("stl{}t{}", std::process::id(), TRIED.fetch_add(1, Ordering::Relaxed));
         let tried = || -> Result<()> {
             run(&["ip", "netns", "add", &name])?;
-            run(&[
-                "ip", "netns", "exec", &name, "ip", "link", "add", "a", "type", "veth", "peer",
-                "name", "b",
-            ])?;
-            run(&["ip", "netns", "exec", &name, "ip", "link", "add", "c", "type", "bridge"])?;
-            run(&["ip", "netns", "exec", &name, "nft", "add", "table", "ip", "nat"])
+            inside(&name, "ip link add wire0 type veth peer name wire1")?;
+            inside(&name, "ip link add bridge0 type bridge")?;
+            inside(&name, "nft add table ip nat")?;
+            inside(
+                &name,
+                "nft add chain ip nat post { type nat hook postrouting priority 100 ; }",
+            )?;
+            inside(&name, "nft add rule ip nat post masquerade fully-random")
         };
         let tried = tried().err().map(|error| format!("{error:#}"));
         let _ = Command::new("ip").args(["netns", "del", &name]).output();
@@ -57,6 +59,8 @@ impl Internet {
         inside(&wan, "ip link add br0 type bridge")?;
         inside(&wan, &format!("ip addr add {}/24 dev br0", Self::PUBLIC))?;
         inside(&wan, "ip link set br0 up")?;
+        // Multicast needs a way out too; whatever else goes there is nobody's.
+        inside(&wan, "ip route add default dev br0")?;
         Ok(internet)
     }
 
@@ -93,6 +97,11 @@ impl Internet {
             &router,
             "nft add chain ip filter forward { type filter hook forward priority 0 ; policy drop ; }",
         )?;
+        inside(
+            &router,
+            "nft add chain ip filter input { type filter hook input priority 0 ; policy accept ; }",
+        )?;
+        inside(&router, "nft add rule ip filter input iifname wan0 ct state new drop")?;
         inside(&router, "nft add rule ip filter forward iifname lan0 accept")?;
         inside(&router, "nft add rule ip filter forward ct state established,related accept")?;
         Ok(host)

@@ -20,8 +20,10 @@ pub mod table;
 pub mod usage;
 
 mod care;
+mod config;
 mod find;
 mod gate;
+mod greet;
 mod lan;
 mod link;
 mod lookup;
@@ -30,8 +32,9 @@ mod relays;
 mod shared;
 mod view;
 
+pub use config::{BindError, Config, ConnectError};
 pub use meter::Meter;
-pub use net::{BindError, Config, ConnectError, Net, Opening, PeerEvent, Running};
+pub use net::{Net, Opening, PeerEvent, Running};
 pub use view::{PeerView, PeersReport};
 
 /// Whose fault an application's code for closing a connection names.

@@ -28,7 +28,9 @@ pub(super) fn complain(failure: &Failure, format: Format) {
 /// Logs go to standard error.
 pub(super) fn log() {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // A machine without a network would be told so by the search of the local network twice a second.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,swarm_discovery=error,iroh=warn"));
     let colours = std::io::stderr().is_terminal();
     // A second call changes nothing.
     let _ = tracing_subscriber::fmt()

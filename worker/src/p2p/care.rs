@@ -34,6 +34,7 @@ struct Care {
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut care =
         Care { relays: Relays::default(), asked: None, found_self: None, kept: Instant::now() };
+    let mut certified = shared.certificate.subscribe();
     let mut ticks = interval(shared.config.tick);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -48,7 +49,10 @@ pub(super) async fn run(shared: Arc<Shared>) {
             care.find_self(&shared);
             care.relays.tend(&shared).await;
         }
-        if KEEP_EVERY <= care.kept.elapsed() {
+        // A new certificate is kept at once: with it, a worker that is killed comes back as a member.
+        let renewed = certified.has_changed().unwrap_or(false);
+        certified.mark_unchanged();
+        if renewed || KEEP_EVERY <= care.kept.elapsed() {
             care.kept = Instant::now();
             store::keep(&shared).await;
         }

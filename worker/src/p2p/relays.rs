@@ -71,11 +71,17 @@ fn seeds(shared: &Shared) -> Vec<(WorkerKey, Relay)> {
     let linked = state.links.values().filter(|live| live.is_open()).map(|live| &live.contact);
     let known = state.table.peers().filter(|peer| peer.failures == 0).map(|peer| &peer.contact);
     let mut seen = BTreeSet::new();
-    let all = linked.chain(known).filter_map(|contact| {
-        let relay = contact.serves.clone()?;
-        seen.insert(contact.worker()).then(|| (contact.worker(), relay))
-    });
-    all.collect()
+    let all = linked.map(|contact| (true, contact)).chain(known.map(|contact| (false, contact)));
+    let mut seeds: Vec<_> = all
+        .filter_map(|(linked, contact)| {
+            let relay = contact.serves.clone()?;
+            let worker = contact.worker();
+            // In random order, so that nobody is chosen for a key that begins well.
+            seen.insert(worker).then(|| (!linked, rand::random::<u64>(), worker, relay))
+        })
+        .collect();
+    seeds.sort_by_key(|(linked, random, ..)| (*linked, *random));
+    seeds.into_iter().map(|(_, _, worker, relay)| (worker, relay)).collect()
 }
 
 /// Makes a seed's relay known to the endpoint.

@@ -1,13 +1,14 @@
 //! What all parts of the peer network share: who is known, who is linked, what is open.
 
+use super::config::Config;
 use super::contact::{Contact, Relay, endpoint_id, network, worker_key};
 use super::door::{self, Door};
-use super::net::{Config, ConnectError, PeerEvent};
-use super::relays::{self, Seeds};
+use super::net::PeerEvent;
+use super::relays::Seeds;
 use super::slots::{self, Holder};
 use super::table::{Blame, Table};
 use super::usage::Traffic;
-use super::{Meter, code, link};
+use super::{Meter, code};
 use crate::clock;
 use iroh::endpoint::{Connection, WeakConnectionHandle};
 use iroh::{Endpoint, EndpointAddr, TransportAddr};
@@ -19,10 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
-/// Longest wait for a connection to a peer: through a relay, with a hole to be punched.
-pub(super) const CONNECT_MAX: Duration = Duration::from_secs(15);
 /// Greetings under way at once: each may wait its whole time for a peer that has gone.
 const GREETINGS_MAX: usize = 16;
 /// Peers remembered to have shown their certificates: those linked, and some that were.
@@ -45,7 +43,7 @@ pub(super) struct Shared {
     born: Instant,
     state: Mutex<State>,
     tasks: Mutex<Option<JoinSet<()>>>,
-    turns: Semaphore,
+    pub(super) turns: Semaphore,
 }
 
 /// What changes.
@@ -58,7 +56,7 @@ pub(super) struct State {
     /// Bytes of the endpoint that the meter has counted.
     pub(super) counted: Traffic,
     greeted: BTreeMap<WorkerKey, Certificate>,
-    greeting: BTreeMap<WorkerKey, Arc<tokio::sync::Mutex<()>>>,
+    pub(super) greeting: BTreeMap<WorkerKey, Arc<tokio::sync::Mutex<()>>>,
 }
 
 /// A link that is open.
@@ -207,80 +205,6 @@ impl Shared {
             down_bytes: 0,
         });
         true
-    }
-
-    /// Makes sure that the peer at `address` has been greeted and its link is open.
-    pub(super) async fn greet(self: &Arc<Self>, address: EndpointAddr) -> Result<(), ConnectError> {
-        let worker = worker_key(&address.id);
-        if self.is_linked(&worker) {
-            return Ok(());
-        }
-        if self.is_banned(&worker) {
-            return Err(ConnectError::Banned);
-        }
-        if self.meter.is_spent() {
-            return Err(ConnectError::Spent);
-        }
-        if self.certificate.borrow().is_none() {
-            return Err(ConnectError::NoCertificate);
-        }
-        let one_at_a_time = Arc::clone(self.state().greeting.entry(worker).or_default());
-        let greeted = {
-            let _turn = one_at_a_time.lock().await;
-            match self.is_linked(&worker) {
-                true => Ok(()),
-                false => Box::pin(self.greet_alone(worker, address)).await,
-            }
-        };
-        drop(one_at_a_time);
-        let mut state = self.state();
-        if state.greeting.get(&worker).is_some_and(|lock| Arc::strong_count(lock) == 1) {
-            state.greeting.remove(&worker);
-        }
-        let now_ms = clock::wall_ms();
-        match &greeted {
-            Ok(()) => {}
-            Err(ConnectError::Refused(
-                code::FULL | code::DUPLICATE | code::REPLACED | code::SPENT,
-                _,
-            )) => {
-                state.table.busy(now_ms, &worker);
-            }
-            Err(_) => state.table.failed(now_ms, &worker),
-        }
-        greeted
-    }
-
-    async fn greet_alone(
-        self: &Arc<Self>,
-        worker: WorkerKey,
-        address: EndpointAddr,
-    ) -> Result<(), ConnectError> {
-        let _turn = self.turns.acquire().await.map_err(|_| ConnectError::Closed)?;
-        let endpoint = self.endpoint().ok_or(ConnectError::Closed)?;
-        let known = self.state().table.get(&worker).and_then(|peer| peer.contact.endpoint_addr());
-        let address = match known {
-            Some(known) => address.with_addrs(known.addrs),
-            None => address,
-        };
-        for url in address.relay_urls() {
-            relays::prepare(self, url).await;
-        }
-        let connected = timeout(CONNECT_MAX, Box::pin(endpoint.connect(address, link::ALPN))).await;
-        let connection = connected
-            .map_err(|_| ConnectError::Lost(format!("no answer within {CONNECT_MAX:?}")))?
-            .map_err(|error| ConnectError::Lost(format!("{error:#}")))?;
-        let contact = link::open(self, &connection).await?;
-        if !self.linked(&connection, contact, false) {
-            // The other link of the two is kept, or there is no room for one more.
-            return match self.is_linked(&worker) {
-                true => Ok(()),
-                false => Err(ConnectError::Full),
-            };
-        }
-        let shared = Arc::clone(self);
-        self.spawn(async move { link::attend(&shared, &connection, worker).await });
-        Ok(())
     }
 
     /// Takes in a peer that has shown its certificate; false when the connection was closed instead.

@@ -50,7 +50,7 @@ async fn a_peer_is_found_by_its_key_along_a_chain() {
         .await;
     let (first, last) = (&chain[0], &chain[4]);
     // The link is made on the way; what is connected here after it is a second one, and of no use.
-    drop(first.net().connect(&last.net().me(), b"starling/link/1").await.unwrap());
+    drop(Box::pin(first.net().connect(&last.net().me(), b"starling/link/1")).await.unwrap());
     until("the last one's link", || are_linked(first.net(), last.net())).await;
     for peer in chain {
         peer.shutdown().await;
@@ -97,18 +97,18 @@ async fn other_protocols_are_for_members_that_were_greeted() {
     let two = opening.accept(ALPN, Word).start();
     two.net().certify(super::lab::certificate(31, 31));
     introduce(one.net(), two.net());
-    let connection = one.net().connect(&two.net().me(), ALPN).await.unwrap();
+    let connection = Box::pin(one.net().connect(&two.net().me(), ALPN)).await.unwrap();
     let mut stream = connection.accept_uni().await.unwrap();
     assert_eq!(stream.read_to_end(100).await.unwrap(), b"word");
     // Whoever connects by itself, as other libraries do, is greeted on the way too.
     let id = iroh::EndpointId::from_bytes(&two.net().me().0).unwrap();
     let endpoint_of_one = one.net().endpoint().unwrap();
-    let connection = endpoint_of_one.connect(id, ALPN).await.unwrap();
+    let connection = Box::pin(endpoint_of_one.connect(id, ALPN)).await.unwrap();
     assert!(connection.accept_uni().await.is_ok());
     // A stranger does not get a word.
     let stranger = endpoint(32).await;
     let address = two.net().contact().unwrap().endpoint_addr().unwrap();
-    if let Ok(connection) = stranger.connect(address, ALPN).await {
+    if let Ok(connection) = Box::pin(stranger.connect(address, ALPN)).await {
         assert!(connection.accept_uni().await.is_err());
         let reason = connection.close_reason().unwrap().to_string();
         assert!(reason.contains("certificate"), "{reason}");
@@ -126,7 +126,7 @@ async fn a_month_that_is_spent_ends_the_exchange() {
     introduce(one.net(), two.net());
     until("the month to be spent", || one.net().meter().is_spent()).await;
     until("the end of the link", || one.net().neighbours().is_empty()).await;
-    let error = one.net().connect(&two.net().me(), b"starling/link/1").await.unwrap_err();
+    let error = Box::pin(one.net().connect(&two.net().me(), b"starling/link/1")).await.unwrap_err();
     assert!(error.to_string().contains("month"), "{error}");
     one.shutdown().await;
     two.shutdown().await;

@@ -14,7 +14,7 @@ const LINK: &[u8] = b"starling/link/1";
 
 async fn connect(from: &Endpoint, to: &Running) -> Connection {
     let address = to.net().contact().unwrap().endpoint_addr().unwrap();
-    from.connect(address, LINK).await.unwrap()
+    Box::pin(from.connect(address, LINK)).await.unwrap()
 }
 
 /// A greeting with this certificate, as it travels.
@@ -150,7 +150,7 @@ async fn a_flood_of_a_thousand_identities_is_bounded_and_a_friend_still_comes_in
                 let number = 10_000 + batch * AT_ONCE + number;
                 let sybil = endpoint(number).await;
                 let attempt = async {
-                    let connection = sybil.connect(address, LINK).await.ok()?;
+                    let connection = Box::pin(sybil.connect(address, LINK)).await.ok()?;
                     let (mut send, mut receive) = connection.open_bi().await.ok()?;
                     // All of one owner, all of them members.
                     send.write_all(&hello(certificate(number, 7))).await.ok()?;

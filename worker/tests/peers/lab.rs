@@ -62,14 +62,12 @@ pub(crate) fn introduce(to: &Net, whom: &Net) {
 
 /// A bare endpoint, which says what a test wants.
 pub(crate) async fn endpoint(number: u64) -> Endpoint {
-    Endpoint::builder(presets::Minimal)
+    let builder = Endpoint::builder(presets::Minimal)
         .secret_key(SecretKey::from_bytes(key(number).as_bytes()))
         .clear_ip_transports()
         .bind_addr("127.0.0.1:0")
-        .unwrap()
-        .bind()
-        .await
-        .unwrap()
+        .unwrap();
+    Box::pin(builder.bind()).await.unwrap()
 }
 
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {

@@ -47,8 +47,10 @@ impl Tracker {
                 return;
             }
             if PEERS_MAX <= self.peers.len() {
-                let any = self.from(random).next().copied();
-                any.map(|worker| self.forget(&worker));
+                let any = self.starting_at(random).next().copied();
+                if let Some(any) = any {
+                    self.forget(&any);
+                }
             }
         }
         self.forget(&seen.worker);
@@ -72,7 +74,9 @@ impl Tracker {
         let keys: Vec<&WorkerKey> = match seeds {
             true => self.seeds.iter().take(LOOKED_AT).collect(),
             // Keys are random, so that where one begins to read is as good as a draw; but a few places are better than one.
-            false => (0..LOOKED_AT / 16).flat_map(|_| self.from(random()).take(16)).collect(),
+            false => {
+                (0..LOOKED_AT / 16).flat_map(|_| self.starting_at(random()).take(16)).collect()
+            }
         };
         let keys: BTreeSet<_> = keys.into_iter().collect();
         let found = keys.into_iter().filter_map(|worker| self.peers.get(worker));
@@ -97,7 +101,7 @@ impl Tracker {
     }
 
     /// All, from a random one on, round to it again.
-    fn from(&self, random: u64) -> impl Iterator<Item = &WorkerKey> {
+    fn starting_at(&self, random: u64) -> impl Iterator<Item = &WorkerKey> {
         let mut start = [0; 32];
         start[..8].copy_from_slice(&random.to_be_bytes());
         let start = WorkerKey(start);
