@@ -125,7 +125,7 @@ impl Swarm {
         }
         let Some(peer) = self.peers.get_mut(&key) else { return };
         match fault {
-            Fault::Wrong => return self.ban(now, key, fx),
+            Fault::Wrong => self.ban(now, key, fx),
             Fault::Choked => peer.chokes_me = true,
             Fault::Busy | Fault::AskPeers => peer.snubbed_until = now + BUSY_AGAIN,
             Fault::Lacks => {
