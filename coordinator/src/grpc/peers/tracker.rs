@@ -10,6 +10,8 @@ const PEERS_MAX: usize = 1 << 16;
 const ACCOUNT_MAX: usize = PEERS_MAX / 16;
 /// A peer that has not announced itself for so long is not told of any more, milliseconds: two and a half rounds.
 const ALIVE_MS: u64 = 300_000;
+/// How often those who fell silent are looked for while there is no room, milliseconds: it takes a look at all.
+const SWEEP_EVERY_MS: u64 = 10_000;
 /// Peers looked at for one answer: from so many, those of different accounts and networks come first.
 const LOOKED_AT: usize = 256;
 
@@ -29,6 +31,7 @@ pub(super) struct Tracker {
     peers: BTreeMap<WorkerKey, (u64, Seen)>,
     seeds: BTreeSet<WorkerKey>,
     accounts: BTreeMap<AccountKey, usize>,
+    sweep_at: u64,
 }
 
 impl Tracker {
@@ -121,6 +124,10 @@ impl Tracker {
     }
 
     fn forget_silent(&mut self, now: u64) {
+        if now < self.sweep_at {
+            return;
+        }
+        self.sweep_at = now.saturating_add(SWEEP_EVERY_MS);
         let silent = self.peers.iter().filter(|(_, (at, _))| ALIVE_MS < now.saturating_sub(*at));
         let silent: Vec<_> = silent.map(|(worker, _)| *worker).collect();
         silent.iter().for_each(|worker| self.forget(worker));
@@ -189,7 +196,7 @@ mod tests {
         }
         assert_eq!(tracker.len(), PEERS_MAX);
         // Those who fell silent make room.
-        tracker.saw(ALIVE_MS + 2, seen(1, 1, false), dice());
+        tracker.saw(ALIVE_MS + 2, seen(9_999_999, 1, false), dice());
         assert_eq!((tracker.len(), tracker.seeds.len(), tracker.accounts.len()), (1, 0, 1));
     }
 }
