@@ -14,4 +14,5 @@ pub use logged::{Logged, NotLogged};
 pub use tree::{Frontier, consistency, consistent, inclusion, root_at};
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "a test's trees are small")]
 mod tests;

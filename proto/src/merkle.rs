@@ -134,6 +134,7 @@ pub fn climb_from_all(known: &BTreeMap<u64, Digest>, count: u64, path: &Path) ->
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "a test's trees are small")]
 mod tests {
     use super::*;
 

@@ -117,9 +117,8 @@ pub(super) async fn keep(shared: &Shared) {
         PeersFile { version: VERSION, peers: state.table.peers().map(entry).collect() }
     };
     let writing = move || write(&folder, certificate.as_ref(), &peers, &usage);
-    match tokio::task::spawn_blocking(writing).await {
-        Ok(Err(error)) => tracing::warn!("what is known of peers cannot be kept: {error}"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(writing).await {
+        tracing::warn!("what is known of peers cannot be kept: {error}");
     }
 }
 

@@ -139,7 +139,7 @@ fn a_kept_state_is_the_same_bytes_as_one_computed_from_the_start() {
     unit.limits.memory = 5 << 16;
     let keep = KeepPlan { path: lab.path("kept"), bytes_max: 16 << 20 };
     let plan = TracePlan { keep: Some(keep), ..whole(1 << 26) };
-    let (_, _, trace) = done(lab.run(with(&unit, plan.clone())).0.outcome);
+    let (_, _, trace) = done(lab.run(with(&unit, plan)).0.outcome);
     let points = trace.points();
     assert!(fs::metadata(lab.path("kept")).unwrap().len() <= 16 << 20);
     let kept = || Begin::Kept(lab.path("kept"));

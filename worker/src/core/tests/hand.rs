@@ -40,7 +40,8 @@ fn a_large_output_waits_for_the_coordinator() {
     world.detach();
     let len = HANDED_OUTPUT_BYTES_MAX + 1;
     let output = Output::Blob { digest: Digest([3; 32]), len };
-    world.end(unit(1, 0), End::Result { outcome: Outcome::Done(output), fuel: 1, trace_root: None });
+    world
+        .end(unit(1, 0), End::Result { outcome: Outcome::Done(output), fuel: 1, trace_root: None });
     world.end(unit(1, 1), done_large(4));
     world.pass(Duration::from_secs(60));
     let handed: Vec<u64> = world.handed.iter().flat_map(units).collect();

@@ -47,7 +47,7 @@ fn a_flood_of_one_account_or_one_network_holds_its_share_and_no_more() {
 fn newcomers_do_not_push_out_peers_that_answer() {
     let (mut table, mut dice) = (table(), dice());
     let many = 1..=u32::try_from(MET_MAX).unwrap();
-    for peer in many.clone() {
+    for peer in many {
         assert!(table.met(0, contact(peer, peer, 0), dice()));
     }
     for newcomer in 5_000..5_200 {

@@ -149,7 +149,7 @@ mod tests {
     fn a_log_must_make_sense() {
         let first = verdicts(0, &[(0, 10, false), (20, 1, false)]);
         check(&[submitted(1), first.clone(), entry(1, Event::Done), submitted(2)], Ok(()));
-        check(&[first.clone()], Err("never submitted"));
+        check(std::slice::from_ref(&first), Err("never submitted"));
         check(&[submitted(2), submitted(2)], Err("twice"));
         check(&[submitted(1), entry(1, Event::Done), first.clone()], Err("ended before"));
         check(&[submitted(1), first.clone(), first.clone()], Err("number 1 is due"));
