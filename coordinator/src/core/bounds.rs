@@ -66,6 +66,12 @@ pub const RUNNERS_AT_ONCE: usize = 4;
 pub const RUNNERS_SCANNED_MAX: usize = 256;
 /// Most questions that one worker has before it at a time.
 pub const WORKER_QUESTIONS_MAX: u32 = 2;
+/// The same for a referee, who is there for it: as many segments as a worker holds at a time.
+pub const REFEREE_QUESTIONS_MAX: u32 = 16;
+/// The estimated chance that a segment in dispute is decided wrongly by votes: ten more than the other side. A vote costs
+/// one segment, and a league that wins one dispute takes the standing of all who were right. With nobody left to be asked,
+/// what the job asks for is enough.
+pub const HEARING_TARGET: f64 = 1e-9;
 /// A worker that got nothing is told to ask again after this, milliseconds; its request stands meanwhile.
 pub const IDLE_MS: u64 = 30_000;
 /// The same at the tail of a job, milliseconds: a second lease may soon make sense.

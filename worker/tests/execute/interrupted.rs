@@ -98,10 +98,10 @@ fn a_pause_takes_back_what_can_be_saved_and_freezes_the_rest() {
     let slots = lab.slots(Config { grace: Duration::from_millis(100), ..lab.config(2) });
     slots.pool.submit(1, walking).unwrap();
     slots.started();
-    // One step of about a second.
+    // One step of some seconds, so that it is still on its way when the grace is over, on a busy machine too.
     let long = lab.unit(stepping(
         "(local $i i32) (loop $again (local.set $i (i32.add (local.get $i) (i32.const 1)))
-         (br_if $again (i32.lt_u (local.get $i) (i32.const 1000000000)))) (i32.const 0)",
+         (br_if $again (i32.lt_u (local.get $i) (i32.const 4000000000)))) (i32.const 0)",
     ));
     slots.pool.submit(2, long).unwrap();
     slots.started();

@@ -2,7 +2,9 @@
 
 use super::{Ask, Stage, Trial};
 use crate::core::Core;
-use crate::core::bounds::{RUNNERS_SCANNED_MAX, SEGMENT_MS, SHOW_MS, WORKER_QUESTIONS_MAX};
+use crate::core::bounds::{
+    REFEREE_QUESTIONS_MAX, RUNNERS_SCANNED_MAX, SEGMENT_MS, SHOW_MS, WORKER_QUESTIONS_MAX,
+};
 use crate::core::event::{Effects, Segment, Session, Show, ToWorker};
 use crate::core::job::Party;
 use crate::core::time::Now;
@@ -135,16 +137,22 @@ impl Core {
     /// nobody chooses what it checks.
     fn runner(&mut self, now: Now, trial: &Trial, referee: bool) -> Option<u32> {
         if referee {
-            let fits = |worker: &u32| self.may_run(now, trial, *worker);
+            let fits = |worker: &u32| self.may_run(now, trial, *worker, REFEREE_QUESTIONS_MAX);
             return self.referees.iter().copied().find(fits);
         }
         let start = Session { stream: self.dice.below(self.next_stream), worker: 0 };
         let around = self.sessions.range(start..).chain(self.sessions.range(..start));
-        let fits = |session: &&Session| self.may_run(now, trial, session.worker);
+        let fits =
+            |session: &&Session| self.may_run(now, trial, session.worker, WORKER_QUESTIONS_MAX);
         around.take(RUNNERS_SCANNED_MAX).find(fits).map(|session| session.worker)
     }
 
-    fn may_run(&self, now: Now, trial: &Trial, number: u32) -> bool {
+    /// Whether somebody appointed could run the segment, were he not busy.
+    pub(super) fn referee_is_near(&self, now: Now, trial: &Trial) -> bool {
+        self.referees.iter().any(|worker| self.may_run(now, trial, *worker, u32::MAX))
+    }
+
+    fn may_run(&self, now: Now, trial: &Trial, number: u32, questions_max: u32) -> bool {
         let Some(job) = self.jobs.get(&trial.job) else { return false };
         let Some(known) = job.known.get(&trial.unit) else { return false };
         let party = |number: u32| {
@@ -164,7 +172,7 @@ impl Core {
         });
         let busy = self.trials.busy.get(&number).copied().unwrap_or(0);
         fits && *caught_until_ms <= now.monotonic_ms
-            && busy < WORKER_QUESTIONS_MAX
+            && busy < questions_max
             && !trial.unable.contains(&number)
             && !job.clash(known, asking, nobody)
             && !heard.iter().any(|other| other.is_with(asking))

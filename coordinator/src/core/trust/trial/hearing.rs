@@ -2,7 +2,7 @@
 
 use super::{Stage, Step, Trial};
 use crate::core::Core;
-use crate::core::bounds::{HEARD_MAX, RUNNERS_AT_ONCE};
+use crate::core::bounds::{HEARD_MAX, HEARING_TARGET, RUNNERS_AT_ONCE};
 use crate::core::event::Effects;
 use crate::core::time::Now;
 use crate::core::trust::estimate;
@@ -103,7 +103,8 @@ impl Core {
             if trial.asks.iter().any(|ask| self.is_referee(ask.worker)) {
                 return Step::Wait;
             }
-            if self.ask_to_run(now, id, trial, true, effects) {
+            // One that is busy is waited for: votes would let a majority win.
+            if self.ask_to_run(now, id, trial, true, effects) || self.referee_is_near(now, trial) {
                 return Step::Wait;
             }
             let Stage::Segment(hearing) = &trial.stage else { return Step::Undecided };
@@ -113,12 +114,18 @@ impl Core {
             let target = self.jobs.get(&trial.job).and_then(|job| job.spec.confidence);
             let target = target.unwrap_or(proto::job::CONFIDENCE_MAX);
             let (best, most, against) = self.tally(trial, hearing);
-            if estimate::dispute(most, against.iter().copied()) <= target {
+            let chance = estimate::dispute(most, against.iter().copied());
+            if chance <= HEARING_TARGET {
                 return Step::Truth(best);
             }
             let strongest = against.iter().max().copied().unwrap_or(0);
-            wanted = (estimate::margin(target) + strongest).saturating_sub(most);
+            wanted = (estimate::margin(HEARING_TARGET) + strongest).saturating_sub(most);
             wanted = wanted.clamp(1, RUNNERS_AT_ONCE);
+            while trial.asks.len() < wanted && self.ask_to_run(now, id, trial, false, effects) {}
+            // Nobody is left to be asked: what the job asks for is enough.
+            if trial.asks.is_empty() && chance <= target {
+                return Step::Truth(best);
+            }
         }
         while trial.asks.len() < wanted && self.ask_to_run(now, id, trial, false, effects) {}
         // A check can be made in another way; a dispute is worth waiting for.
