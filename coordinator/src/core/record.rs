@@ -4,6 +4,7 @@
 use crate::core::status::JobState;
 use crate::core::trust::book::Who;
 use crate::core::trust::estimate::Figure;
+use proto::job::JobSpec;
 use proto::key::Signature;
 use proto::log::Frontier;
 use proto::trace::{Claim, Point};
@@ -217,6 +218,42 @@ pub struct JobRecord {
     pub segments_fuel: u128,
     /// The next position among the evidence.
     pub next_evidence: u64,
+}
+
+impl JobRecord {
+    /// A job that was submitted at this moment (milliseconds since 1970) and of which nothing is computed.
+    pub(super) fn new(
+        spec: &JobSpec,
+        spec_digest: Digest,
+        account: String,
+        submission: [u8; 16],
+        submitted_at_ms: u64,
+    ) -> Self {
+        Self {
+            name: spec.name.clone(),
+            account,
+            submission,
+            spec_digest,
+            state: JobState::Running,
+            submitted_at_ms,
+            ended_at_ms: None,
+            units: spec.units(),
+            settled: 0,
+            failed: 0,
+            given_up: 0,
+            fuel: 0,
+            credit: 0,
+            copies: 0,
+            next_unit: 0,
+            next_log: 0,
+            next_attempt: 0,
+            withdrawn: 0,
+            figures: BTreeMap::new(),
+            segments: 0,
+            segments_fuel: 0,
+            next_evidence: 0,
+        }
+    }
 }
 
 /// A worker.

@@ -193,30 +193,7 @@ impl Replay<'_> {
             self.lost_jobs.insert(id, 0);
             return;
         };
-        let record = JobRecord {
-            name: spec.name.clone(),
-            account,
-            submission,
-            spec_digest: digest,
-            state: JobState::Running,
-            submitted_at_ms: at_ms,
-            ended_at_ms: None,
-            units: spec.units(),
-            settled: 0,
-            failed: 0,
-            given_up: 0,
-            fuel: 0,
-            credit: 0,
-            copies: 0,
-            next_unit: 0,
-            next_log: 0,
-            next_attempt: 0,
-            withdrawn: 0,
-            figures: BTreeMap::new(),
-            segments: 0,
-            segments_fuel: 0,
-            next_evidence: 0,
-        };
+        let record = JobRecord::new(&spec, digest, account, submission, at_ms);
         self.put(Table::Spec.key(id.0), bytes.clone());
         let bytes: Arc<[u8]> = bytes.as_slice().into();
         self.jobs.insert(id, Job::new(id, Arc::new(spec), bytes, record, 0));

@@ -5,7 +5,6 @@ use crate::core::bounds::{ACCOUNT_NAME_BYTES_MAX, JOBS_RUNNING_MAX};
 use crate::core::event::{Submission, SubmitRefused};
 use crate::core::job::Job;
 use crate::core::record::{JobRecord, Table, encode};
-use crate::core::status::JobState;
 use crate::core::time::Now;
 use proto::{Digest, JobId};
 
@@ -45,30 +44,7 @@ impl Core {
         }
         let id = JobId(self.meta.next_job);
         self.meta.next_job += 1;
-        let record = JobRecord {
-            name: spec.name.clone(),
-            account,
-            submission,
-            spec_digest,
-            state: JobState::Running,
-            submitted_at_ms: now.wall_ms,
-            ended_at_ms: None,
-            units: spec.units(),
-            settled: 0,
-            failed: 0,
-            given_up: 0,
-            fuel: 0,
-            credit: 0,
-            copies: 0,
-            next_unit: 0,
-            next_log: 0,
-            next_attempt: 0,
-            withdrawn: 0,
-            figures: Default::default(),
-            segments: 0,
-            segments_fuel: 0,
-            next_evidence: 0,
-        };
+        let record = JobRecord::new(&spec, spec_digest, account, submission, now.wall_ms);
         self.dirty.put_bytes(Table::Spec.key(id.0), bytes.to_vec());
         self.dirty.put_bytes(Table::Job.key(id.0), encode(&record));
         self.submissions.insert(key, id);
