@@ -242,13 +242,11 @@ async fn real(count: usize) -> Result<()> {
     let mut workers = Vec::new();
     for number in 0..count {
         let mut worker = Worker::join(Profile::Release, &coordinator.join, &format!("w{number}"))?;
-        worker.arguments.retain(|argument| argument != "--no-peers");
-        let more = ["--peer-listen", "127.0.0.1:0", "--no-lan", "--no-port-mapping"];
+        worker.with_peers();
         // The first two follow the log closely, the others hear of it.
         let log_every = if number < 2 { "500ms" } else { "1h" };
-        worker
-            .arguments
-            .extend(more.into_iter().chain(["--log-every", log_every]).map(str::to_owned));
+        let more = ["--log-every", log_every, "--memory", "1GB"];
+        worker.arguments.extend(more.map(str::to_owned));
         worker.restart()?;
         workers.push(worker);
     }
@@ -286,7 +284,7 @@ async fn real(count: usize) -> Result<()> {
             per_unit: 1,
         };
         let mut spec = coordinator.trivial_spec(axis, 3).await?;
-        spec.limits.memory_bytes = 1 << 40; // no worker takes it: only the log grows
+        spec.limits.memory_bytes = 4 << 30; // no worker takes it: only the log grows
         coordinator.submit(&spec).await?;
     }
     until_within(patience, "the log at every worker", async || {

@@ -4,6 +4,7 @@
 //!   less when the header leaves that search out.
 //! - `-- whole`: the short unit alone, canonical NaN bits too.
 //! - `-- full`: the unit as it is, against the reference result; about 20 minutes.
+//! - `-- traces`: the short unit with a trace, and with kept states too, against the same without, in turn.
 //! - `-- job`: the same as a job of 60 units through a real coordinator and two workers of one core; `-- job short`.
 #![allow(
     clippy::print_stdout,
@@ -24,8 +25,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use kernel::NanMode;
+use proto::trace::SPACING;
 use worker::execute::{
-    self, Config, Event, Input, Kernel, Limits, Outcome, Priority, Segment, Unit,
+    self, Begin, Config, Event, Input, KeepPlan, Kernel, Limits, Outcome, Priority, Segment,
+    TracePlan, Unit, Until,
 };
 
 const SHORT: &str = r#"{"chirp_limits":[1.0,2.0]}"#;
@@ -66,6 +69,11 @@ fn all() -> Result<()> {
     if says("full") {
         return reference::check(&whole(&unit, "{}", folder.path())?);
     }
+    if says("traces") {
+        traces(&unit, SPACING, folder.path())?;
+        // Many more points than usual, so that what one costs stands out of the noise.
+        return traces(&unit, SPACING / 64, folder.path());
+    }
     if says("whole") {
         return whole(&unit, SHORT, folder.path()).map(drop);
     }
@@ -103,7 +111,7 @@ fn with(unit: &str, field: &str, value: &str) -> Result<String> {
 /// Native and sandboxed time of a run, whose bytes must be the same.
 fn measure(what: &str, unit: &[u8], params: &str, folder: &Path) -> Result<[Duration; 2]> {
     let (native, expected) = natively(unit, params)?;
-    let sandboxed = sandbox(unit, params, NanMode::Unchecked, folder)?;
+    let sandboxed = sandbox(unit, params, NanMode::Unchecked, None, folder)?;
     ensure!(sandboxed.output == expected, "{what}: the sandbox gives other bytes than native code");
     Ok([native, sandboxed.cpu])
 }
@@ -119,7 +127,7 @@ fn whole(unit: &[u8], params: &str, folder: &Path) -> Result<Vec<u8>> {
         if nan == NanMode::Canonical && params == "{}" {
             continue;
         }
-        let run = sandbox(unit, params, nan, folder)?;
+        let run = sandbox(unit, params, nan, None, folder)?;
         ensure!(run.output == expected, "{name}: other bytes than native code");
         println!(
             "{name:<26} {:>8.2} CPU s, fuel {}, longest step {:.2} s, {} steps",
@@ -130,6 +138,30 @@ fn whole(unit: &[u8], params: &str, folder: &Path) -> Result<Vec<u8>> {
         );
     }
     Ok(expected)
+}
+
+/// CPU time with a trace, and with kept states, against none: the least of each.
+fn traces(unit: &[u8], spacing: u64, folder: &Path) -> Result<()> {
+    let keep = KeepPlan { path: folder.join("kept"), bytes_max: 1 << 30 };
+    let plan = TracePlan { spacing, begin: Begin::Start, until: Until::End, keep: Some(keep) };
+    let plans = [None, Some(TracePlan { keep: None, ..plan.clone() }), Some(plan)];
+    let (mut least, mut points) = ([f64::INFINITY; 3], 0);
+    for _ in 0..2 {
+        for (least, plan) in least.iter_mut().zip(&plans) {
+            let run = sandbox(unit, SHORT, NanMode::Unchecked, plan.clone(), folder)?;
+            // Each run keeps its own: one that finds the file of another keeps nothing.
+            let _ = std::fs::remove_file(folder.join("kept"));
+            *least = least.min(run.cpu.as_secs_f64());
+            points = points.max(run.points);
+        }
+    }
+    let [seconds, traced, keeping] = least;
+    println!(
+        "{seconds:.2} CPU s, {points} points: with trace {:.4}, with kept states too {:.4}, least of 2 each",
+        traced / seconds,
+        keeping / seconds
+    );
+    Ok(())
 }
 
 /// CPU time of this thread's process: nothing else runs here.
@@ -151,9 +183,16 @@ struct Run {
     cpu: Duration,
     steps: u64,
     longest: Duration,
+    points: usize,
 }
 
-fn sandbox(unit: &[u8], params: &str, nan: NanMode, folder: &Path) -> Result<Run> {
+fn sandbox(
+    unit: &[u8],
+    params: &str,
+    nan: NanMode,
+    trace: Option<TracePlan>,
+    folder: &Path,
+) -> Result<Run> {
     let file = |content: &[u8]| -> Result<(PathBuf, [u8; 32])> {
         let digest = proto::Digest::of(content);
         let path = folder.join(digest.to_string());
@@ -173,7 +212,7 @@ fn sandbox(unit: &[u8], params: &str, nan: NanMode, folder: &Path) -> Result<Run
         limits: Limits { memory: 256 << 20, fuel: 1 << 60, output: 1 << 20, log: 10_000 },
         time: Duration::from_secs(7200),
         snapshot: None,
-        trace: None,
+        trace,
     };
     let config = Config::new(std::env::current_exe()?, folder.join("cache"), 1);
     let config = Config { priority: Priority::Normal, ..config };
@@ -185,8 +224,9 @@ fn sandbox(unit: &[u8], params: &str, nan: NanMode, folder: &Path) -> Result<Run
             last = Some(Instant::now());
         }
     })?;
-    let Outcome::Done { output, fuel, .. } = finished.outcome else {
+    let Outcome::Done { output, fuel, trace, .. } = finished.outcome else {
         anyhow::bail!("{:?}", finished.outcome)
     };
-    Ok(Run { output, fuel, cpu: finished.cpu, steps, longest })
+    let points = trace.map_or(0, |trace| trace.points().len());
+    Ok(Run { output, fuel, cpu: finished.cpu, steps, longest, points })
 }

@@ -8,7 +8,7 @@
 use std::process::ExitCode;
 use tests::simulation::{crowd, run, small, table};
 
-const USAGE: &str = "usage: simulate seed N | simulate long N [FIRST] | simulate crowd N | simulate table [WORKERS UNITS_PER_WORKER SEEDS]";
+const USAGE: &str = "usage: simulate seed N | simulate long N [FIRST] | simulate crowd N | simulate table [WORKERS UNITS_PER_WORKER SEEDS [ROWS]]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
             workers.unwrap_or(200),
             number(2).unwrap_or(10_000),
             number(3).unwrap_or(1),
+            arguments.get(4).map_or("", String::as_str),
         ),
         _ => Err(USAGE.into()),
     };

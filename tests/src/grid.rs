@@ -1,10 +1,14 @@
 //! Real programs in real processes over loopback: coordinators, workers and the researcher's command.
 
+use crate::netns::{Internet, Stay};
 use anyhow::{Context, Result, bail, ensure};
 use proto::cut::Axis;
 use proto::job::{JobSpec, Limits, Nan, VERSION};
 use proto::join::Join;
+use proto::log::Head;
 use proto::{Digest, JobId, pb, tls};
+use serde_json::Value;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -18,6 +22,8 @@ use tonic::transport::Channel;
 
 /// How long a program may take to start, answer or stop on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(180);
+/// Port of a coordinator that has a machine to itself.
+const MACHINE_PORT: u16 = 7700;
 
 /// Which build of the programs to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +160,14 @@ impl Drop for Program {
     }
 }
 
+/// A number in what a program told as JSON.
+///
+/// # Errors
+/// When it is none.
+pub fn number(value: &Value) -> Result<u64> {
+    value.as_u64().with_context(|| format!("a number, not {value}"))
+}
+
 /// Tries `attempt` until it gives something, with [`PATIENCE`].
 ///
 /// # Errors
@@ -237,12 +251,37 @@ impl Coordinator {
         Self::start_in(profile, folder, data).await
     }
 
+    /// Starts one on a machine of its own, with a line of `mbit` Mbit/s if given. The thread stays on that machine.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_on_machine(
+        profile: Profile,
+        internet: &mut Internet,
+        mbit: Option<u32>,
+    ) -> Result<(Stay, Self)> {
+        let machine = internet.add_machine(mbit)?;
+        let stay = Stay::enter(&machine.namespace)?;
+        let folder = TempDir::new()?;
+        let data = folder.path().join("project");
+        let address = (machine.address, MACHINE_PORT).into();
+        Ok((stay, Self::new(profile, folder, data, address).await?))
+    }
+
     /// Starts one whose data is at `data`; `folder` holds its log.
     ///
     /// # Errors
     /// When it does not start.
     pub async fn start_in(profile: Profile, folder: TempDir, data: PathBuf) -> Result<Self> {
-        let address = free_address()?;
+        Self::new(profile, folder, data, free_address()?).await
+    }
+
+    async fn new(
+        profile: Profile,
+        folder: TempDir,
+        data: PathBuf,
+        address: SocketAddr,
+    ) -> Result<Self> {
         let placeholder = Join {
             address: address.to_string(),
             project: proto::ProjectKey([0; 32]),
@@ -355,11 +394,19 @@ impl Coordinator {
             "the coordinator ended with {status}:\n{}",
             self.program().said()
         );
-        let mut check = Command::new(program(self.profile, "starling-coordinator"));
-        let output = check.arg("--data").arg(&self.data).arg("check").output()?;
+        self.operate(["check".as_ref()])
+    }
+
+    /// Runs one of the operator's commands on its folder.
+    ///
+    /// # Errors
+    /// With what the command says when it fails.
+    pub fn operate<const N: usize>(&self, arguments: [&OsStr; N]) -> Result<()> {
+        let mut command = Command::new(program(self.profile, "starling-coordinator"));
+        let output = command.arg("--data").arg(&self.data).args(arguments).output()?;
         ensure!(
             output.status.success(),
-            "check: {}\n{}",
+            "{arguments:?}: {}\n{}",
             utf8(&output.stdout),
             utf8(&output.stderr)
         );
@@ -486,6 +533,16 @@ impl Coordinator {
         Ok(admin.status(self.with_token(pb::StatusRequest {})).await?.into_inner())
     }
 
+    /// The project's log as it is now.
+    ///
+    /// # Errors
+    /// When it cannot be had, or the project did not sign it.
+    pub async fn log_head(&self) -> Result<Head> {
+        let mut log = pb::log_client::LogClient::new(self.channel().await?);
+        let head = log.head(self.with_token(pb::LogHeadRequest {})).await?.into_inner();
+        Ok(Head::verify(&head, &self.join.project)?)
+    }
+
     /// All results of a job so far, by unit.
     ///
     /// # Errors
@@ -537,6 +594,8 @@ pub struct Worker {
     pub data: PathBuf,
     /// Arguments of `run`.
     pub arguments: Vec<String>,
+    /// The network namespace in which it runs; the test's own when absent.
+    pub namespace: Option<String>,
     name: String,
     program: Option<Program>,
     profile: Profile,
@@ -572,7 +631,44 @@ impl Worker {
         let arguments =
             ["--cores", "1", "--snapshot-interval", "1s", "--priority", "normal", "--no-peers"];
         let arguments = arguments.map(str::to_owned).to_vec();
-        Ok(Self { data, arguments, name: name.to_owned(), program: None, profile, folder })
+        let name = name.to_owned();
+        Ok(Self { data, arguments, namespace: None, name, program: None, profile, folder })
+    }
+
+    /// Has it take part in the peer network, found through nothing but the coordinator and peers: on loopback, or in the
+    /// namespace if it has one.
+    pub fn with_peers(&mut self) {
+        self.arguments.retain(|argument| argument != "--no-peers");
+        if self.namespace.is_none() {
+            self.arguments.extend(["--peer-listen", "127.0.0.1:0"].map(str::to_owned));
+        }
+        self.arguments.extend(["--no-lan", "--no-port-mapping"].map(str::to_owned));
+    }
+
+    /// Has it bring soon what it holds for others, and follow the log closely.
+    pub fn with_haste(&mut self) {
+        let soon = ["--held-patience", "2s", "--log-every", "500ms"];
+        self.arguments.extend(soon.map(str::to_owned));
+    }
+
+    /// What `starling-worker VERB` tells of it.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn told(&self, verb: &str) -> Result<Value> {
+        let mut command = Command::new(program(self.profile, "starling-worker"));
+        let output =
+            command.arg("--data").arg(&self.data).args(["--output", "json", verb]).output()?;
+        ensure!(output.status.success(), "{}", utf8(&output.stderr));
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// Resident memory in MB and CPU seconds used since its start, from `/proc`.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read.
+    pub fn usage(&self) -> Result<(u64, f64)> {
+        usage(self.program.as_ref().context("it does not run")?.id())
     }
 
     /// Joins and runs on one core.
@@ -588,7 +684,11 @@ impl Worker {
     /// The command that runs it.
     #[must_use]
     pub fn command(&self) -> Command {
-        let mut command = Command::new(program(self.profile, "starling-worker"));
+        let program = program(self.profile, "starling-worker");
+        let mut command = match &self.namespace {
+            Some(namespace) => crate::netns::command(namespace, &program),
+            None => Command::new(program),
+        };
         command.arg("--data").arg(&self.data).arg("run").args(&self.arguments);
         command
     }

@@ -4,7 +4,9 @@
 
 pub mod grid;
 pub mod netns;
+pub mod search;
 pub mod simulation;
+pub mod storms;
 pub mod swarm;
 pub mod volunteer;
 pub mod wire;

@@ -2,6 +2,11 @@
 //! addresses, partitions, delay. Nothing outside the namespaces is touched, and all of it goes when it is dropped.
 
 use anyhow::{Context, Result, ensure};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::fs::File;
+use std::marker::PhantomData;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,12 +19,22 @@ pub enum Nat {
     Symmetric,
 }
 
-/// An internet of its own: one public network, and houses behind routers.
+/// A machine with a public address, the only one of its network.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// Its namespace.
+    pub namespace: String,
+    /// Where it is reached.
+    pub address: Ipv4Addr,
+}
+
+/// An internet of its own: one public network, houses behind routers, and machines with lines of their own.
 #[derive(Debug)]
 pub struct Internet {
     prefix: String,
     namespaces: Vec<String>,
     houses: u8,
+    machines: u8,
 }
 
 impl Internet {
@@ -54,7 +69,7 @@ impl Internet {
     pub fn new() -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("stl{}n{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut internet = Self { prefix, namespaces: Vec::new(), houses: 0 };
+        let mut internet = Self { prefix, namespaces: Vec::new(), houses: 0, machines: 0 };
         let wan = internet.add("wan")?;
         inside(&wan, "ip link add br0 type bridge")?;
         inside(&wan, &format!("ip addr add {}/24 dev br0", Self::PUBLIC))?;
@@ -81,9 +96,7 @@ impl Internet {
         inside(&host, &format!("ip addr add 10.{n}.0.2/24 dev eth0"))?;
         inside(&host, &format!("ip route add default via 10.{n}.0.1"))?;
         inside(&router, &format!("ip route add default via {}", Self::PUBLIC))?;
-        let forward =
-            ["ip", "netns", "exec", &router, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"];
-        run(&forward)?;
+        forward(&router)?;
         inside(&router, "nft add table ip nat")?;
         inside(&router, "nft add chain ip nat post { type nat hook postrouting priority 100 ; }")?;
         let translate = match nat {
@@ -105,6 +118,61 @@ impl Internet {
         inside(&router, "nft add rule ip filter forward iifname lan0 accept")?;
         inside(&router, "nft add rule ip filter forward ct state established,related accept")?;
         Ok(host)
+    }
+
+    /// A machine on a line of its own, `mbit` million bits a second each way; as fast as the system is when absent. A line
+    /// has a queue of a tenth of a second, as those of homes have.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn add_machine(&mut self, mbit: Option<u32>) -> Result<Machine> {
+        self.machines += 1;
+        let n = self.machines;
+        let (wan, namespace) = (self.namespace("wan"), self.add(&format!("m{n}"))?);
+        let port = format!("m{n}");
+        connect(&wan, &port, &namespace, "eth0")?;
+        // A network for each: the grid treats those of one network as one crowd.
+        let address = Ipv4Addr::new(198, 18, n, 2);
+        inside(&wan, &format!("ip addr add 198.18.{n}.1/24 dev {port}"))?;
+        inside(&namespace, &format!("ip addr add {address}/24 dev eth0"))?;
+        inside(&namespace, &format!("ip route add default via 198.18.{n}.1"))?;
+        forward(&wan)?;
+        for (end, device) in [(&wan, port.as_str()), (&namespace, "eth0")] {
+            if let Some(mbit) = mbit {
+                let line = format!(
+                    "tc qdisc add dev {device} root tbf rate {mbit}mbit burst 64kb latency 100ms"
+                );
+                inside(end, &line)?;
+            }
+        }
+        Ok(Machine { namespace, address })
+    }
+
+    /// Cuts these machines from all others; among themselves they go on.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn part(&self, machines: &[&Machine]) -> Result<()> {
+        let wan = self.namespace("wan");
+        let away: Vec<String> =
+            machines.iter().map(|machine| machine.address.to_string()).collect();
+        let away = away.join(",");
+        inside(&wan, "nft add table ip cut")?;
+        inside(&wan, "nft add chain ip cut forward { type filter hook forward priority 0 ; }")?;
+        for rule in
+            ["ip saddr { A } ip daddr != { A } drop", "ip saddr != { A } ip daddr { A } drop"]
+        {
+            inside(&wan, &format!("nft add rule ip cut forward {}", rule.replace('A', &away)))?;
+        }
+        Ok(())
+    }
+
+    /// Ends what [`Self::part`] has cut.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn heal(&self) -> Result<()> {
+        inside(&self.namespace("wan"), "nft delete table ip cut")
     }
 
     /// The namespace of the public machine.
@@ -143,6 +211,34 @@ impl Drop for Internet {
     }
 }
 
+/// The thread's stay in a namespace: what it connects, binds and starts meanwhile is there. For tests whose runtime is one
+/// thread, which stays that thread.
+#[derive(Debug)]
+pub struct Stay {
+    home: File,
+    this_thread: PhantomData<*const ()>,
+}
+
+impl Stay {
+    /// Enters.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn enter(namespace: &str) -> Result<Self> {
+        let home = File::open("/proc/thread-self/ns/net")?;
+        let there = File::open(format!("/run/netns/{namespace}"))?;
+        move_into_link_name_space(there.as_fd(), Some(LinkNameSpaceType::Network))?;
+        Ok(Self { home, this_thread: PhantomData })
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        let back = move_into_link_name_space(self.home.as_fd(), Some(LinkNameSpaceType::Network));
+        back.expect("a thread may go back to where it came from");
+    }
+}
+
 /// A command that runs `program` in a namespace.
 #[must_use]
 pub fn command(namespace: &str, program: &std::path::Path) -> Command {
@@ -157,6 +253,12 @@ fn connect(one: &str, name: &str, other: &str, other_name: &str) -> Result<()> {
     inside(one, &line)?;
     inside(one, &format!("ip link set {name} up"))?;
     inside(other, &format!("ip link set {other_name} up"))
+}
+
+/// Has a namespace pass on what is for others.
+fn forward(namespace: &str) -> Result<()> {
+    let line = "echo 1 > /proc/sys/net/ipv4/ip_forward";
+    run(&["ip", "netns", "exec", namespace, "sh", "-c", line])
 }
 
 fn inside(namespace: &str, line: &str) -> Result<()> {

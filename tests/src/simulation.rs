@@ -1,11 +1,14 @@
-//! The coordinator's real core over a store in memory, with simulated workers of every kind, in one thread and from one
-//! seed: the same seed gives the same run, to the last verdict.
+//! The real cores in simulated time: the coordinator's over a store in memory, and one worker's agent with its journal for
+//! every machine of every kind, in one thread and from one seed: the same seed gives the same run, to the last verdict.
 //!
-//! Counted as a failure: an invariant that does not hold after an event; a unit that has no verdict at the end, or two;
-//! credit that does not add up; a job that does not end within the time given. Wrong results are counted and reported:
-//! how many there may be is for the caller to say, who knows how many liars there are. Not simulated: the network
-//! between peers, the sandbox, and blobs; each has tests of its own with real programs.
+//! Counted as a failure: an invariant of either core that does not hold after an event; a unit that has no verdict at the
+//! end, or two; credit that does not add up; a job that does not end within the time given. Wrong results are counted and
+//! reported: how many there may be is for the caller to say, who knows how many liars there are. Not simulated: the
+//! network between peers, the sandbox, and blobs; each has tests of its own with real programs.
 
+mod ended;
+mod kind;
+mod line;
 mod machine;
 mod random;
 pub mod rivals;
@@ -13,7 +16,7 @@ pub mod table;
 mod traces;
 mod world;
 
-pub use machine::Kind;
+pub use kind::Kind;
 pub use random::Random;
 pub use traces::FUEL;
 pub use world::{World, run};
@@ -37,12 +40,15 @@ pub struct Setup {
     pub copies: u32,
     /// Outputs merged by one merge unit; 0 for a job without.
     pub fan_in: u32,
-    /// Chance that the coordinator dies at a commit, before or after it.
+    /// Chance that the coordinator dies at a commit, before or after it, and that a worker's program dies when it has
+    /// kept records, before it does anything else.
     pub crash: f64,
     /// Whether every invariant is checked after every event.
     pub check: bool,
-    /// Units that a worker asks for at once.
+    /// Slots of a worker, and with them the units that it asks for at once.
     pub ask: u32,
+    /// What a unit costs an ordinary machine, all of its slots together.
+    pub unit_minutes: u64,
     /// Simulated time after which a job that has not ended counts as stuck, days.
     pub days_max: u64,
 }
@@ -70,6 +76,8 @@ pub struct Ended {
     pub days: f64,
     /// Times that the coordinator died.
     pub crashes: u64,
+    /// Times that a worker's program died.
+    pub restarts: u64,
     /// A digest of all verdicts: the same for the same seed.
     pub fingerprint: String,
 }
@@ -102,7 +110,8 @@ pub fn crowd(seed: u64) -> Setup {
         fan_in: 0,
         crash: 1e-6,
         check: false,
-        ask: 8,
+        ask: 4,
+        unit_minutes: 6 * 60,
         days_max: 400,
     }
 }
@@ -148,6 +157,7 @@ pub fn small(seed: u64) -> Setup {
         crash: if random.happens(0.5) { 0.02 } else { 0.0 },
         check: true,
         ask: 1 + u32::try_from(random.below(8)).unwrap_or(0),
+        unit_minutes: 10,
         days_max: 60,
     }
 }

@@ -1,23 +1,44 @@
-//! One large input to many workers, as real programs over loopback.
+//! One large input to many workers, as real programs: over loopback, or each on a line of its own.
 
-use crate::grid::{Coordinator, Profile, Worker, until};
-use anyhow::{Context, Result, ensure};
+use crate::grid::{Coordinator, PATIENCE, Profile, Worker, until, until_within};
+use crate::netns::Internet;
+use anyhow::{Context, Result};
 use proto::cut::Axis;
 use proto::job::Input;
-use proto::pb;
-use serde_json::Value;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// What it took until all workers had run a unit on the input.
+/// What a free rider gives: a piece of 256 KiB takes it minutes.
+const FREE_RIDER_UPLOAD: &str = "1KB";
+
+/// What is to be carried, to whom, and over what.
 #[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Workers in all.
+    pub n_workers: u32,
+    /// Of them, those that give next to nothing.
+    pub n_free_riders: u32,
+    /// Bytes of the input.
+    pub len: usize,
+    /// Whether they are peers; else each is on its own.
+    pub peers: bool,
+    /// Million bits a second, each way, of the line of each worker and of the coordinator, all of them machines in
+    /// namespaces; loopback when absent.
+    pub mbit: Option<u32>,
+}
+
+/// What it took until all workers had run a unit on the input.
+#[derive(Clone, Debug)]
 pub struct Carried {
-    /// From the submission to the last report.
-    pub time: Duration,
+    /// From the submission until each of those that give had run its unit.
+    pub givers: Vec<Duration>,
+    /// The same of free riders.
+    pub free_riders: Vec<Duration>,
     /// Bytes of content that the coordinator gave, the kernel's among them.
     pub given: u64,
     /// Bytes of the input.
     pub len: u64,
+    /// CPU seconds of all processes together, from the submission on.
+    pub cpu: f64,
 }
 
 impl Carried {
@@ -25,6 +46,12 @@ impl Carried {
     #[must_use]
     pub const fn percent(&self) -> u64 {
         self.given * 100 / self.len
+    }
+
+    /// Until the last one had run its unit.
+    #[must_use]
+    pub fn time(&self) -> Duration {
+        self.givers.iter().chain(&self.free_riders).max().copied().unwrap_or_default()
     }
 }
 
@@ -36,72 +63,84 @@ pub fn content(len: usize) -> Vec<u8> {
     content
 }
 
-/// How many neighbours a worker has.
-fn n_neighbours(profile: Profile, worker: &Worker) -> Result<usize> {
-    let mut command = Command::new(crate::grid::program(profile, "starling-worker"));
-    let output =
-        command.arg("--data").arg(&worker.data).args(["--output", "json", "peers"]).output()?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let told: Value = serde_json::from_slice(&output.stdout)?;
-    Ok(told["peers"].as_array().context("peers")?.len())
-}
-
-/// Gives an input of `len` bytes to `n_workers` workers, whose arguments of `run` are those of the tests and `more`; each
-/// of them runs the job's one unit. With `peers` they are linked first.
+/// Gives an input to workers, each of which runs the job's one unit. With peers they are linked first.
 ///
 /// # Errors
 /// When anything fails, or takes too long.
-pub async fn carry(
-    profile: Profile,
-    n_workers: u32,
-    len: usize,
-    peers: bool,
-    more: &[&str],
-) -> Result<Carried> {
-    let coordinator = Coordinator::start(profile).await?;
+pub async fn carry(profile: Profile, plan: Plan) -> Result<Carried> {
+    let mut internet = plan.mbit.map(|_| Internet::new()).transpose()?;
+    let (stay, coordinator) = if let Some(internet) = &mut internet {
+        let (stay, coordinator) =
+            Coordinator::start_on_machine(profile, internet, plan.mbit).await?;
+        (Some(stay), coordinator)
+    } else {
+        (None, Coordinator::start(profile).await?)
+    };
     let mut workers = Vec::new();
-    for number in 0..n_workers {
+    for number in 0..plan.n_workers {
         let mut worker = Worker::join(profile, &coordinator.join, &format!("w{number}"))?;
-        if peers {
-            worker.arguments.retain(|argument| argument != "--no-peers");
-            let loopback = ["--peer-listen", "127.0.0.1:0", "--no-lan", "--no-port-mapping"];
-            worker.arguments.extend(loopback.map(str::to_owned));
+        if let Some(internet) = &mut internet {
+            worker.namespace = Some(internet.add_machine(plan.mbit)?.namespace);
         }
-        worker.arguments.extend(more.iter().map(|&argument| argument.to_owned()));
+        if plan.peers {
+            worker.with_peers();
+        }
+        if plan.n_workers - number <= plan.n_free_riders {
+            worker.arguments.extend(["--upload", FREE_RIDER_UPLOAD].map(str::to_owned));
+        }
         worker.restart()?;
         workers.push(worker);
     }
     until("all workers", async || {
         let connected = coordinator.status().await?.workers_connected;
-        Ok((connected == u64::from(n_workers)).then_some(()))
+        Ok((connected == u64::from(plan.n_workers)).then_some(()))
     })
     .await?;
-    if peers {
+    if plan.peers {
         // A worker looks for a dozen neighbours; here for all, when they are fewer.
-        let wanted = usize::try_from(n_workers)?.saturating_sub(1).min(5);
+        let wanted = usize::try_from(plan.n_workers)?.saturating_sub(1).min(5);
         for worker in &workers {
             until("neighbours", async || {
-                Ok((wanted <= n_neighbours(profile, worker)?).then_some(()))
+                let told = worker.told("peers")?;
+                let n_neighbours = told["peers"].as_array().context("peers")?.len();
+                Ok((wanted <= n_neighbours).then_some(()))
             })
             .await?;
         }
     }
-    let content = content(len);
+    let content = content(plan.len);
     let digest = coordinator.put(&content).await?;
     let axis = Axis::Range { name: "p".into(), first: 3, end: 5, per_unit: 2 };
-    let mut spec = coordinator.trivial_spec(axis, n_workers).await?;
+    let mut spec = coordinator.trivial_spec(axis, plan.n_workers).await?;
     spec.inputs = vec![Input { name: "input".into(), digest, len: content.len() as u64 }];
+    drop(content);
     let before = coordinator.status().await?.blob_bytes_given;
+    let cpu = async || {
+        let workers: f64 = workers.iter().map(|worker| Ok(worker.usage()?.1)).sum::<Result<_>>()?;
+        Ok::<_, anyhow::Error>(workers + coordinator.usage()?.1)
+    };
+    let cpu_before = cpu().await?;
     let started = Instant::now();
-    let job = coordinator.submit(&spec).await?.job_id;
-    until("all workers to have run the unit", async || {
-        Ok((coordinator.job(job).await?.state() == pb::job_status::State::Done).then_some(()))
+    coordinator.submit(&spec).await?;
+    let mut times = vec![None; workers.len()];
+    until_within(PATIENCE * 10, "all workers to have run the unit", async || {
+        for (worker, time) in workers.iter().zip(&mut times) {
+            if time.is_none() && worker.told("status")?["units_finished"] == 1 {
+                *time = Some(started.elapsed());
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        Ok(times.iter().all(Option::is_some).then_some(()))
     })
     .await?;
-    let time = started.elapsed();
+    let cpu = cpu().await? - cpu_before;
     let given = coordinator.status().await?.blob_bytes_given - before;
     for worker in &mut workers {
         worker.program().terminate().await?;
     }
-    Ok(Carried { time, given, len: content.len() as u64 })
+    drop(coordinator);
+    drop(stay);
+    let mut givers: Vec<Duration> = times.into_iter().flatten().collect();
+    let free_riders = givers.split_off(givers.len() - usize::try_from(plan.n_free_riders)?);
+    Ok(Carried { givers, free_riders, given, len: plan.len as u64, cpu })
 }

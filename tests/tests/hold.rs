@@ -1,78 +1,19 @@
 //! Reports that outlive their workers, and records that outlive their coordinator's disk. Real programs over loopback.
 
-use anyhow::{Context, Result, bail, ensure};
-use mersenne::Mersenne;
-use proto::cut::Axis;
-use proto::job::{Extra, JobSpec};
-use proto::report::Output;
-use proto::{JobId, UnitIndex, pb};
-use serde_json::Value;
-use std::collections::BTreeMap;
+use anyhow::{Result, ensure};
+use proto::job::JobSpec;
+use proto::pb;
 use std::fs;
-use std::path::Path;
-use std::process::Command;
-use tests::grid::{Coordinator, Profile, Worker, program, until};
+use tests::grid::{Coordinator, Profile, Worker, number, until};
+use tests::search::{done, expected, outputs, search};
 
 /// A worker with peers on loopback that brings what it holds for others soon, and follows the log closely.
 fn join(coordinator: &Coordinator, name: &str) -> Result<Worker> {
     let mut worker = Worker::join(Profile::Same, &coordinator.join, name)?;
-    worker.arguments.retain(|argument| argument != "--no-peers");
-    let more = ["--peer-listen", "127.0.0.1:0", "--no-lan", "--no-port-mapping"];
-    let soon = ["--held-patience", "2s", "--log-every", "500ms"];
-    worker.arguments.extend(more.into_iter().chain(soon).map(str::to_owned));
+    worker.with_peers();
+    worker.with_haste();
     worker.restart()?;
     Ok(worker)
-}
-
-fn status(data: &Path) -> Result<Value> {
-    let mut command = Command::new(program(Profile::Same, "starling-worker"));
-    let output = command.arg("--data").arg(data).args(["--output", "json", "status"]).output()?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(serde_json::from_slice(&output.stdout)?)
-}
-
-fn number(value: &Value) -> Result<u64> {
-    value.as_u64().with_context(|| format!("a number, not {value}"))
-}
-
-async fn search(
-    coordinator: &Coordinator,
-    first: u64,
-    units: u64,
-    per_unit: u64,
-) -> Result<JobSpec> {
-    let axis = Axis::Range { name: "p".into(), first, end: first + units * per_unit, per_unit };
-    coordinator.trivial_spec(axis, 1).await
-}
-
-/// What every unit puts out when its kernel runs in peace, without sandbox or grid.
-fn expected(spec: &JobSpec) -> Result<BTreeMap<u64, Vec<u8>>> {
-    let run = |unit| {
-        let params = spec.unit(UnitIndex(unit), &Extra::default()).context("a unit")?.params;
-        let ran = starling_sdk::native::run::<Mersenne>(&params, &[]);
-        Ok((unit, ran.map_err(|error| anyhow::anyhow!("{error:?}"))?.output))
-    };
-    (0..spec.units()).map(run).collect()
-}
-
-async fn outputs(coordinator: &Coordinator, job: u64) -> Result<BTreeMap<u64, Vec<u8>>> {
-    let mut outputs = BTreeMap::new();
-    for result in coordinator.results(JobId(job)).await? {
-        let Some(pb::unit_result::Outcome::Output(output)) = &result.outcome else {
-            bail!("{result:?}")
-        };
-        let Output::Inline(content) = Output::try_from(output)? else { bail!("{output:?}") };
-        ensure!(outputs.insert(result.unit, content).is_none(), "two results of {}", result.unit);
-    }
-    Ok(outputs)
-}
-
-async fn done(coordinator: &Coordinator, job: u64) -> Result<pb::JobStatus> {
-    until("the job's end", async || {
-        let status = coordinator.job(job).await?;
-        Ok((status.state() == pb::job_status::State::Done).then_some(status))
-    })
-    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +26,7 @@ async fn workers_that_leave_for_ever_while_the_coordinator_is_away_lose_nothing(
     }
     for worker in &workers {
         until("its peers", async || {
-            Ok((number(&status(&worker.data)?["peers"]["direct"])? == WORKERS as u64 - 1)
+            Ok((number(&worker.told("status")?["peers"]["direct"])? == WORKERS as u64 - 1)
                 .then_some(()))
         })
         .await?;
@@ -101,7 +42,7 @@ async fn workers_that_leave_for_ever_while_the_coordinator_is_away_lose_nothing(
     coordinator.kill()?;
     for worker in &workers {
         until("a worker to finish what it holds, and peers to hold it", async || {
-            let status = status(&worker.data)?;
+            let status = worker.told("status")?;
             let (waiting, running) = (number(&status["waiting"])?, status["running"].as_array());
             let unreported = number(&status["unreported"])?;
             let held = &status["held"];
@@ -113,7 +54,7 @@ async fn workers_that_leave_for_ever_while_the_coordinator_is_away_lose_nothing(
         .await?;
     }
     // Those leave who have most to report.
-    let unreported = |worker: &Worker| number(&status(&worker.data)?["unreported"]);
+    let unreported = |worker: &Worker| number(&worker.told("status")?["unreported"]);
     let mut ranked = Vec::new();
     for worker in workers {
         ranked.push((unreported(&worker)?, worker));
@@ -127,7 +68,7 @@ async fn workers_that_leave_for_ever_while_the_coordinator_is_away_lose_nothing(
     ensure!(2 <= gone_with, "{gone_with} units left with those who left");
     let workers: Vec<Worker> = ranked.into_iter().map(|(_, worker)| worker).collect();
     let stay = &workers[WORKERS / 2..];
-    let finished = |worker: &Worker| number(&status(&worker.data)?["units_finished"]);
+    let finished = |worker: &Worker| number(&worker.told("status")?["units_finished"]);
     let before = stay.iter().map(finished).collect::<Result<Vec<_>>>()?;
     coordinator.restart().await?;
     let status = done(&coordinator, job).await?;
@@ -149,11 +90,17 @@ async fn a_coordinator_that_lost_its_disk_learns_all_of_it_from_its_workers() ->
     let ended = search(&coordinator, 1_000, 12, 4).await?;
     let ended_job = coordinator.submit(&ended).await?.job_id;
     let ended_before = done(&coordinator, ended_job).await?;
-    let running = JobSpec { copies: 2, ..search(&coordinator, 3_000, 24, 8).await? };
+    let running = JobSpec { copies: 2, ..search(&coordinator, 3_000, 48, 8).await? };
     let running_job = coordinator.submit(&running).await?.job_id;
-    let settled = until("some verdicts of a running job", async || {
+    let log = coordinator.log_head().await?.size;
+    let settled = until("some verdicts of a running job that those who stay know of", async || {
         let status = coordinator.job(running_job).await?;
         ensure!(status.settled < status.units, "too fast to be disturbed: {status:?}");
+        for worker in &workers[1..] {
+            if number(&worker.told("status")?["held"]["log"])? < log {
+                return Ok(None);
+            }
+        }
         Ok((4 <= status.settled).then_some(status.settled))
     })
     .await?;
@@ -196,6 +143,47 @@ async fn a_coordinator_that_lost_its_disk_learns_all_of_it_from_its_workers() ->
     ensure!(status.credit == 2 * fuel, "each of two copies is granted what it took: {status:?}");
     let whole = coordinator.status().await?.credit;
     ensure!(whole == status.credit + ended_before.credit, "{whole}: {status:?}");
+    drop(workers);
+    coordinator.stop_and_check().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_backup_and_the_workers_together_give_all_of_it() -> Result<()> {
+    let mut coordinator = Coordinator::start(Profile::Same).await?;
+    let workers = [join(&coordinator, "one")?, join(&coordinator, "two")?];
+    let first = search(&coordinator, 1_000, 8, 4).await?;
+    let first_job = coordinator.submit(&first).await?.job_id;
+    done(&coordinator, first_job).await?;
+    coordinator.operate(["backup".as_ref(), "older".as_ref()])?;
+    let second = search(&coordinator, 3_000, 8, 4).await?;
+    let second_job = coordinator.submit(&second).await?.job_id;
+    done(&coordinator, second_job).await?;
+    let log = coordinator.log_head().await?.size;
+    until("the log at every worker", async || {
+        let sizes = workers.iter().map(|worker| number(&worker.told("status")?["held"]["log"]));
+        Ok(sizes.collect::<Result<Vec<_>>>()?.iter().all(|&size| log <= size).then_some(()))
+    })
+    .await?;
+    let before = coordinator.status().await?;
+    coordinator.kill()?;
+    let lost = coordinator.data.with_extension("lost");
+    fs::rename(&coordinator.data, &lost)?;
+    coordinator.operate(["restore".as_ref(), lost.join("backups/older").as_os_str()])?;
+    coordinator.arguments = vec!["--rebuild".into(), "4s".into()];
+    coordinator.restart().await?;
+    let report = fs::read_to_string(coordinator.data.join("rebuilt.txt"))?;
+    ensure!(!report.contains("lost:"), "{report}");
+    // The researcher's token was in the backup; the log goes on where everybody saw it.
+    ensure!(log <= coordinator.log_head().await?.size, "{report}");
+    for (job, spec) in [(first_job, &first), (second_job, &second)] {
+        done(&coordinator, job).await?;
+        ensure!(outputs(&coordinator, job).await? == expected(spec)?, "results of j{job}");
+    }
+    let after = coordinator.status().await?;
+    ensure!(
+        (after.credit, after.units_settled) == (before.credit, before.units_settled),
+        "{after:?}\n{before:?}\n{report}"
+    );
     drop(workers);
     coordinator.stop_and_check().await
 }

@@ -3,12 +3,13 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
-use tests::grid::{Coordinator, Profile, Program, Worker, program, until};
+use tests::grid::{Coordinator, Profile, Program, Worker, number, program, until};
 use tests::netns::{self, Internet, Nat};
+use tests::search::{done, search};
 
 /// Peers on loopback, found through nothing but what a test leaves on.
 const LOOPBACK: [&str; 4] = ["--peer-listen", "127.0.0.1:0", "--no-lan", "--no-port-mapping"];
@@ -46,6 +47,55 @@ async fn until_linked(one: &Path, other: &Path) -> Result<()> {
         Ok(both.then_some(()))
     })
     .await
+}
+
+/// The page of numbers of a worker that was started with `--metrics`, once it says where.
+async fn page(worker: &Worker) -> Result<String> {
+    let host = until("the address of the numbers", async || {
+        let said = worker.said();
+        let found = said.split_once("numbers for collectors: http://");
+        Ok(found.and_then(|(_, rest)| Some(rest.split_once("/metrics")?.0.to_owned())))
+    })
+    .await?;
+    let mut stream = std::net::TcpStream::connect(&host)?;
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page)?;
+    ensure!(page.starts_with("HTTP/1.1 200") && page.ends_with("# EOF\n"), "{page}");
+    Ok(page)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_numbers_of_status_are_there_for_collectors() -> Result<()> {
+    let coordinator = Coordinator::start(Profile::Same).await?;
+    let mut worker = join(&coordinator, "counted", &["--metrics", "127.0.0.1:0"])?;
+    let mut other = join(&coordinator, "other", &[])?;
+    worker.restart()?;
+    other.restart()?;
+    let job = coordinator.submit(&search(&coordinator, 1_000, 8, 4).await?).await?.job_id;
+    done(&coordinator, job).await?;
+    let finished = number(&worker.told("status")?["units_finished"])?;
+    until("a page that tells of the units and of the neighbour", async || {
+        let page = page(&worker).await?;
+        let has = |line: &str| page.lines().any(|told| told == line);
+        // Of Starling, of the exchange of blobs, and of the transport below.
+        let whole = has("starling_worker_connected 1")
+            && has(&format!("starling_worker_units_finished_total {finished}"))
+            && has("starling_worker_peers_direct 1")
+            && has("starling_worker_blob_peers 1")
+            && has("# TYPE starling_worker_blob_from_peers_bytes counter")
+            && page.contains("\niroh_");
+        Ok(whole.then_some(()))
+    })
+    .await?;
+    // A port that another has.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let mut third = join(&coordinator, "third", &["--metrics", &taken.local_addr()?.to_string()])?;
+    third.restart()?;
+    ensure!(third.program().wait().await?.code() == Some(1), "{}", third.said());
+    ensure!(third.said().contains("--metrics: cannot listen at 127.0.0.1:"), "{}", third.said());
+    drop((worker, other));
+    coordinator.stop_and_check().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,12 +140,12 @@ async fn workers_find_each_other_through_the_coordinator_and_without_it_through_
 }
 
 /// Whether this machine lets tests make networks of their own; said loudly when it does not.
-fn networks() -> Option<Internet> {
+pub(crate) fn networks(what: &str) -> Option<Internet> {
     if let Some(reason) = Internet::missing() {
         // Past the harness, which shows only what failing tests print.
         let _ = writeln!(
             std::io::stderr(),
-            "\n*** NOT TESTED: peers behind routers: this machine makes no network namespaces ({reason}) ***\n"
+            "\n*** NOT TESTED: {what}: this machine makes no network namespaces ({reason}) ***\n"
         );
         return None;
     }
@@ -177,7 +227,7 @@ async fn way([one, two]: &[Host; 2], wanted: impl Fn(&Value) -> bool) -> Result<
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hole_is_punched_between_two_houses() -> Result<()> {
-    let Some(internet) = networks() else { return Ok(()) };
+    let Some(internet) = networks("peers behind routers") else { return Ok(()) };
     let mut world = World::new(internet).await?;
     let (_seed, houses) = world.houses(Nat::Friendly)?;
     let way = way(&houses, |peer| peer["relayed"] == false).await?;
@@ -187,7 +237,7 @@ async fn a_hole_is_punched_between_two_houses() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_no_hole_can_be_punched_a_seed_relays_with_the_coordinator_gone_too() -> Result<()> {
-    let Some(internet) = networks() else { return Ok(()) };
+    let Some(internet) = networks("peers behind routers") else { return Ok(()) };
     let mut world = World::new(internet).await?;
     let (seed, houses) = world.houses(Nat::Symmetric)?;
     let first = way(&houses, |peer| peer["relayed"] == true).await?;
@@ -205,7 +255,7 @@ async fn where_no_hole_can_be_punched_a_seed_relays_with_the_coordinator_gone_to
 
 #[tokio::test(flavor = "multi_thread")]
 async fn machines_of_one_network_find_each_other_by_multicast() -> Result<()> {
-    let Some(internet) = networks() else { return Ok(()) };
+    let Some(internet) = networks("peers behind routers") else { return Ok(()) };
     let world = World::new(internet).await?;
     let public = world.internet.public();
     let mut run = vec!["run", "--cores", "1", "--no-tracker", "--no-exchange", "--no-lookup"];

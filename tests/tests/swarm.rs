@@ -2,11 +2,13 @@
 
 use anyhow::{Result, ensure};
 use tests::grid::Profile;
-use tests::swarm::carry;
+use tests::swarm::{Plan, carry};
+
+const PLAN: Plan = Plan { n_workers: 6, n_free_riders: 0, len: 24 << 20, peers: true, mbit: None };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_input_leaves_the_coordinator_twice_at_most_for_six_workers() -> Result<()> {
-    let carried = carry(Profile::Same, 6, 24 << 20, true, &[]).await?;
+    let carried = carry(Profile::Same, PLAN).await?;
     println!("{carried:?}: {} % of the input", carried.percent());
     ensure!(100 <= carried.percent() && carried.percent() <= 200, "{carried:?}");
     Ok(())
@@ -14,7 +16,8 @@ async fn an_input_leaves_the_coordinator_twice_at_most_for_six_workers() -> Resu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_peers_each_worker_gets_its_own_copy() -> Result<()> {
-    let carried = carry(Profile::Same, 2, 2 << 20, false, &[]).await?;
+    let carried =
+        carry(Profile::Same, Plan { n_workers: 2, len: 2 << 20, peers: false, ..PLAN }).await?;
     ensure!(200 <= carried.percent(), "what is counted is what is sent: {carried:?}");
     Ok(())
 }

@@ -6,12 +6,14 @@ mod owner;
 mod run;
 mod seed;
 
-use crate::{control, folder, p2p};
+use crate::{control, folder, metrics, p2p};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use iroh_metrics::RwLockRegistry;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// Lend this machine to a Starling grid.
 #[derive(Debug, Parser)]
@@ -127,7 +129,32 @@ struct Run {
     #[arg(long)]
     no_peers: bool,
     #[command(flatten)]
+    metrics: Metrics,
+    #[command(flatten)]
     peers: Peers,
+}
+
+/// Numbers for collectors.
+#[derive(Debug, Args)]
+struct Metrics {
+    /// Tell the numbers of `status` as OpenMetrics at http://IP:PORT/metrics, to whoever can reach it: use 127.0.0.1 or a
+    /// network that you trust [default: nowhere]
+    #[arg(id = "metrics", long = "metrics", value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
+}
+
+impl Metrics {
+    async fn start(
+        &self,
+        registry: RwLockRegistry,
+        asks: mpsc::Sender<control::Ask>,
+    ) -> Result<Option<metrics::Metrics>, Failure> {
+        let Some(listen) = self.listen else { return Ok(None) };
+        let started = metrics::Metrics::start(listen, registry, asks).await;
+        started.map(Some).map_err(|error| {
+            Failure::Failed(format!("--metrics: cannot listen at {listen}: {error}"))
+        })
+    }
 }
 
 /// The peer network.
@@ -208,6 +235,8 @@ struct Seed {
     /// Most that one member's traffic through the relay may be in a second
     #[arg(long, value_name = "SIZE", default_value = "4MB")]
     relay: bytesize::ByteSize,
+    #[command(flatten)]
+    metrics: Metrics,
     #[command(flatten)]
     peers: Peers,
 }

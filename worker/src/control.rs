@@ -2,7 +2,7 @@
 
 use crate::core::Status;
 use crate::p2p::hold::Numbers;
-use crate::p2p::{PeerView, PeersReport};
+use crate::p2p::{PeerView, PeersReport, swarm};
 use proto::{AccountKey, ProjectKey, WorkerKey};
 use serde::{Deserialize, Serialize};
 use std::fs::Permissions;
@@ -86,6 +86,9 @@ pub struct Report {
     /// What the peer network is and costs; absent when this worker takes no part in it.
     #[serde(default)]
     pub peers: Option<PeersReport>,
+    /// The exchange of blobs with peers; absent when this worker takes no part in it, and for a seed.
+    #[serde(default)]
+    pub blobs: Option<swarm::Numbers>,
     /// What it is doing.
     #[serde(flatten)]
     pub status: Status,

@@ -28,6 +28,7 @@ use crate::holding::Holding;
 use crate::outbox::Outbox;
 use crate::p2p::{self, carrier::Carrier, hold};
 use crate::traces::Traces;
+use iroh_metrics::RwLockRegistry;
 use proto::seal::Sealer;
 use proto::{AccountKey, WorkerKey};
 use std::collections::BTreeSet;
@@ -162,6 +163,7 @@ pub struct Worker {
     notices: broadcast::Sender<Notice>,
     stop: CancellationToken,
     ended: watch::Receiver<Option<Ended>>,
+    registry: RwLockRegistry,
     tasks: JoinSet<()>,
 }
 
@@ -176,6 +178,7 @@ impl Worker {
         let (end, ended) = watch::channel(None);
         let stop = CancellationToken::new();
         let driver = Driver::new(folder, config, asked, notices.clone(), stop.clone())?;
+        let registry = driver.registry.clone();
         let mut tasks = JoinSet::new();
         let server = crate::control::serve(&driver.folder.socket(), asks.clone())
             .map_err(|source| StartError::File { path: driver.folder.socket(), source })?;
@@ -184,7 +187,7 @@ impl Worker {
             let how = Box::pin(driver.run()).await;
             end.send_replace(Some(how));
         });
-        Ok(Self { asks, notices, stop, ended, tasks })
+        Ok(Self { asks, notices, stop, ended, registry, tasks })
     }
 
     /// What it is doing; `None` when it has ended.
@@ -192,6 +195,16 @@ impl Worker {
         let (answer, answered) = tokio::sync::oneshot::channel();
         self.asks.send(Ask::Status(answer)).await.ok()?;
         answered.await.ok()
+    }
+
+    /// Where its owner's questions go.
+    pub(crate) fn asks(&self) -> mpsc::Sender<Ask> {
+        self.asks.clone()
+    }
+
+    /// What its parts count.
+    pub(crate) fn registry(&self) -> RwLockRegistry {
+        self.registry.clone()
     }
 
     /// What it tells from now on.
@@ -250,6 +263,7 @@ struct Driver {
     sender: mpsc::Sender<Input>,
     asks: mpsc::Receiver<Ask>,
     notices: broadcast::Sender<Notice>,
+    registry: RwLockRegistry,
     stop: CancellationToken,
     stop_deadline: Option<Instant>,
     pool_stopped: bool,
@@ -325,6 +339,7 @@ impl Driver {
             sender,
             asks,
             notices,
+            registry: RwLockRegistry::default(),
             stop,
             stop_deadline: None,
             pool_stopped: false,

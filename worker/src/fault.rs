@@ -96,11 +96,11 @@ pub fn shown(path: &Path) -> io::Result<bool> {
 fn lie(kind: Kind, outcome: Outcome, random: u64) -> Outcome {
     match outcome {
         Outcome::Done { output, fuel, trace } => match kind {
-            Kind::Output => Outcome::Done { output: other(output), fuel, trace },
+            Kind::Output => Outcome::Done { output: other(output, 1), fuel, trace },
             Kind::Fuel => Outcome::Done { output, fuel: fuel + fuel / 100 + 1, trace },
             Kind::Segment => {
                 let trace = trace.map(|trace| wrong(&trace, random));
-                Outcome::Done { output: other(output), fuel, trace }
+                Outcome::Done { output: other(output, 2), fuel, trace }
             }
             Kind::Shown => Outcome::Done { output, fuel, trace },
         },
@@ -108,11 +108,12 @@ fn lie(kind: Kind, outcome: Outcome, random: u64) -> Outcome {
     }
 }
 
-/// Another output of the same length, or one byte in place of none.
-fn other(mut output: Vec<u8>) -> Vec<u8> {
+/// Another output of the same length, or one byte in place of none. Each kind flips bits of its own: two liars who said
+/// the same of one unit would vouch for each other, as a league does.
+fn other(mut output: Vec<u8>, flip: u8) -> Vec<u8> {
     match output.last_mut() {
-        Some(byte) => *byte ^= 1,
-        None => output.push(1),
+        Some(byte) => *byte ^= flip,
+        None => output.push(flip),
     }
     output
 }
@@ -174,7 +175,7 @@ mod tests {
         assert_eq!(told(Kind::Shown, 0), (vec![7; 3], 40, right.clone()));
         for from in 0..4 {
             let (output, fuel, wrong) = told(Kind::Segment, from);
-            assert_eq!((output, fuel), (vec![7, 7, 6], 40));
+            assert_eq!((output, fuel), (vec![7, 7, 5], 40));
             assert_eq!(right.parting(&wrong).0 as u64, from);
             assert_eq!(wrong.points().len(), 3);
         }

@@ -9,6 +9,12 @@ use proto::{JobId, WorkerKey};
 use std::ops::Bound;
 
 impl Core {
+    /// Whether there is such a job and it has not ended.
+    #[must_use]
+    pub fn is_running(&self, id: JobId) -> bool {
+        self.jobs.contains_key(&id)
+    }
+
     /// A running job in numbers; `None` when it has ended or never was.
     #[must_use]
     pub fn job_status(&self, id: JobId) -> Option<JobStatus> {

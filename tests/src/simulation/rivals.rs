@@ -1,6 +1,6 @@
 //! The rules of others, on the same workers: fixed voting, and BOINC's adaptive replication.
 
-use crate::simulation::machine::Answer;
+use crate::simulation::kind::Answer;
 use crate::simulation::{Kind, Random};
 use std::collections::BTreeMap;
 

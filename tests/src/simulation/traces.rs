@@ -1,9 +1,10 @@
 //! The traces of simulated units: some segments each, states by digest, and lies that begin at one segment and are
 //! consistent from there on, as those of a bit that fell over or of a liar who computes on from a made-up state.
 
-use crate::simulation::machine::Answer;
-use proto::trace::{Claim, Point, SPACING_MIN, Trace};
-use proto::{Digest, report};
+use crate::simulation::kind::Answer;
+use proto::Digest;
+use proto::report::Output;
+use proto::trace::{Point, SPACING_MIN, Trace};
 use std::collections::HashMap;
 
 /// Fuel between two points.
@@ -15,18 +16,20 @@ pub const FUEL: u64 = (POINTS + 1) * SPACING - 1;
 
 /// What a unit puts out.
 #[must_use]
-pub(super) fn output(unit: u64, answer: Answer) -> Vec<u8> {
-    match answer {
+pub(super) fn output(unit: u64, answer: Answer) -> Output {
+    Output::Inline(match answer {
         Answer::Right => unit.to_le_bytes().to_vec(),
         Answer::Lie(lie) => [&[1], lie.to_le_bytes().as_slice()].concat(),
-    }
+    })
 }
 
-/// How a unit ends.
-#[must_use]
-pub(super) fn end(unit: u64, answer: Answer) -> Claim {
-    let result = Ok(report::Output::Inline(output(unit, answer)).digest());
-    Claim::End { result, fuel: FUEL }
+/// Where a segment came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ran {
+    /// The next point.
+    To(Point),
+    /// The end of the unit, with what it puts out then.
+    Out(Answer),
 }
 
 /// The first point of a lie that is not as it should be; behind the last when only the end is a lie.
@@ -80,32 +83,32 @@ impl Roots {
 
 /// States that were shown, and whose they are: whoever computes on from a wrong one finds what the liar found.
 #[derive(Debug, Default)]
-pub(super) struct States(HashMap<Digest, Answer>);
+pub(super) struct States(HashMap<Digest, (Answer, Point)>);
 
 impl States {
     /// The state that a worker shows at or below `fuel`.
     pub(super) fn show(&mut self, unit: u64, answer: Answer, fuel: u64) -> Option<Point> {
         let at = fuel / SPACING;
         let shown = (0 < at).then(|| point(unit, at.min(POINTS), answer))?;
-        self.0.insert(shown.state, answer);
+        self.0.insert(shown.state, (answer, shown));
         Some(shown)
+    }
+
+    /// The point of a state that was shown.
+    #[must_use]
+    pub(super) fn point(&self, state: &Digest) -> Option<Point> {
+        self.0.get(state).map(|(_, point)| *point)
     }
 
     /// Where a segment ends, for one who runs it and finds what `answer` says.
     #[must_use]
-    pub(super) fn run(
-        &self,
-        unit: u64,
-        spacing: u64,
-        from: Option<Point>,
-        answer: Answer,
-    ) -> Claim {
+    pub(super) fn run(&self, unit: u64, spacing: u64, from: Option<Point>, answer: Answer) -> Ran {
         if spacing == 0 {
-            return end(unit, answer);
+            return Ran::Out(answer);
         }
         let at = from.map_or(0, |from| from.fuel / SPACING);
         let begun = from.and_then(|from| {
-            let whose = self.0.get(&from.state).copied()?;
+            let (whose, _) = self.0.get(&from.state).copied()?;
             // Before its lie begins, a liar's states are everybody's.
             (point(unit, at, whose) != point(unit, at, Answer::Right)).then_some(whose)
         });
@@ -113,13 +116,18 @@ impl States {
             Answer::Right => begun.unwrap_or(Answer::Right),
             lie @ Answer::Lie(_) => lie,
         };
-        if at < POINTS { Claim::Point(point(unit, at + 1, answer)) } else { end(unit, answer) }
+        if at < POINTS { Ran::To(point(unit, at + 1, answer)) } else { Ran::Out(answer) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proto::trace::Claim;
+
+    fn end(unit: u64, answer: Answer) -> Claim {
+        Claim::End { result: Ok(output(unit, answer).digest()), fuel: FUEL }
+    }
 
     #[test]
     fn each_segment_but_the_one_of_the_lie_is_as_it_should_be() {
@@ -132,7 +140,10 @@ mod tests {
                     let from = states.show(unit, lied, at * SPACING);
                     let points = usize::try_from(*at).unwrap();
                     assert_eq!(from, trace.from(points));
-                    let found = states.run(unit, SPACING, from, Answer::Right);
+                    let found = match states.run(unit, SPACING, from, Answer::Right) {
+                        Ran::To(point) => Claim::Point(point),
+                        Ran::Out(answer) => end(unit, answer),
+                    };
                     found != trace.until(points, end(unit, lied))
                 })
                 .collect();

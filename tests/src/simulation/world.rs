@@ -1,91 +1,104 @@
 //! A coordinator and its workers on a clock that jumps from event to event.
 
-use crate::simulation::machine::Answer;
-use crate::simulation::traces::{self, FUEL, Roots, SPACING, States, output};
-use crate::simulation::{Ended, Kind, Random, Setup};
+use crate::simulation::machine::{MEMORY_BYTES, Machine, Shared, Wish};
+use crate::simulation::traces::{FUEL, SPACING};
+use crate::simulation::{Ended, Kind, Random, Setup, line};
 use coordinator::core::Core;
 use coordinator::core::event::{
-    Effects, Event, Found, Hello, Reply, Segment, Session, Show, Shown, SignedBatch, Submission,
-    ToWorker, Want,
+    Effects, Event, Hello, Reply, Session, Submission, ToWorker, Want, Welcome,
 };
-use coordinator::core::status::{JobState, JobStatus, Told};
 use coordinator::core::time::Now;
 use coordinator::engine;
 use coordinator::store::Store;
 use coordinator::store::memory::MemoryStore;
 use proto::cut::Axis;
 use proto::job::{JobSpec, Limits, Merge, Nan};
-use proto::report::{Batch, JobRef, Outcome, Output, Report};
-use proto::trace::SegmentStatement;
-use proto::{AccountKey, Digest, JobId, LeaseId, ProjectKey, UnitIndex, WorkerKey};
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use proto::{AccountKey, Digest, JobId, ProjectKey, UnitIndex, WorkerKey};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
+use worker::core as agent;
 
 const PROJECT: ProjectKey = ProjectKey([9; 32]);
 const MINUTE_MS: u64 = 60_000;
 const DAY_MS: u64 = 86_400_000;
-/// What a unit takes on an ordinary machine.
-const UNIT_MS: u64 = 10 * MINUTE_MS;
 const LEASE_S: u64 = 12 * 3_600;
-/// A coordinator that wakes so often for one job spins.
-const TICKS_MAX: u64 = 1_000_000;
+/// Heartbeats come as seldom as a coordinator may ask for; where units take hours, so many in each, or they would be
+/// nearly all that happens.
+const HEARTBEAT_MIN_S: u64 = 600;
+const HEARTBEATS_EACH: u64 = 6;
+const BATCH_REPORTS_MAX: usize = 4_096;
+/// What a message takes on the line, at least and in addition by worker, milliseconds.
+const LINE_MS: u64 = 20;
+const LINES: u64 = 200;
+/// A coordinator that wakes so often in a day, and so often for each of its workers, spins.
+const TICKS_MAX: u64 = 20_000;
+const TICKS_EACH_MAX: u64 = 200;
 /// Crashes of one run: after each, leases get their full time again, so that a coordinator that dies every few minutes
 /// for ever would never see one run out.
 const CRASHES_MAX: u64 = 12;
-/// What it takes a worker to begin with a question.
-const ANSWER_MS: u64 = MINUTE_MS;
+/// What a state or a segment takes a worker.
+const ERRAND_MS: u64 = MINUTE_MS;
+/// How many times slower a slow worker is.
+const SLOW: u64 = 40;
 
-/// A simulated worker.
-#[derive(Debug)]
-struct Machine {
-    kind: Kind,
-    key: WorkerKey,
-    account: AccountKey,
-    network: u64,
-    session: Option<Session>,
-    /// First unit and how many, by lease.
-    leases: BTreeMap<LeaseId, (u64, u32)>,
-    /// A batch that was not acknowledged.
-    outbox: Option<SignedBatch>,
-    sequence: u64,
-    reported: u64,
-    /// Of the units that it has reported, those about which it lied.
-    lies: HashMap<u64, u64>,
-    /// What it was asked to show or to run.
-    questions: Vec<Question>,
-    /// When it does something next.
-    at_ms: u64,
+/// One stream of one worker to one life of the coordinator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stream {
+    life: u64,
+    session: Session,
 }
 
-/// What the coordinator asks.
+/// What the coordinator says, to whom.
+type Messages = Vec<(Session, ToWorker)>;
+
+/// What will happen.
 #[derive(Debug)]
-enum Question {
-    Show(Show),
-    Segment(Segment),
+enum Due {
+    /// A machine is switched on.
+    On,
+    /// Its agent's time has come.
+    Wake,
+    /// A run has taken its time, if the machine was on all the while.
+    Ran { life: u64, run: u64, cpu: Duration },
+    /// It asks for a stream.
+    Connect { life: u64 },
+    /// What it said reaches the coordinator.
+    Said { stream: Stream, event: Box<Event> },
+    /// What the coordinator said reaches it.
+    Heard { stream: Stream, event: Box<agent::Event> },
+}
+
+/// What the world knows of a machine.
+#[derive(Debug)]
+struct Place {
+    machine: Machine,
+    network: u64,
+    stream: Option<Stream>,
+    /// Times that it was switched on.
+    life: u64,
+    wake_at_ms: Option<u64>,
+    line_ms: u64,
 }
 
 /// Everything there is.
 #[derive(Debug)]
 pub struct World {
-    setup: Setup,
-    core: Core,
-    store: MemoryStore,
-    now: Now,
+    pub(super) setup: Setup,
+    pub(super) core: Core,
+    pub(super) store: MemoryStore,
+    pub(super) now: Now,
     random: Random,
-    machines: Vec<Machine>,
-    by_session: HashMap<u64, usize>,
-    queue: BinaryHeap<Reverse<(u64, usize)>>,
-    /// When which worker answers what it was asked.
-    asked: BinaryHeap<Reverse<(u64, usize)>>,
-    job: JobId,
-    spec: Digest,
-    /// What was first said of each unit; kept when somebody copies.
-    heard: HashMap<u64, Answer>,
-    crashes: u64,
+    places: Vec<Place>,
+    by_stream: HashMap<u64, usize>,
+    /// By time, then in the order in which it was decided.
+    due: BTreeMap<(u64, u64), (usize, Due)>,
+    decided: u64,
+    pub(super) job: JobId,
+    pub(super) crashes: u64,
+    pub(super) restarts: u64,
     identities: u64,
-    roots: Roots,
-    states: States,
+    shared: Shared,
 }
 
 /// Runs the job to its end.
@@ -102,22 +115,21 @@ impl World {
     fn new(setup: Setup) -> Result<Self, String> {
         let mut random = Random::new(setup.seed);
         let now = Now { monotonic_ms: 1_000, wall_ms: 1_700_000_000_000 };
+        let copies = setup.others.iter().any(|(kind, _)| *kind == Kind::Copying);
         let mut world = Self {
             core: Core::new(PROJECT, random.bytes()),
             store: MemoryStore::default(),
             now,
             random,
-            machines: Vec::new(),
-            by_session: HashMap::new(),
-            queue: BinaryHeap::new(),
-            asked: BinaryHeap::new(),
+            places: Vec::new(),
+            by_stream: HashMap::new(),
+            due: BTreeMap::new(),
+            decided: 0,
             job: JobId(0),
-            spec: Digest([0; 32]),
-            heard: HashMap::new(),
             crashes: 0,
+            restarts: 0,
             identities: 0,
-            roots: Roots::default(),
-            states: States::default(),
+            shared: Shared { heard: copies.then(HashMap::new), ..Shared::default() },
             setup,
         };
         let kinds: Vec<(Kind, u32)> =
@@ -133,26 +145,31 @@ impl World {
     }
 
     fn add(&mut self, kind: Kind) {
-        let index = self.machines.len();
-        // The first moments are spread over half a day, in random order: who comes first is not decided by kind.
-        let at_ms = self.now.monotonic_ms + self.random.below(DAY_MS / 2);
-        let network = 1_000 + index as u64;
+        let index = self.places.len();
+        let slots = self.setup.ask;
+        // A round runs while the next one waits.
+        let buffer = 2 * Duration::from_millis(self.round_ms());
+        let mut machine = Machine::new(kind, index as u64, slots, buffer);
         let (key, account) = self.identity();
-        self.machines.push(Machine {
-            kind,
-            key,
-            account,
+        machine.name(key, account);
+        let line_ms = LINE_MS + self.random.below(LINES);
+        let network = 1_000 + index as u64;
+        self.places.push(Place {
+            machine,
             network,
-            session: None,
-            leases: BTreeMap::new(),
-            outbox: None,
-            sequence: 0,
-            reported: 0,
-            lies: HashMap::new(),
-            questions: Vec::new(),
-            at_ms,
+            stream: None,
+            life: 0,
+            wake_at_ms: None,
+            line_ms,
         });
-        self.queue.push(Reverse((at_ms, index)));
+        // The first moments are spread over half a day, in random order: who comes first is not decided by kind.
+        let first_ms = self.random.below(DAY_MS / 2);
+        self.decide(first_ms, index, Due::On);
+    }
+
+    /// What the units in all slots of an ordinary machine take, which compute at the same time.
+    fn round_ms(&self) -> u64 {
+        self.setup.unit_minutes * MINUTE_MS * u64::from(self.setup.ask)
     }
 
     fn identity(&mut self) -> (WorkerKey, AccountKey) {
@@ -189,18 +206,16 @@ impl World {
             trace_fuel: SPACING,
         };
         spec.check().map_err(|error| error.to_string())?;
-        let bytes: Arc<[u8]> = spec.encode().into();
-        self.spec = Digest::of(&bytes);
         let submission = Submission {
+            bytes: spec.encode().into(),
             spec: Arc::new(spec),
-            bytes,
             submission: [1; 16],
             account: "researcher".into(),
         };
         // Again until an answer comes: the coordinator may die on it.
         loop {
             match self.apply(Event::Submit(submission.clone()))? {
-                Some(Reply::Submitted(Ok(job))) => {
+                Some((Reply::Submitted(Ok(job)), _)) => {
                     self.job = job;
                     return Ok(());
                 }
@@ -210,8 +225,13 @@ impl World {
         }
     }
 
-    /// Applies an event and commits; `None` when the coordinator died over it.
-    fn apply(&mut self, mut event: Event) -> Result<Option<Reply>, String> {
+    fn decide(&mut self, after_ms: u64, index: usize, due: Due) {
+        self.decided += 1;
+        self.due.insert((self.now.monotonic_ms + after_ms, self.decided), (index, due));
+    }
+
+    /// Applies an event to the coordinator and commits; `None` when it died over it.
+    fn apply(&mut self, mut event: Event) -> Result<Option<(Reply, Messages)>, String> {
         if let Event::Reported(session, signed) = &mut event {
             signed.earlier = engine::earlier(&self.core, &self.store, *session, signed)
                 .map_err(|error| error.to_string())?;
@@ -230,12 +250,18 @@ impl World {
         if dies {
             return self.crash().map(|()| None);
         }
-        for (session, message) in effects.messages {
-            self.deliver(session, message);
-        }
-        Ok(Some(reply))
+        Ok(Some((reply, effects.messages)))
     }
 
+    /// Applies an event that is answered by messages alone.
+    fn tell(&mut self, event: Event) -> Result<(), String> {
+        if let Some((_, messages)) = self.apply(event)? {
+            self.say(messages);
+        }
+        Ok(())
+    }
+
+    /// The coordinator dies, and a new one takes up what is in the store. All streams are cut.
     fn crash(&mut self) -> Result<(), String> {
         self.crashes += 1;
         let seed = self.random.bytes();
@@ -244,48 +270,75 @@ impl World {
         if self.setup.check {
             self.core.check_invariants().map_err(|broken| format!("after a crash: {broken}"))?;
         }
-        self.by_session.clear();
-        for machine in &mut self.machines {
-            machine.session = None;
+        self.by_stream.clear();
+        for index in 0..self.places.len() {
+            if self.places[index].stream.take().is_some() {
+                self.detached(index, "the connection was lost".into())?;
+            }
         }
         Ok(())
     }
 
-    fn deliver(&mut self, session: Session, message: ToWorker) {
-        let Some(&index) = self.by_session.get(&session.stream) else { return };
-        match message {
-            ToWorker::Lease(lease) => {
-                let machine = &mut self.machines[index];
-                machine.leases.insert(lease.lease, (lease.first.0, lease.count));
-                let units: u64 = machine.leases.values().map(|(_, count)| u64::from(*count)).sum();
-                let each = if machine.kind == Kind::Slow { 40 * UNIT_MS } else { UNIT_MS };
-                let spread = self.random.below(each) / 4;
-                self.wake(index, units * each + spread);
-            }
-            ToWorker::Cancel { leases, .. } => {
-                self.machines[index].leases.retain(|id, _| !leases.contains(id));
-            }
-            ToWorker::Show(show) => self.ask(index, Question::Show(show)),
-            ToWorker::Segment(segment) => self.ask(index, Question::Segment(segment)),
-            ToWorker::Job { .. }
-            | ToWorker::Idle { .. }
-            | ToWorker::Advice(_)
-            | ToWorker::Replaced => {}
+    /// Messages of the coordinator go on their way.
+    fn say(&mut self, messages: Messages) {
+        for (session, message) in messages {
+            let Some(&index) = self.by_stream.get(&session.stream) else { continue };
+            let Some(event) = line::to_agent(message, &mut self.random) else { continue };
+            self.answer(index, session, event);
         }
     }
 
-    /// A question is answered beside the work, soon.
-    fn ask(&mut self, index: usize, question: Question) {
-        self.machines[index].questions.push(question);
-        let slow = if self.machines[index].kind == Kind::Slow { 40 } else { 1 };
-        let at_ms = self.now.monotonic_ms + slow * ANSWER_MS + self.random.below(ANSWER_MS);
-        self.asked.push(Reverse((at_ms, index)));
+    fn answer(&mut self, index: usize, session: Session, event: agent::Event) {
+        let stream = Stream { life: self.crashes, session };
+        let event = Box::new(event);
+        self.decide(self.places[index].line_ms, index, Due::Heard { stream, event });
     }
 
-    fn wake(&mut self, index: usize, after_ms: u64) {
-        let at_ms = self.now.monotonic_ms + after_ms.max(1);
-        self.machines[index].at_ms = at_ms;
-        self.queue.push(Reverse((at_ms, index)));
+    fn finish(mut self) -> Result<Ended, String> {
+        let end_ms = self.now.monotonic_ms + self.setup.days_max * DAY_MS;
+        let mut ticks = 0;
+        while self.core.is_running(self.job) {
+            let days = self.now.monotonic_ms / DAY_MS;
+            let ticks_max = TICKS_MAX + TICKS_EACH_MAX * self.places.len() as u64;
+            if ticks_max * (days + 1) < ticks {
+                return Err(format!("the coordinator woke {ticks} times in {days} days"));
+            }
+            if end_ms < self.now.monotonic_ms {
+                return Err(self.stuck());
+            }
+            let tick_ms = self.core.next_deadline_ms(self.now);
+            let next_ms = self.due.first_key_value().map(|((at_ms, _), _)| *at_ms);
+            match (tick_ms, next_ms) {
+                (Some(tick_ms), next_ms) if next_ms.is_none_or(|next_ms| tick_ms < next_ms) => {
+                    self.advance(tick_ms);
+                    ticks += 1;
+                    self.tell(Event::Tick)?;
+                }
+                _ => {
+                    let Some(((at_ms, _), (index, due))) = self.due.pop_first() else {
+                        return Err("nothing will ever happen again".into());
+                    };
+                    self.advance(at_ms);
+                    self.step(index, due)?;
+                }
+            }
+        }
+        let honest =
+            self.places.iter().map(|place| (place.machine.key, place.machine.kind.is_honest()));
+        let honest = honest.collect();
+        self.ended(&honest)
+    }
+
+    fn stuck(&self) -> String {
+        let mut why = self.core.why(self.job, None).unwrap_or_default();
+        for unit in (0..self.setup.units).map(UnitIndex) {
+            let of_unit = self.core.why(self.job, Some(unit)).unwrap_or_default();
+            if of_unit != ["it is done"] {
+                why.push(format!("{unit}: {of_unit:?}"));
+            }
+        }
+        why.truncate(12);
+        format!("stuck after {} days: {why:#?}", self.setup.days_max)
     }
 
     fn advance(&mut self, at_ms: u64) {
@@ -294,294 +347,202 @@ impl World {
         self.now.wall_ms += passed;
     }
 
-    fn finish(mut self) -> Result<Ended, String> {
-        let end_ms = self.now.monotonic_ms + self.setup.days_max * DAY_MS;
-        let mut ticks = 0;
-        while self.running() {
-            if TICKS_MAX < ticks {
-                let days = self.now.monotonic_ms / DAY_MS;
-                return Err(format!("the coordinator woke {ticks} times in {days} days"));
-            }
-            if end_ms < self.now.monotonic_ms {
-                let mut why = self.core.why(self.job, None).unwrap_or_default();
-                for unit in (0..self.setup.units).map(UnitIndex) {
-                    let of_unit = self.core.why(self.job, Some(unit)).unwrap_or_default();
-                    if of_unit != ["it is done"] {
-                        why.push(format!("{unit}: {of_unit:?}"));
-                    }
-                }
-                why.truncate(12);
-                return Err(format!("stuck after {} days: {why:#?}", self.setup.days_max));
-            }
-            let deadline_ms = self.core.next_deadline_ms(self.now);
-            let next = self.queue.peek().map(|Reverse((at_ms, _))| *at_ms);
-            let asked = self.asked.peek().map(|Reverse((at_ms, _))| *at_ms);
-            if let Some(at_ms) = asked
-                && [deadline_ms, next].into_iter().flatten().all(|other| at_ms <= other)
-                && let Some(Reverse((at_ms, index))) = self.asked.pop()
-            {
-                self.advance(at_ms);
-                self.answer(index)?;
-                continue;
-            }
-            match (deadline_ms, next) {
-                (Some(deadline_ms), next) if next.is_none_or(|next| deadline_ms < next) => {
-                    self.advance(deadline_ms);
-                    ticks += 1;
-                    self.apply(Event::Tick)?;
-                }
-                (_, Some(_)) => {
-                    let Some(Reverse((at_ms, index))) = self.queue.pop() else { continue };
-                    if self.machines[index].at_ms == at_ms {
-                        self.advance(at_ms);
-                        self.step(index)?;
-                    }
-                }
-                _ => return Err("nothing will ever happen again".into()),
-            }
-        }
-        self.ended()
+    fn clock(&self) -> Duration {
+        Duration::from_millis(self.now.monotonic_ms)
     }
 
-    /// A worker answers what it was asked.
-    fn answer(&mut self, index: usize) -> Result<(), String> {
-        let questions = std::mem::take(&mut self.machines[index].questions);
-        let Some(session) = self.machines[index].session else { return Ok(()) };
-        for question in questions {
-            let event = match question {
-                Question::Show(Show { ask, unit, fuel, .. }) => {
-                    let lie = self.machines[index].lies.get(&unit.0).copied();
-                    let answer = lie.map_or(Answer::Right, Answer::Lie);
-                    let point = fuel.and_then(|fuel| self.states.show(unit.0, answer, fuel));
-                    let state = point.map(|point| (point.state, 1, point));
-                    let trace = Ok(traces::trace(unit.0, answer).encode());
-                    Event::Shown(session, Shown { ask, trace, state })
+    fn step(&mut self, index: usize, due: Due) -> Result<(), String> {
+        let place = &mut self.places[index];
+        match due {
+            Due::On if !place.machine.is_on() => {
+                place.life += 1;
+                place.machine.switch_on(Duration::from_millis(self.now.monotonic_ms), PROJECT);
+                self.happen(index, agent::Event::Wake)
+            }
+            Due::Wake if place.wake_at_ms == Some(self.now.monotonic_ms) => {
+                self.happen(index, agent::Event::Wake)
+            }
+            Due::Ran { life, run, cpu } if life == place.life && place.machine.is_on() => {
+                let ran = place.machine.ran(run, cpu, &mut self.shared, &mut self.random);
+                let Some(event) = ran else { return Ok(()) };
+                self.happen(index, event)?;
+                self.leave_perhaps(index)
+            }
+            Due::Connect { life } if life == place.life && place.machine.is_on() => {
+                self.connect(index)
+            }
+            Due::Said { stream, event } if place.stream == Some(stream) => {
+                self.said(index, stream.session, *event)
+            }
+            Due::Heard { stream, event } if place.stream == Some(stream) => {
+                let acknowledged = matches!(*event, agent::Event::Acks { .. });
+                self.happen(index, *event)?;
+                if acknowledged { self.renew_perhaps(index) } else { Ok(()) }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Something happens to a worker.
+    fn happen(&mut self, index: usize, event: agent::Event) -> Result<(), String> {
+        let (now, check) = (self.clock(), self.setup.check);
+        let (random, crash) = (&mut self.random, self.setup.crash);
+        let place = &mut self.places[index];
+        let wishes = place.machine.happen(now, event, check, || random.happens(crash))?;
+        if !place.machine.is_on() {
+            self.restarts += 1;
+            return self.off(index, MINUTE_MS);
+        }
+        for wish in wishes {
+            self.grant(index, wish)?;
+        }
+        let place = &mut self.places[index];
+        let wake_at = place.machine.wake_at(now);
+        let wake_at_ms =
+            wake_at.map(|at| u64::try_from(at.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX));
+        if wake_at_ms != place.wake_at_ms
+            && let Some(at_ms) = wake_at_ms
+        {
+            self.decide(at_ms.saturating_sub(self.now.monotonic_ms), index, Due::Wake);
+        }
+        self.places[index].wake_at_ms = wake_at_ms;
+        Ok(())
+    }
+
+    /// Gives an agent what it wants of the world.
+    fn grant(&mut self, index: usize, wish: Wish) -> Result<(), String> {
+        let place = &self.places[index];
+        let (life, line_ms, kind) = (place.life, place.line_ms, place.machine.kind);
+        match wish {
+            Wish::Connect => self.decide(line_ms, index, Due::Connect { life }),
+            Wish::Disconnect(reason) => {
+                if let Some(stream) = self.places[index].stream.take() {
+                    self.by_stream.remove(&stream.session.stream);
+                    self.tell(Event::Gone(stream.session))?;
                 }
-                Question::Segment(Segment { ask, unit, spacing, from, .. }) => {
-                    let machine = &self.machines[index];
-                    let (kind, before) = (machine.kind, machine.reported);
-                    let answer = kind.answer(index as u64, before, &mut self.random, None);
-                    let found = self.states.run(unit.0, spacing, from, answer);
-                    let statement =
-                        SegmentStatement::new(PROJECT, self.spec, unit, spacing, from, found);
-                    Event::Found(session, Found { ask, found: Ok((statement, [0; 64])) })
+                return self.detached(index, reason);
+            }
+            Wish::Say(message) => {
+                let Some(stream) = place.stream else { return Ok(()) };
+                if kind == Kind::Slow && matches!(message, agent::Message::Heartbeat { .. }) {
+                    // Too busy for that: its leases run out.
+                    return Ok(());
                 }
-            };
-            if self.apply(event)?.is_none() {
-                return Ok(());
+                let states = &self.shared.states;
+                let event =
+                    line::to_coordinator(message, place.machine.key, stream.session, states);
+                let event = Box::new(event);
+                self.decide(line_ms, index, Due::Said { stream, event });
+            }
+            Wish::Run { run, whole } => {
+                let slow = if kind == Kind::Slow { SLOW } else { 1 };
+                let ms = if whole { self.round_ms() } else { ERRAND_MS };
+                let cpu_ms = slow * (ms + self.random.below(4) * ms / 16);
+                // What runs side by side ends together.
+                let end_ms = (self.now.monotonic_ms + cpu_ms).next_multiple_of(MINUTE_MS);
+                let cpu = Duration::from_millis(cpu_ms);
+                let after_ms = end_ms - self.now.monotonic_ms;
+                self.decide(after_ms, index, Due::Ran { life, run, cpu });
             }
         }
         Ok(())
     }
 
-    fn running(&self) -> bool {
-        self.core.job_status(self.job).is_some()
+    fn detached(&mut self, index: usize, reason: String) -> Result<(), String> {
+        let random = self.random.draw();
+        self.happen(index, agent::Event::Detached { reason, retry_after: None, random })
     }
 
-    /// A worker does what it does next.
-    fn step(&mut self, index: usize) -> Result<(), String> {
-        if self.leaves(index)? {
-            return Ok(());
-        }
-        if self.machines[index].session.is_none() && !self.connect(index)? {
-            self.wake(index, MINUTE_MS);
-            return Ok(());
-        }
-        if self.machines[index].outbox.is_none() && !self.machines[index].leases.is_empty() {
-            self.compute(index);
-        }
-        if let Some(batch) = self.machines[index].outbox.clone() {
-            let Some(session) = self.machines[index].session else { return Ok(()) };
-            if self.apply(Event::Reported(session, batch))?.is_none() {
-                self.wake(index, MINUTE_MS);
-                return Ok(());
-            }
-            self.machines[index].outbox = None;
-        }
-        // Should nothing be lent, it asks again after a while.
-        let pause = 20 * MINUTE_MS + self.random.below(80 * MINUTE_MS);
-        self.wake(index, pause);
-        if !self.machines[index].leases.is_empty() {
-            return Ok(());
-        }
-        let Some(session) = self.machines[index].session else { return Ok(()) };
-        let want = Want {
-            // A referee is there for disputes.
-            units: if self.machines[index].kind == Kind::Referee { 0 } else { self.setup.ask },
-            seconds: 86_400,
-            fuel_per_second: 1_000_000_000,
-            memory_bytes: 1 << 30,
-        };
-        self.apply(Event::Want(session, want))?;
-        Ok(())
-    }
-
-    /// Whether the worker goes away for a while, or for ever.
-    fn leaves(&mut self, index: usize) -> Result<bool, String> {
-        let kind = self.machines[index].kind;
-        let renewed =
-            matches!(kind, Kind::Identities(units) if units <= self.machines[index].reported);
-        let gone = kind == Kind::Vanishing && self.random.happens(0.1);
-        if !renewed && !gone {
-            return Ok(false);
-        }
-        if renewed {
-            let (key, account) = self.identity();
-            let machine = &mut self.machines[index];
-            (machine.key, machine.account, machine.sequence, machine.reported) =
-                (key, account, 0, 0);
-        }
-        let machine = &mut self.machines[index];
-        machine.leases.clear();
-        machine.outbox = None;
-        machine.questions.clear();
-        if renewed {
-            machine.lies.clear();
-        }
-        if let Some(session) = machine.session.take() {
-            self.by_session.remove(&session.stream);
-            self.apply(Event::Gone(session))?;
-        }
-        let away = DAY_MS + self.random.below(4 * DAY_MS);
-        self.wake(index, away);
-        Ok(true)
-    }
-
-    fn connect(&mut self, index: usize) -> Result<bool, String> {
-        let machine = &self.machines[index];
+    fn connect(&mut self, index: usize) -> Result<(), String> {
+        let place = &self.places[index];
         let hello = Hello {
-            worker: machine.key,
-            account: machine.account,
-            cores: 1,
-            memory_bytes: 1 << 30,
+            worker: place.machine.key,
+            account: place.machine.account,
+            cores: self.setup.ask,
+            memory_bytes: MEMORY_BYTES,
             name: String::new(),
             account_name: String::new(),
-            network: machine.network,
+            network: place.network,
         };
-        match self.apply(Event::Connected(hello))? {
-            Some(Reply::Connected(Ok(welcome))) => {
-                self.machines[index].session = Some(welcome.session);
-                self.by_session.insert(welcome.session.stream, index);
-                if self.machines[index].kind == Kind::Referee {
-                    let worker = self.machines[index].key;
-                    return Ok(self.apply(Event::Appoint { worker, appointed: true })?.is_some());
-                }
-                Ok(true)
-            }
-            None => Ok(false),
-            other => Err(format!("not welcome: {other:?}")),
+        let (welcome, messages) = match self.apply(Event::Connected(hello))? {
+            Some((Reply::Connected(Ok(welcome)), messages)) => (welcome, messages),
+            None => return self.detached(index, "the connection was lost".into()),
+            other => return Err(format!("not welcome: {other:?}")),
+        };
+        let Welcome { session, credit, sequence } = welcome;
+        self.places[index].stream = Some(Stream { life: self.crashes, session });
+        self.by_stream.insert(session.stream, index);
+        self.say(messages);
+        let heartbeat_s = 60 * self.setup.unit_minutes / HEARTBEATS_EACH;
+        let welcome = agent::Welcome {
+            heartbeat: Duration::from_secs(heartbeat_s.max(HEARTBEAT_MIN_S)),
+            batch_reports_max: BATCH_REPORTS_MAX,
+            credit: u64::try_from(credit).unwrap_or(u64::MAX),
+            sequence,
+        };
+        self.happen(index, agent::Event::Attached(welcome))?;
+        if self.places[index].machine.kind == Kind::Referee {
+            let worker = self.places[index].machine.key;
+            self.tell(Event::Appoint { worker, appointed: true })?;
         }
+        Ok(())
     }
 
-    /// Turns all that the worker holds into a batch.
-    fn compute(&mut self, index: usize) {
-        let machine = &mut self.machines[index];
-        let mut reports = Vec::new();
-        for (lease, (first, count)) in std::mem::take(&mut machine.leases) {
-            for unit in (first..).take(count as usize) {
-                let heard = self.heard.get(&unit).copied();
-                let answer =
-                    machine.kind.answer(index as u64, machine.reported, &mut self.random, heard);
-                machine.reported += 1;
-                if let Answer::Lie(lie) = answer {
-                    machine.lies.insert(unit, lie);
-                }
-                if self.setup.others.iter().any(|(kind, _)| *kind == Kind::Copying) {
-                    self.heard.entry(unit).or_insert(answer);
-                }
-                reports.push(Report {
-                    job: 0,
-                    lease,
-                    unit: UnitIndex(unit),
-                    outcome: Outcome::Done(Output::Inline(output(unit, answer))),
-                    fuel: FUEL,
-                    trace_root: self.roots.of(unit, answer),
-                });
-            }
+    /// The coordinator hears what a worker said.
+    fn said(&mut self, index: usize, session: Session, mut event: Event) -> Result<(), String> {
+        if let (Event::Want(_, want), Kind::Referee) = (&mut event, self.places[index].machine.kind)
+        {
+            // It is there for disputes.
+            *want = Want::default();
         }
-        machine.sequence += 1;
-        let jobs = vec![JobRef { id: self.job, spec: self.spec }];
-        let batch = Batch::new(PROJECT, machine.key, machine.sequence, jobs, reports);
-        let payload = batch.encode().into();
-        machine.outbox = Some(SignedBatch {
-            root: batch.root(),
-            batch,
-            payload,
-            signature: [0; 64],
-            missing: Vec::new(),
-            earlier: Default::default(),
-        });
+        let Some((reply, messages)) = self.apply(event)? else { return Ok(()) };
+        self.say(messages);
+        if let Reply::Acks(acks) = reply {
+            let credit = u64::try_from(acks.credit).unwrap_or(u64::MAX);
+            let (sequence, status) = (acks.sequence, acks.acks);
+            self.answer(index, session, agent::Event::Acks { sequence, status, credit });
+        }
+        Ok(())
     }
 
-    /// Takes stock.
-    fn ended(self) -> Result<Ended, String> {
-        self.core.check_invariants().map_err(|broken| broken.to_string())?;
-        let status = self.status()?;
-        if status.state != JobState::Done {
-            return Err(format!("the job ended as {:?}", status.state));
+    /// A machine is without power for a while.
+    fn off(&mut self, index: usize, away_ms: u64) -> Result<(), String> {
+        let place = &mut self.places[index];
+        place.machine.switch_off();
+        place.wake_at_ms = None;
+        let stream = place.stream.take();
+        self.decide(away_ms, index, Due::On);
+        if let Some(stream) = stream {
+            self.by_stream.remove(&stream.session.stream);
+            self.tell(Event::Gone(stream.session))?;
         }
-        let mut held: BTreeMap<u64, Told> = BTreeMap::new();
-        let mut cursor = 0;
-        loop {
-            let page = engine::results(&self.store, self.job, cursor, 4096)
-                .map_err(|error| error.to_string())?
-                .ok_or("the job is not in the store")?;
-            if page.results.is_empty() {
-                break;
-            }
-            cursor = page.cursor;
-            for result in page.results {
-                let unit = result.unit.0;
-                match result.told {
-                    Told::Withdrawn(_) => drop(held.remove(&unit)),
-                    told => {
-                        if held.insert(unit, told).is_some() {
-                            return Err(format!("u{unit} has two verdicts"));
-                        }
-                    }
-                }
-            }
-        }
-        if held.len() as u64 != status.units {
-            return Err(format!("{} of {} units have a verdict", held.len(), status.units));
-        }
-        let given_up = held.values().filter(|told| matches!(told, Told::GivenUp(_))).count() as u64;
-        let wrong = held.iter().filter(|(unit, told)| {
-            **unit < self.setup.units
-                && !matches!(told, Told::Settled(Outcome::Done(Output::Inline(content)))
-                    if *content == output(**unit, Answer::Right))
-        });
-        let wrong = wrong.count() as u64 - given_up;
-        let workers = self.core.workers(None, usize::MAX);
-        let credit: u128 = workers.iter().map(|worker| worker.credit).sum();
-        if credit != status.credit {
-            return Err(format!("workers hold {credit} credit, {} was granted", status.credit));
-        }
-        let honest: HashMap<WorkerKey, bool> =
-            self.machines.iter().map(|machine| (machine.key, machine.kind.is_honest())).collect();
-        let caught_honest = workers
-            .iter()
-            .filter(|worker| honest.get(&worker.worker) == Some(&true))
-            .map(|worker| worker.caught);
-        let days_ms = self.now.monotonic_ms as f64;
-        Ok(Ended {
-            units: status.units,
-            wrong,
-            given_up,
-            copies: status.copies,
-            segments_fuel: u64::try_from(status.segments_fuel).unwrap_or(u64::MAX),
-            withdrawn: status.withdrawn,
-            caught: workers.iter().map(|worker| worker.caught).sum(),
-            caught_honest: caught_honest.sum(),
-            days: days_ms / DAY_MS as f64,
-            crashes: self.crashes,
-            fingerprint: Digest::of(format!("{held:?}").as_bytes()).to_string(),
-        })
+        Ok(())
     }
 
-    fn status(&self) -> Result<JobStatus, String> {
-        engine::ended_job(&self.store, self.job)
-            .map_err(|error| error.to_string())?
-            .ok_or_else(|| "the job is not in the store".into())
+    /// A machine that comes and goes is away for days now and then; half of the times it has lost its disk meanwhile.
+    fn leave_perhaps(&mut self, index: usize) -> Result<(), String> {
+        let chance = 0.1 / f64::from(self.setup.ask);
+        if self.places[index].machine.kind != Kind::Vanishing || !self.random.happens(chance) {
+            return Ok(());
+        }
+        if self.random.happens(0.5) {
+            self.places[index].machine.wipe();
+        }
+        let away_ms = DAY_MS + self.random.below(4 * DAY_MS);
+        self.off(index, away_ms)
+    }
+
+    /// A person with many identities comes back under another name.
+    fn renew_perhaps(&mut self, index: usize) -> Result<(), String> {
+        let machine = &self.places[index].machine;
+        let Kind::Identities(units) = machine.kind else { return Ok(()) };
+        if machine.computed < units {
+            return Ok(());
+        }
+        let (key, account) = self.identity();
+        let away_ms = DAY_MS + self.random.below(4 * DAY_MS);
+        self.off(index, away_ms)?;
+        self.places[index].machine.name(key, account);
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use crate::core::Pause;
 use crate::driver::{Introduction, say_goodbye};
 use crate::folder::{self, Folder};
 use crate::p2p::usage::Traffic;
-use crate::p2p::{PeerView, PeersReport};
+use crate::p2p::{PeerView, PeersReport, swarm};
 use serde_json::json;
 use std::io::Read;
 use std::path::Path;
@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 
 /// How long `leave` waits for the running worker to give everything back.
 const LEAVE_MAX: Duration = Duration::from_secs(90);
+
+/// Blobs on their way that `status` describes one by one.
+const SLOWEST_SHOWN: usize = 5;
 
 fn ask(data: &Path, request: Request) -> Result<Option<Answer>, Failure> {
     let answer = control::ask(&folder::socket(data), request);
@@ -169,6 +172,9 @@ fn describe(report: &Report) -> String {
     if let Some(peers) = &report.peers {
         text.push_str(&describe_cost(peers));
     }
+    if let Some(blobs) = &report.blobs {
+        text.push_str(&describe_blobs(blobs));
+    }
     let held = report.held;
     let _ = write!(
         text,
@@ -192,6 +198,33 @@ fn describe(report: &Report) -> String {
     }
     if let Some(advice) = &status.advice {
         let _ = write!(text, "\n  advice     {advice}");
+    }
+    text
+}
+
+fn describe_blobs(blobs: &swarm::Numbers) -> String {
+    use std::fmt::Write;
+    let size = |bytes| bytesize::ByteSize(bytes);
+    let totals = &blobs.totals;
+    let mut text = format!(
+        "\n  blobs      {} given on, {} on their way, {} peers to exchange with; {} from peers, {} from the coordinator, {} to peers",
+        blobs.whole,
+        blobs.arriving,
+        blobs.peers,
+        size(totals.from_peers_bytes),
+        size(totals.from_coordinator_bytes),
+        size(totals.to_peers_bytes),
+    );
+    for blob in blobs.slowest.iter().take(SLOWEST_SHOWN) {
+        let name = &blob.blob.to_string()[..12];
+        let bytes =
+            blob.bytes.map_or_else(|| "of unknown size".into(), |bytes| size(bytes).to_string());
+        // Writing to a string does not fail.
+        let _ = write!(
+            text,
+            "\n  on its way {name} ({bytes}): {} of {} pieces; waits {}",
+            blob.pieces_here, blob.pieces, blob.waits
+        );
     }
     text
 }

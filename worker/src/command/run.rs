@@ -34,6 +34,7 @@ pub(super) fn run(data: &Path, arguments: &super::Run) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let mut worker =
             Worker::start(folder, config).map_err(|error| Failure::Failed(error.to_string()))?;
+        let _metrics = arguments.metrics.start(worker.registry(), worker.asks()).await?;
         let signals =
             [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
         let [Ok(terminate), Ok(interrupt), Ok(hangup)] = signals else {

@@ -8,6 +8,7 @@ use crate::folder::{Folder, Identity, Project};
 use crate::p2p::contact::{Relay, network};
 use crate::p2p::seed::{RelayServer, RelaySettings};
 use crate::p2p::{Config, Net, Opening};
+use iroh_metrics::RwLockRegistry;
 use proto::member::Certificate;
 use proto::pb::{self, worker_message::Kind};
 use proto::{AccountKey, WorkerKey};
@@ -38,7 +39,7 @@ pub(super) fn run(data: &Path, arguments: &super::Seed) -> Result<(), Failure> {
             return Err(Failure::Failed("cannot listen to signals".into()));
         };
         let ended = tokio::select! {
-            ended = seed.serve(&folder) => ended,
+            ended = seed.serve(&folder, &arguments.metrics) => ended,
             () = run::any([terminate, interrupt, hangup]) => Ok(()),
         };
         seed.tasks.shutdown().await;
@@ -135,8 +136,14 @@ impl Seed {
     }
 
     /// Answers the owner, until told to stop.
-    async fn serve(&mut self, folder: &Folder) -> Result<(), Failure> {
+    async fn serve(&mut self, folder: &Folder, metrics: &super::Metrics) -> Result<(), Failure> {
         let (asks, mut asked) = mpsc::channel(16);
+        let registry = RwLockRegistry::default();
+        if let Ok(mut registry) = registry.write() {
+            self.peers.net().register(&mut registry);
+            self.relay.register(&mut registry);
+        }
+        let _metrics = metrics.start(registry, asks.clone()).await?;
         let path = folder.socket();
         let server = serve(&path, asks)
             .map_err(|error| Failure::Failed(format!("cannot use {}: {error}", path.display())))?;
@@ -174,6 +181,7 @@ impl Seed {
             trace_bytes: 0,
             held: Default::default(),
             peers: Some(self.peers.net().report()),
+            blobs: None,
             status: Status {
                 connected: self.session.borrow().is_some(),
                 why: vec![format!(

@@ -227,7 +227,7 @@ impl Driver {
         let (event, answer) = match ask {
             Ask::Status(answer) => {
                 // Whoever asked and left does without, here and below.
-                let _ = answer.send(self.report());
+                let _ = answer.send(self.report().await);
                 return;
             }
             Ask::Peers(answer) => {
@@ -248,11 +248,15 @@ impl Driver {
     }
 
     /// What the owner is told.
-    pub(super) fn report(&self) -> Report {
+    pub(super) async fn report(&self) -> Report {
         let mut status = self.agent.status(self.now());
         if let Some(trouble) = &self.trouble {
             status.why.insert(0, trouble.clone());
         }
+        let blobs = match &self.carrier {
+            Some(carrier) => Some(carrier.numbers().await),
+            None => None,
+        };
         Report {
             coordinator: self.project.join.address.clone(),
             project: self.project.join.project,
@@ -265,6 +269,7 @@ impl Driver {
             trace_bytes: self.traces.bytes(),
             held: self.holding.numbers(),
             peers: self.peers.as_ref().map(|peers| peers.net().report()),
+            blobs,
             status,
         }
     }

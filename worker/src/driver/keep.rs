@@ -76,7 +76,7 @@ impl Driver {
                 () = tokio::time::sleep_until(end) => return,
                 () = self.stop.cancelled() => return,
                 Some(ask) = self.asks.recv() => match ask {
-                    Ask::Status(answer) => drop(answer.send(self.report())),
+                    Ask::Status(answer) => drop(answer.send(self.report().await)),
                     Ask::Stop(answer) => {
                         self.stop.cancel();
                         let _ = answer.send(());

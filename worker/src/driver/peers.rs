@@ -44,6 +44,9 @@ impl Driver {
                     let net = peers.net().clone();
                     self.tasks.spawn(announce::run(net, self.session.subscribe()));
                 }
+                if let Ok(mut registry) = self.registry.write() {
+                    peers.net().register(&mut registry);
+                }
                 self.peers = Some(peers);
             }
             Err(error) => self.say(&error.to_string()),

@@ -234,14 +234,15 @@ impl Books {
     }
 
     /// Keeps a specification.
-    pub(super) fn learn(&mut self, spec: &[u8]) -> io::Result<()> {
+    pub(super) fn learn(&mut self, spec: &[u8]) -> io::Result<bool> {
         let key = spec_key(&Digest::of(spec));
         if self.log.value_len(&key).is_some() || SPECS_BYTES_MAX < self.specs_bytes {
-            return Ok(());
+            return Ok(false);
         }
         self.log.put(&key, spec)?;
         self.specs_bytes += spec.len() as u64;
-        self.log.sync()
+        self.log.sync()?;
+        Ok(true)
     }
 
     /// Digests of all specifications.

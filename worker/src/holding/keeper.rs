@@ -40,6 +40,9 @@ pub(super) struct Keeper {
     /// Whether somebody is being asked for more of the log, and when the coordinator is to be asked again.
     asking: bool,
     ask_at: Instant,
+    /// Whether a job has begun since it was asked last: the log must be had up to there, for without that entry a
+    /// coordinator that has lost its disk knows nothing of the job.
+    soon: bool,
     /// A head that a peer told of meanwhile.
     newest: Option<(WorkerKey, pb::SignedHead)>,
     session: watch::Receiver<Option<Session>>,
@@ -99,6 +102,7 @@ impl Keeper {
             asking: false,
             newest: None,
             ask_at: Instant::now(),
+            soon: false,
             net: None,
             events: None,
             linked: BTreeSet::new(),
@@ -151,7 +155,10 @@ impl Keeper {
                 self.disk("tickets", move |books| books.admit(tickets)).await;
             }
             Told::Spec(spec) => {
-                self.disk("a specification", move |books| books.learn(&spec)).await;
+                let new = self.disk("a specification", move |books| books.learn(&spec)).await;
+                if new == Some(true) {
+                    self.ask_soon();
+                }
             }
             Told::Rebuild { session, leases } => {
                 let (books, blobs) = (Arc::clone(&self.books), Arc::clone(&self.blobs));

@@ -88,7 +88,7 @@ enum Input {
         digest: Digest,
         len: u64,
     },
-    Count(oneshot::Sender<usize>),
+    Numbers(oneshot::Sender<swarm::Numbers>),
     Origin(bool),
     Inbound(Connection),
     Dialled {
@@ -204,12 +204,11 @@ impl Carrier {
         let _ = self.0.send(Input::Offer { digest, len }).await;
     }
 
-    /// With how many peers blobs can be exchanged now.
-    pub async fn n_peers(&self) -> usize {
+    /// What it carries and has carried; nothing, when the program ends.
+    pub async fn numbers(&self) -> swarm::Numbers {
         let (answer, answered) = oneshot::channel();
-        // Nobody, when the program ends.
-        let _ = self.0.send(Input::Count(answer)).await;
-        answered.await.unwrap_or(0)
+        let _ = self.0.send(Input::Numbers(answer)).await;
+        answered.await.unwrap_or_default()
     }
 
     /// The coordinator can be asked, or not.
@@ -330,9 +329,9 @@ impl Task {
                 self.apply(Event::Begin { digest, len });
             }
             Input::Offer { digest, len } => self.apply(Event::Offer { digest, len }),
-            Input::Count(answer) => {
+            Input::Numbers(answer) => {
                 // Whoever asked has gone when this fails.
-                let _ = answer.send(self.talks.len());
+                let _ = answer.send(self.swarm.numbers(self.born.elapsed()));
             }
             Input::Origin(here) => self.apply(Event::Origin { here }),
             Input::Inbound(connection) => self.attend(connection, false),

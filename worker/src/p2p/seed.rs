@@ -2,6 +2,7 @@
 
 use super::BindError;
 use ed25519_dalek::SigningKey;
+use iroh_metrics::Registry;
 use iroh_relay::server::{
     Access, AccessControl, CertConfig, ClientRateLimit, ClientRequest, Limits, QuicConfig,
     RelayConfig, Server, ServerConfig, TlsConfig,
@@ -79,6 +80,11 @@ impl RelayServer {
     #[must_use]
     pub fn relayed_bytes(&self) -> u64 {
         self.0.metrics().server.bytes_sent.get()
+    }
+
+    /// Adds what the relay counts.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.sub_registry_with_prefix("iroh").register_all(self.0.metrics());
     }
 
     /// Closes all connections.

@@ -19,6 +19,7 @@ mod blob;
 mod check;
 mod choke;
 mod meter;
+mod numbers;
 mod outcome;
 mod peer;
 mod talk;
@@ -28,6 +29,7 @@ pub use blob::Trouble;
 
 use blob::Blob;
 use meter::{Dice, Meter};
+pub use numbers::{Arriving, Numbers, Totals};
 use peer::Peer;
 use proto::{Digest, WorkerKey};
 use serde::{Deserialize, Serialize};
@@ -406,6 +408,7 @@ pub struct Swarm {
     rechoke_at: Now,
     optimistic: Option<(WorkerKey, Now)>,
     tick_at: Now,
+    totals: Totals,
 }
 
 /// How often deadlines are looked at while anything is under way: fine against the shortest of them.
@@ -428,6 +431,7 @@ impl Swarm {
             rechoke_at: Now::ZERO,
             optimistic: None,
             tick_at: Now::ZERO,
+            totals: Totals::default(),
         }
     }
 

@@ -24,6 +24,8 @@ pub const SHARE: usize = 8;
 const RETRY_MIN_MS: u64 = 5_000;
 /// Longest wait after a failed attempt, milliseconds.
 const RETRY_MAX_MS: u64 = 3_600_000;
+/// Longest wait after somebody has told of it.
+const RETRY_HEARD_MS: u64 = 60_000;
 /// A peer that was only heard of is forgotten after so many failed attempts.
 const HEARD_FAILURES_MAX: u32 = 4;
 /// A peer that was met may lose its place after so many failed attempts.
@@ -112,9 +114,9 @@ impl Table {
                 let new = contact.addresses != peer.contact.addresses
                     || contact.relay != peer.contact.relay;
                 peer.contact = newer(&peer.contact, contact);
-                if new {
-                    peer.retry_at_ms = now_ms;
-                }
+                // Whoever tells of it has seen it alive of late: after a cut of the network nobody waits for an hour.
+                let soon = if new { now_ms } else { now_ms.saturating_add(RETRY_HEARD_MS) };
+                peer.retry_at_ms = peer.retry_at_ms.min(soon);
             }
             return true;
         }

@@ -4,6 +4,7 @@ use super::net::Net;
 use super::usage::Usage;
 use iroh::TransportAddr;
 use iroh::endpoint::Path;
+use iroh_metrics::Registry;
 use proto::{AccountKey, WorkerKey};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -84,6 +85,13 @@ impl Net {
             }
         });
         views.collect()
+    }
+
+    /// Adds what the transport counts: attempts to punch holes, what went directly and what by relays.
+    pub fn register(&self, registry: &mut Registry) {
+        if let Some(endpoint) = self.0.endpoint() {
+            registry.sub_registry_with_prefix("iroh").register_all(endpoint.metrics());
+        }
     }
 
     /// What it is and costs, for its owner.

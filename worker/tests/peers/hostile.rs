@@ -1,6 +1,6 @@
 //! What a stranger or a hostile member gets.
 
-use super::lab::{certificate, config, endpoint, introduce, key, peer, until};
+use super::lab::{are_linked, certificate, config, endpoint, introduce, key, peer, peer_of, until};
 use ed25519_dalek::SigningKey;
 use iroh::Endpoint;
 use iroh::endpoint::{Connection, ConnectionError};
@@ -8,7 +8,7 @@ use proto::member::{Certificate, Member};
 use proto::{ProjectKey, WorkerKey};
 use std::time::{Duration, Instant};
 use worker::p2p::contact::Contact;
-use worker::p2p::{Config, Running, code};
+use worker::p2p::{Config, Net, Running, code};
 
 const LINK: &[u8] = b"starling/link/1";
 
@@ -172,4 +172,57 @@ async fn a_flood_of_a_thousand_identities_is_bounded_and_a_friend_still_comes_in
     assert!(victim.net().report().known <= 200, "{}", victim.net().report().known);
     friend.shutdown().await;
     victim.shutdown().await;
+}
+
+/// The attackers are members with real peers, all of one owner: they know only each other, and tell only of each other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_among_attackers_finds_the_one_honest_peer_and_keeps_it() {
+    const ATTACKERS: u64 = 24;
+    const LINKS_MAX: usize = 8;
+    let honest = peer(200, config()).await;
+    let mut ring = Vec::new();
+    for number in 0..ATTACKERS {
+        ring.push(peer_of(300 + number, 7, config()).await);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let limits = || {
+        let folder = Some(folder.path().into());
+        Config { links_max: LINKS_MAX, links_wanted: LINKS_MAX / 2, folder, ..config() }
+    };
+    let surround = |newcomer: &Net| {
+        for attacker in &ring {
+            introduce(newcomer, attacker.net());
+            introduce(attacker.net(), newcomer);
+        }
+    };
+    let newcomer = peer(201, limits()).await;
+    surround(newcomer.net());
+    until("attackers", || 2 <= newcomer.net().neighbours().len()).await;
+    // The coordinator's sample names one honest peer, once.
+    introduce(newcomer.net(), honest.net());
+    until("the honest one", || are_linked(newcomer.net(), honest.net())).await;
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        surround(newcomer.net());
+        assert!(newcomer.net().neighbours().contains(&honest.net().me()), "pushed out");
+        assert!(newcomer.net().neighbours().len() <= LINKS_MAX);
+    }
+    // After a restart the attackers are there first, and nobody names the honest one.
+    newcomer.shutdown().await;
+    let newcomer = peer(201, limits()).await;
+    surround(newcomer.net());
+    let started = Instant::now();
+    until("the honest one again", || are_linked(newcomer.net(), honest.net())).await;
+    println!(
+        "after {:?} {} neighbours of {LINKS_MAX}, {} known of {}",
+        started.elapsed(),
+        newcomer.net().neighbours().len(),
+        newcomer.net().report().known,
+        ATTACKERS + 1
+    );
+    let mut ends = tokio::task::JoinSet::new();
+    for peer in ring.into_iter().chain([newcomer, honest]) {
+        ends.spawn(peer.shutdown());
+    }
+    ends.join_all().await;
 }

@@ -44,10 +44,15 @@ pub(crate) fn config() -> Config {
     }
 }
 
+/// A peer with an account of its own.
 pub(crate) async fn peer(number: u64, config: Config) -> Running {
+    peer_of(number, number, config).await
+}
+
+pub(crate) async fn peer_of(number: u64, account: u64, config: Config) -> Running {
     let project = ProjectKey::from(&project());
     let peer = Box::pin(Opening::bind(config, &key(number), project)).await.unwrap().start();
-    peer.net().certify(certificate(number, number));
+    peer.net().certify(certificate(number, account));
     peer
 }
 

@@ -8,7 +8,10 @@ use crate::p2p::ledger::{self, Wrong};
 use crate::p2p::table::Blame;
 use proto::{WorkerKey, pb};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Longest wait until the log is asked for when a job has begun.
+const SOON_MAX: Duration = Duration::from_secs(1);
 
 impl Keeper {
     /// Asks the coordinator for more of the log, if it is time: not when peers have just told of some.
@@ -17,12 +20,18 @@ impl Keeper {
         if self.asking || session.is_none() || Instant::now() < self.ask_at {
             return;
         }
-        self.asking = true;
+        (self.asking, self.soon) = (true, false);
         let (told, size) = (self.told.clone(), self.ledger.size());
         self.tasks.spawn(async move {
             let log = deliver::log(session, size).await;
             let _ = told.send(Told::Grown { from: None, log }).await;
         });
+    }
+
+    /// Within a moment, and not all workers of a new job at once.
+    pub(super) fn ask_soon(&mut self) {
+        let soon = Instant::now() + SOON_MAX.mul_f64(rand::random());
+        (self.soon, self.ask_at) = (true, self.ask_at.min(soon));
     }
 
     /// Between half and one and a half of the usual time from now.
@@ -76,7 +85,9 @@ impl Keeper {
         log: Option<(pb::SignedHead, Vec<Vec<u8>>)>,
     ) {
         self.asking = false;
-        self.ask_later();
+        if !self.soon {
+            self.ask_later();
+        }
         let Some((head, entries)) = log else { return };
         let size = self.ledger.size();
         if let Err(wrong) = self.ledger.extend(&head, &entries) {

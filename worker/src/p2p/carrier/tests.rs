@@ -139,7 +139,7 @@ async fn machines(numbers: std::ops::RangeInclusive<u8>, origin: &Arc<Fake>) -> 
 async fn connected(machines: &[Machine], n_peers: usize) {
     for machine in machines {
         let all = async {
-            while machine.carrier.n_peers().await < n_peers {
+            while machine.carrier.numbers().await.peers < n_peers {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };

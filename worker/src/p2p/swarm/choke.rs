@@ -50,6 +50,7 @@ impl Swarm {
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.serving = peer.serving.saturating_sub(1);
             peer.taken.add(now, bytes);
+            self.totals.to_peers_bytes += bytes;
             if could_give {
                 peer.withheld = peer.withheld.saturating_add(bytes);
             }

@@ -47,12 +47,14 @@ impl Swarm {
             Source::Peer(key) => {
                 if let Some(peer) = self.peers.get_mut(&key) {
                     peer.given.add(now, bytes);
+                    self.totals.from_peers_bytes += bytes;
                     (peer.strikes, peer.withheld) = (0, 0);
                     peer.fruitful_until = peer.fruitful_until.max(now + self.config.barren);
                 }
             }
             Source::Origin => {
                 self.origin_given.add(now, bytes);
+                self.totals.from_coordinator_bytes += bytes;
                 blob.origin.told_off = false;
             }
         }
@@ -82,6 +84,7 @@ impl Swarm {
 
     pub(super) fn failed(&mut self, now: Now, id: RequestId, fault: Fault, fx: &mut Vec<Action>) {
         let Some(request) = self.forget_request(id) else { return };
+        self.totals.wrong_pieces += u64::from(fault == Fault::Wrong);
         if let Some(blob) = self.blobs.get_mut(&request.digest)
             && let Stage::Listing { again_at, .. } = &mut blob.stage
         {
@@ -155,6 +158,7 @@ impl Swarm {
     /// A peer that sent wrong bytes is dropped and remembered.
     fn ban(&mut self, now: Now, key: WorkerKey, fx: &mut Vec<Action>) {
         self.gone(key);
+        self.totals.dropped_peers += 1;
         let keep_away = self.config.ban;
         if super::BANNED_MAX <= self.banned.len()
             && let Some(first) =

@@ -167,6 +167,7 @@ impl Swarm {
     /// Closes the connection to a peer that breaks the rules or is of no use, for a while.
     pub(super) fn drop_peer(&mut self, key: WorkerKey, reason: &'static str, fx: &mut Vec<Action>) {
         self.gone(key);
+        self.totals.dropped_peers += 1;
         fx.push(Action::Drop { peer: key, reason, keep_away: self.config.ban / 10 });
     }
 

@@ -2,7 +2,7 @@
 
 mod world;
 
-use super::{Action, Bits, Config, Event, Message, Now, Source, Swarm};
+use super::{Action, Bits, Config, Event, Message, Now, Source, Swarm, Totals};
 use proto::Digest;
 use std::time::Duration;
 use world::{Kind, World, key};
@@ -137,6 +137,17 @@ fn with_the_coordinator_away_peers_alone_do() {
             world.sent_by(0)
         );
         assert!(world.copies() == 0.0 && world.sent_by(0) < 3.0);
+        // What the owner is told adds up.
+        let numbers: Vec<_> = (0..8).map(|index| world.numbers(index)).collect();
+        for (index, told) in numbers.iter().enumerate() {
+            assert_eq!((told.whole, told.arriving, told.peers), (1, 0, 7));
+            let fetched = if index == 0 { 0 } else { 8 * MB };
+            assert_eq!(told.totals.from_coordinator_bytes, 0);
+            assert!(fetched <= told.totals.from_peers_bytes, "{told:?}");
+        }
+        let sum = |of: fn(&Totals) -> u64| numbers.iter().map(|told| of(&told.totals)).sum::<u64>();
+        assert!(sum(|totals| totals.from_peers_bytes) <= sum(|totals| totals.to_peers_bytes));
+        assert_eq!(sum(|totals| totals.wrong_pieces + totals.dropped_peers), 0);
     }
 }
 

@@ -83,7 +83,11 @@ fn a_peer_that_fails_is_tried_less_and_less_and_one_only_heard_of_is_forgotten()
         now = retry;
     }
     assert!(table.get(&heard.worker()).is_none());
-    // News of where it has gone is a reason to try again at once.
+    // Word of it, from somebody who has seen it alive, is a reason to try again soon.
+    table.failed(now, &met.worker());
+    table.heard(now, met.clone(), 0);
+    assert_eq!(table.get(&met.worker()).unwrap().retry_at_ms, now + RETRY_HEARD_MS);
+    // News of where it has gone is one to try at once.
     let moved = Contact { addresses: vec!["192.0.2.9:1".parse().unwrap()], ..met.clone() };
     table.failed(now, &met.worker());
     table.heard(now, moved.clone(), 0);

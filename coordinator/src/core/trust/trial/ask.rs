@@ -76,8 +76,9 @@ impl Core {
         of: Option<usize>,
         patience_ms: u64,
     ) -> u64 {
-        let number = self.trials.next;
-        self.trials.next += 1;
+        // By chance: an answer to a question of an earlier life of this coordinator fits none of this one, and nobody can
+        // tell from the numbers how many questions there are.
+        let number = self.dice.below(u64::MAX);
         self.trials.asked.insert(number, (id, worker));
         *self.trials.busy.entry(worker).or_default() += 1;
         trial.asks.push(Ask { number, worker, of, until_ms: now.monotonic_ms + patience_ms });

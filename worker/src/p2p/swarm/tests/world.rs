@@ -2,7 +2,7 @@
 
 use crate::p2p::swarm::meter::Dice;
 use crate::p2p::swarm::{
-    Action, Bits, Config, Event, Fault, Message, Now, RequestId, Source, Swarm, Ticket,
+    Action, Bits, Config, Event, Fault, Message, Now, Numbers, RequestId, Source, Swarm, Ticket,
 };
 use proto::pieces::Cut;
 use proto::{Digest, WorkerKey};
@@ -156,6 +156,10 @@ impl World {
 
     pub(super) fn sent_by(&self, index: usize) -> f64 {
         copies(self.machines[index].up.sent, self.cut.bytes())
+    }
+
+    pub(super) fn numbers(&self, index: usize) -> Numbers {
+        self.machines[index].swarm.numbers(self.now)
     }
 
     pub(super) fn done_at(&self, index: usize) -> Option<Duration> {

@@ -1,0 +1,80 @@
+//! What a simulated worker does with a unit.
+
+use crate::simulation::Random;
+
+/// What a worker is like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Computes, and reports what came out.
+    Honest,
+    /// The same, so slowly that leases run out.
+    Slow,
+    /// Honest, and gone for days at a time, with all that it holds.
+    Vanishing,
+    /// Honest, appointed by the operator as referee, and without work of its own.
+    Referee,
+    /// Honest, with a machine that gets this share of units wrong, each in a way of its own.
+    Broken(f64),
+    /// Lies about every unit, in a way of its own.
+    Liar,
+    /// Lies about this share of units, on purpose.
+    Rarely(f64),
+    /// Honest for so many units, then a liar.
+    Sleeper(u64),
+    /// Reports what it has heard that others said of the unit, else something made up.
+    Copying,
+    /// One of a league that tells one common lie about every unit, from its so many-th unit on.
+    League(u64),
+    /// One person who comes back with a new account after every so many units, all of them lies in league.
+    Identities(u64),
+}
+
+/// What is reported of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// What everybody finds who computes it.
+    Right,
+    /// Something else; equal for equal numbers.
+    Lie(u64),
+}
+
+/// The lie that a league tells.
+const COMMON: u64 = u64::MAX;
+
+impl Kind {
+    /// What a worker of this kind, its `number` being this, says of a unit after `before` others. `heard`: what was said
+    /// of the unit so far, as far as copiers could know.
+    #[must_use]
+    pub fn answer(
+        self,
+        number: u64,
+        before: u64,
+        random: &mut Random,
+        heard: Option<Answer>,
+    ) -> Answer {
+        let own = Answer::Lie(number);
+        let chance = |rate: f64, random: &mut Random| {
+            if random.happens(rate) {
+                Answer::Lie(number << 32 | random.below(1 << 32))
+            } else {
+                Answer::Right
+            }
+        };
+        match self {
+            Self::Honest | Self::Referee | Self::Slow | Self::Vanishing => Answer::Right,
+            Self::Broken(rate) | Self::Rarely(rate) => chance(rate, random),
+            Self::Liar => own,
+            Self::Sleeper(after) if before < after => Answer::Right,
+            Self::Sleeper(_) => own,
+            Self::Copying => heard.unwrap_or(own),
+            Self::League(after) if before < after => Answer::Right,
+            Self::League(_) | Self::Identities(_) => Answer::Lie(COMMON),
+        }
+    }
+
+    /// Whether it is on the honest side.
+    #[must_use]
+    pub fn is_honest(self) -> bool {
+        matches!(self, Self::Honest | Self::Referee | Self::Slow | Self::Vanishing)
+    }
+}
