@@ -11,6 +11,8 @@ use std::sync::Arc;
 const ASKED_AT_ONCE: usize = 3;
 /// Rounds: each about halves the distance, and whoever is found is asked for sixteen at a time.
 const ROUNDS_MAX: usize = 8;
+/// Links to one peer asked in a row.
+const LINKS_ASKED: usize = 2;
 /// Nearest peers looked at in each round.
 const NEAREST: usize = 8;
 
@@ -57,13 +59,18 @@ async fn ask(shared: &Arc<Shared>, worker: WorkerKey, target: &WorkerKey) {
         tracing::debug!(peer = ?worker, %error, "not asked");
         return;
     }
-    let connection =
-        shared.state().links.get(&worker).filter(|live| live.is_open()).map(connection);
-    let Some(connection) = connection else { return };
-    match link::ask(shared, &connection, Some(*target)).await {
-        Ok(contacts) => shared.heard(contacts),
-        Err(error) if error.is_rude() => shared.blame(&worker, care::blame_of(&error)),
-        Err(_) => {}
+    // Two that greet each other at once have two links for a moment: the one that was asked may be the one that goes.
+    for _ in 0..LINKS_ASKED {
+        let connection =
+            shared.state().links.get(&worker).filter(|live| live.is_open()).map(connection);
+        let Some(connection) = connection else { return };
+        match link::ask(shared, &connection, Some(*target)).await {
+            Ok(contacts) => return shared.heard(contacts),
+            Err(error) if error.is_rude() => {
+                return shared.blame(&worker, care::blame_of(&error));
+            }
+            Err(error) => tracing::debug!(peer = ?worker, %error, "no answer"),
+        }
     }
 }
 

@@ -2,12 +2,13 @@
 
 use super::contact::worker_key;
 use super::shared::Shared;
-use super::{ConnectError, code, link, relays};
+use super::{ConnectError, PeerEvent, code, link, relays};
 use crate::clock;
 use iroh::EndpointAddr;
 use proto::WorkerKey;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::time::timeout;
 
 /// Longest wait for a connection to a peer: through a relay, with a hole to be punched.
@@ -36,7 +37,17 @@ impl Shared {
             let _turn = one_at_a_time.lock().await;
             match self.is_linked(&worker) {
                 true => Ok(()),
-                false => Box::pin(self.greet_alone(worker, address)).await,
+                false => {
+                    let events = self.events.subscribe();
+                    match Box::pin(self.greet_alone(worker, address)).await {
+                        Err(ConnectError::Refused(code::DUPLICATE, _))
+                            if self.joins(&worker, events).await =>
+                        {
+                            Ok(())
+                        }
+                        greeted => greeted,
+                    }
+                }
             }
         };
         drop(one_at_a_time);
@@ -57,6 +68,18 @@ impl Shared {
             Err(_) => state.table.failed(now_ms, &worker),
         }
         greeted
+    }
+
+    /// Waits for the link that a peer has opened meanwhile: its half of it is there, ours is on the way. Whether it came.
+    async fn joins(&self, worker: &WorkerKey, mut events: Receiver<PeerEvent>) -> bool {
+        let linked = async {
+            while !self.is_linked(worker) && !matches!(events.recv().await, Err(RecvError::Closed))
+            {
+            }
+        };
+        // Whether the time was enough is seen from the link.
+        let _ = timeout(link::STEP_MAX, linked).await;
+        self.is_linked(worker)
     }
 
     /// Waits until a peer is said to be reached elsewhere than it was.
