@@ -254,6 +254,8 @@ pub enum End {
 pub enum Remedy {
     /// The unit may succeed here when tried again.
     Again,
+    /// Nothing can be run here before there is room on the disk: no fault of the unit.
+    Room,
     /// The unit is for another machine.
     Elsewhere,
     /// No unit of this job can run here.
@@ -555,6 +557,7 @@ impl Agent {
         let deadlines = [
             self.link_deadline(),
             self.blobs_deadline(),
+            self.runs_deadline(),
             self.reports_deadline(),
             self.errands_deadline(),
             self.hand_deadline(),

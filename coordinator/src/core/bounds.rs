@@ -32,6 +32,9 @@ pub const OVERDUE_LEASES_MAX: usize = 1 << 16;
 pub const RENEWALS_MAX: u64 = 16;
 /// Wait before a unit is lent again after its first failed attempt, milliseconds; doubles with each.
 pub const RETRY_MS: u64 = 1_000;
+/// How many times as many attempts as a job allows a unit is given that only one account has tried, while others are
+/// connected.
+pub const ATTEMPTS_OF_ONE: u32 = 4;
 /// Longest such wait, milliseconds.
 pub const RETRY_MS_MAX: u64 = 3_600_000;
 /// Failures in a row after which a worker has to wait; one or two happen to everybody.

@@ -207,7 +207,8 @@ impl Core {
                 accounts.len() == known.said.len(),
                 "{id}/u{unit} has two reports of one account"
             );
-            ensure!(known.attempts < job.spec.attempts_max, "{id}/u{unit} was tried often enough");
+            let hopeless = known.hopeless(job.spec.attempts_max, || false);
+            ensure!(!hopeless, "{id}/u{unit} was tried often enough");
             if known.trial.is_some() {
                 continue;
             }

@@ -158,14 +158,12 @@ impl Core {
                 "{id} has {found} verdicts in its index and {expected} in its record"
             )));
         }
-        for AttemptRecord { first, count, reason } in attempts {
+        for AttemptRecord { first, count, account, reason } in attempts {
             let reason: Arc<str> = reason.into();
             for unit in
                 (first..first + u64::from(count)).filter(|unit| !job.settled.contains(*unit))
             {
-                let known = job.known.entry(unit).or_default();
-                known.attempts += 1;
-                known.reason = Some(reason.clone());
+                job.known.entry(unit).or_default().fail(account, reason.clone());
             }
         }
         count_inputs(&mut job);

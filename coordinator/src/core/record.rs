@@ -487,6 +487,8 @@ pub struct AttemptRecord {
     pub first: u64,
     /// How many.
     pub count: u32,
+    /// Number of the account whose worker failed; `None` when the coordinator did.
+    pub account: Option<u32>,
     /// For people.
     pub reason: String,
 }

@@ -52,7 +52,8 @@ impl Core {
             units.sort_unstable();
             self.worker_mut(number)
                 .strike(now.monotonic_ms, u32::try_from(units.len()).unwrap_or(u32::MAX));
-            self.fail(now, job, &runs(units), &reason);
+            let account = self.worker(number).record.account;
+            self.fail(now, job, Some(account), &runs(units), &reason);
         }
         Reply::Done
     }
@@ -62,7 +63,7 @@ impl Core {
         let Some(lease) = self.leases.get(&id) else { return Reply::Done };
         let (job, units) = (lease.job, runs(lease.open_units()));
         self.void_lease(id);
-        self.fail(now, job, &units, &shortened(reason));
+        self.fail(now, job, None, &units, &shortened(reason));
         Reply::Done
     }
 
@@ -76,28 +77,44 @@ impl Core {
         }
     }
 
-    /// Counts a failed attempt at units that nobody holds under the lease any more; puts them back, or gives them up.
-    pub(super) fn fail(&mut self, now: Now, id: JobId, units: &[Run], reason: &str) {
-        let Some(job) = self.jobs.get_mut(&id) else { return };
+    /// Counts a failed attempt at units that nobody holds under the lease any more; puts them back, or gives them up. It
+    /// was a worker of `account` that failed, or the coordinator.
+    pub(super) fn fail(
+        &mut self,
+        now: Now,
+        id: JobId,
+        account: Option<u32>,
+        units: &[Run],
+        reason: &str,
+    ) {
+        let Self { jobs, sessions, workers, .. } = self;
+        let Some(job) = jobs.get_mut(&id) else { return };
         let shared: Arc<str> = reason.into();
-        let attempts_max = job.spec.attempts_max;
+        let (attempts_max, memory_bytes) = (job.spec.attempts_max, job.spec.limits.memory_bytes);
+        let others = || {
+            sessions.iter().map(|session| &workers[session.worker as usize]).any(|worker| {
+                let lends = worker.live.as_ref().map_or(0, |live| live.want.memory_bytes);
+                Some(worker.record.account) != account && memory_bytes <= lends
+            })
+        };
+        let mut alone = None;
         let mut hopeless = Vec::new();
         for &run in units {
             let mut attempts = 0;
             let mut counted: Vec<u64> = Vec::new();
             for unit in run.units().filter(|unit| !job.settled.contains(*unit)) {
                 let known = job.known.entry(unit).or_default();
-                known.attempts += 1;
-                known.reason = Some(shared.clone());
-                attempts = attempts.max(known.attempts);
+                known.fail(account, shared.clone());
+                attempts = attempts.max(known.attempts());
                 counted.push(unit);
-                if attempts_max <= known.attempts {
-                    hopeless.push((unit, known.attempts));
+                if known.hopeless(attempts_max, || *alone.get_or_insert_with(|| !others())) {
+                    hopeless.push((unit, known.attempts()));
                 }
             }
             for Run { first, count } in runs(counted) {
                 let count32 = u32::try_from(count).unwrap_or(u32::MAX);
-                let record = AttemptRecord { first, count: count32, reason: reason.to_owned() };
+                let reason = reason.to_owned();
+                let record = AttemptRecord { first, count: count32, account, reason };
                 self.dirty.put(Table::Attempt.key2(id.0, job.record.next_attempt), &record);
                 job.record.next_attempt += 1;
                 let wait_ms = RETRY_MS
@@ -151,7 +168,8 @@ impl Core {
         self.unhold(id, unit, finished);
         self.worker_mut(worker).strike(now.monotonic_ms, 1);
         if active {
-            self.fail(now, job, &[Run::new(unit, 1)], reason);
+            let account = self.worker(worker).record.account;
+            self.fail(now, job, Some(account), &[Run::new(unit, 1)], reason);
         }
     }
 

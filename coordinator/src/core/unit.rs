@@ -1,5 +1,6 @@
 //! A unit of which more is known than that it was lent once.
 
+use crate::core::bounds::ATTEMPTS_OF_ONE;
 use crate::core::job::Party;
 use crate::core::verdict::{self, Policy, Said};
 use proto::LeaseId;
@@ -13,8 +14,8 @@ pub(super) struct Unit {
     pub(super) said: Vec<Said>,
     /// Leases in time under which it is being computed.
     pub(super) holders: Vec<LeaseId>,
-    /// Attempts that came to nothing.
-    pub(super) attempts: u32,
+    /// Attempts that came to nothing: accounts, and how many of each. `None` is the coordinator itself.
+    failures: Vec<(Option<u32>, u32)>,
     /// Of the last of them.
     pub(super) reason: Option<Arc<str>>,
     /// Whether one report is not enough, however good its worker's record.
@@ -32,6 +33,38 @@ pub(super) struct Unit {
 }
 
 impl Unit {
+    /// Notes an attempt of `account` that came to nothing.
+    pub(super) fn fail(&mut self, account: Option<u32>, reason: Arc<str>) {
+        self.reason = Some(reason);
+        match self.failures.iter_mut().find(|(known, _)| *known == account) {
+            Some((_, count)) => *count += 1,
+            None => self.failures.push((account, 1)),
+        }
+    }
+
+    /// All attempts that came to nothing.
+    pub(super) fn attempts(&self) -> u32 {
+        self.failures.iter().map(|(_, count)| count).sum()
+    }
+
+    /// Attempts that count towards `attempts_max`: one account's are at most half of them, so that neither a broken
+    /// machine nor a malicious one can have a unit given up that others compute.
+    pub(super) fn counted(&self, attempts_max: u32) -> u32 {
+        let counted = |&(account, count): &(Option<u32>, u32)| match account {
+            Some(_) => count.min(attempts_max.div_ceil(2)),
+            None => count,
+        };
+        self.failures.iter().map(counted).sum()
+    }
+
+    /// Whether it was tried often enough. `alone`: nobody else could have tried it instead.
+    pub(super) fn hopeless(&self, attempts_max: u32, alone: impl FnOnce() -> bool) -> bool {
+        let attempts = self.attempts();
+        attempts_max <= self.counted(attempts_max)
+            || attempts_max * ATTEMPTS_OF_ONE <= attempts
+            || (attempts_max <= attempts && alone())
+    }
+
     /// Leases that it lacks.
     pub(super) fn missing(&self, policy: Policy) -> usize {
         if self.trial.is_some() {

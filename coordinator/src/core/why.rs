@@ -184,9 +184,14 @@ impl Core {
         }
         if let Some(reason) = &known.reason {
             let allowed = job.spec.attempts_max;
+            let (failed, counted) = (known.attempts(), known.counted(allowed));
+            let more = if counted < failed {
+                format!(" ({} more, of accounts that have failed it often)", failed - counted)
+            } else {
+                String::new()
+            };
             reasons.push(format!(
-                "{} of {allowed} attempts have failed; the last: {reason}",
-                known.attempts
+                "{counted} of {allowed} attempts have failed{more}; the last: {reason}"
             ));
         }
         if job.queue.delayed().any(|(_, run)| run.units().contains(&unit)) {

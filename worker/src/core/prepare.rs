@@ -14,7 +14,7 @@ const FETCHES_MAX: usize = 4;
 /// Wait before a fetch that failed with its connection is tried again.
 const RETRY_LATER: Duration = Duration::from_secs(2);
 /// Wait before a fetch that found no room is tried again.
-const RETRY_NO_ROOM: Duration = Duration::from_secs(20);
+pub(super) const RETRY_NO_ROOM: Duration = Duration::from_secs(20);
 /// Units of a job whose blobs are on their way at a time: others of it, whose blobs are here, go past them.
 const FETCHING_UNITS_MAX: usize = 64;
 /// Blobs that no unit needs now and that are kept from eviction all the same: successive units mostly share theirs.

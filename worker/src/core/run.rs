@@ -1,6 +1,7 @@
 //! Units in slots: started as memory allows, ended with a result, a trouble or an interruption.
 
 use super::hold::{Job, Prepared, Reportable, Stage};
+use super::prepare::RETRY_NO_ROOM;
 use super::{Action, Agent, Course, Effects, End, ErrandId, Now, Record, Remedy};
 use proto::id::UnitId;
 use proto::job::Limits;
@@ -47,6 +48,17 @@ pub(super) struct Runs {
     pub(super) fuel_per_second: Option<f64>,
     /// Kernels that ran here, the latest last.
     pub(super) kernels: VecDeque<Digest>,
+    /// Since the disk was full, until a run has a result.
+    pub(super) no_room: Option<NoRoom>,
+}
+
+/// The disk is full, as far as is known.
+#[derive(Clone, Debug)]
+pub(super) struct NoRoom {
+    /// Nothing is started before; `None` when it is being tried.
+    pub(super) until: Option<Now>,
+    /// For people.
+    pub(super) reason: String,
 }
 
 impl Runs {
@@ -139,7 +151,10 @@ impl Job {
 
 impl Agent {
     pub(super) fn start_runs(&mut self, now: Now, fx: &mut Effects) {
-        if self.is_paused() || self.is_stopping() {
+        if let Some(NoRoom { until, .. }) = &mut self.runs.no_room {
+            *until = until.filter(|until| now < *until);
+        }
+        if self.is_paused() || self.is_stopping() || self.runs_deadline().is_some() {
             return;
         }
         if !self.start_errands(fx) {
@@ -161,6 +176,11 @@ impl Agent {
             fx.actions.push(Action::Run { run, id, unit: prepared.unit.clone(), course });
             self.enter(id, Stage::Running { prepared, run, since: now, done: 0, total: 0 });
         }
+    }
+
+    /// When there may be room on the disk again.
+    pub(super) fn runs_deadline(&self) -> Option<Now> {
+        self.runs.no_room.as_ref()?.until
     }
 
     /// Whether one more run of a unit of this job has its place in the pool, and its memory.
@@ -203,15 +223,16 @@ impl Agent {
         };
         match end {
             End::Result { outcome, fuel, trace_root } => {
+                self.runs.no_room = None;
                 self.measure(id, fuel, cpu);
                 self.keep_report(now, id, Reportable { outcome, fuel, trace_root }, fx);
             }
             End::Reached { .. } => {
                 let reason = "the slot ended a whole unit half way: a fault of this program";
-                self.trouble(id, reason, Remedy::Elsewhere, fx);
+                self.trouble(now, id, reason, Remedy::Elsewhere, fx);
             }
             End::Interrupted => self.take_back(id, fx),
-            End::Trouble { reason, remedy } => self.trouble(id, &reason, remedy, fx),
+            End::Trouble { reason, remedy } => self.trouble(now, id, &reason, remedy, fx),
         }
     }
 
@@ -261,14 +282,25 @@ impl Agent {
         }
     }
 
-    fn trouble(&mut self, id: UnitId, reason: &str, remedy: Remedy, fx: &mut Effects) {
+    fn trouble(&mut self, now: Now, id: UnitId, reason: &str, remedy: Remedy, fx: &mut Effects) {
+        if remedy == Remedy::Room {
+            let no_room = NoRoom { until: Some(now + RETRY_NO_ROOM), reason: reason.to_owned() };
+            if self.runs.no_room.replace(no_room).is_none() {
+                fx.actions.push(Action::Say(format!(
+                    "{id} could not be run: {reason}; its turn comes when there is room"
+                )));
+            }
+            return self.take_back(id, fx);
+        }
         fx.actions.push(Action::Say(format!("{id} could not be run: {reason}")));
         self.totals.failures += 1;
         let Some(held) = self.units.get_mut(&id) else { return };
         held.n_failures += 1;
         match remedy {
             Remedy::Again if held.n_failures < FAILURES_MAX => self.take_back(id, fx),
-            Remedy::Again | Remedy::Elsewhere => self.give_back(id, reason, true, fx),
+            Remedy::Again | Remedy::Elsewhere | Remedy::Room => {
+                self.give_back(id, reason, true, fx)
+            }
             Remedy::ElsewhereWholeJob => self.give_back_job(id.job, reason, fx),
         }
     }

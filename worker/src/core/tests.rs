@@ -648,6 +648,28 @@ fn a_unit_that_this_machine_cannot_run_goes_to_others() {
 }
 
 #[test]
+fn on_a_full_disk_units_wait_for_room_and_none_fails() {
+    let mut world = World::attached();
+    world.lend(lease(5, 1, 0, 6));
+    let full = || End::Trouble { reason: "no room on the disk".into(), remedy: Remedy::Room };
+    for _ in 0..5 {
+        for id in world.running() {
+            world.end(id, full());
+        }
+        assert!(world.running().is_empty());
+        assert!(world.agent.why(world.now)[0].contains("no room"));
+        world.pass(Duration::from_secs(30));
+        assert!(!world.running().is_empty(), "tried again when there may be room");
+    }
+    assert!(world.returns().is_empty());
+    assert_eq!(world.agent.held().count(), 6);
+    for id in world.running() {
+        world.end(id, done(1));
+    }
+    assert!(!world.running().is_empty(), "room again");
+}
+
+#[test]
 fn a_blob_that_cannot_be_had_gives_back_its_units_and_no_others() {
     let mut world = World::attached();
     let mut other = spec("other", 64);

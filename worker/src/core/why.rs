@@ -3,6 +3,7 @@
 use super::control::{Mode, Pause};
 use super::hold::Stage;
 use super::link::Link;
+use super::run::NoRoom;
 use super::{Action, Agent, Effects, FetchTrouble, Now};
 use proto::id::UnitId;
 use proto::report::Ack;
@@ -189,7 +190,10 @@ impl Agent {
     }
 
     fn why_not_more(&self, now: Now, why: &mut Vec<String>) {
-        if let Some(Stage::Ready(prepared)) =
+        if let Some(NoRoom { until: Some(until), reason }) = &self.runs.no_room {
+            let left = until.saturating_sub(now).as_secs();
+            why.push(format!("{reason} (tried again in {left} s)"));
+        } else if let Some(Stage::Ready(prepared)) =
             self.ready.front().and_then(|id| self.units.get(id)).map(|held| &held.stage)
             && !self.is_paused()
         {

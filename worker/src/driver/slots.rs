@@ -169,6 +169,7 @@ impl Sink {
                     execute::Trouble::StackOverflow | execute::Trouble::Time(_) => {
                         Remedy::Elsewhere
                     }
+                    execute::Trouble::NoRoom(_) => Remedy::Room,
                     execute::Trouble::OutOfMemory(_)
                     | execute::Trouble::Died(_)
                     | execute::Trouble::Host(_) => Remedy::Again,

@@ -203,6 +203,9 @@ impl Cache {
                 match compile::in_child(kernel, config, stopped)? {
                     frame::Verdict::Compiled => Known::Compiled,
                     frame::Verdict::Refused(reason) => Known::Refused(reason),
+                    frame::Verdict::NoRoom(reason) => {
+                        return Err(compile::Stop::Trouble(Trouble::NoRoom(reason)));
+                    }
                     frame::Verdict::Failed(reason) => Known::Failed { reason, at: Instant::now() },
                 }
             };

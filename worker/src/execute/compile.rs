@@ -13,6 +13,7 @@ use super::frame::{self, CompileOrder, Order, Verdict};
 use super::pool::Config;
 use super::process;
 use super::unit::{Kernel, Trouble};
+use crate::file::is_no_room;
 
 /// Bytes of a module: the kernel contract allows less, and says so better.
 const MODULE_BYTES_MAX: u64 = 64 << 20;
@@ -175,7 +176,8 @@ fn compile(order: &CompileOrder) -> Result<(), Verdict> {
     let directory = Directory::open(&order.cache)
         .map_err(|error| failed("the cache could not be opened", &error))?;
     let key = directory.key(&engine, &kernel);
-    directory
-        .store(key, &prepared.layout, &compiled)
-        .map_err(|error| failed("it could not be written into the cache", &error))
+    directory.store(key, &prepared.layout, &compiled).map_err(|error| {
+        let text = format!("the compiled kernel could not be written into the cache: {error}");
+        if is_no_room(&error) { Verdict::NoRoom(text) } else { Verdict::Failed(text) }
+    })
 }

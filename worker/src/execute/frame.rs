@@ -59,6 +59,7 @@ pub(super) struct ServeOrder {
 pub(super) enum Verdict {
     Compiled,
     Refused(String),
+    NoRoom(String),
     Failed(String),
 }
 

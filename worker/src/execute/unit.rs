@@ -293,6 +293,9 @@ pub enum Trouble {
     /// The child process ended in the middle of the unit.
     #[error("the unit's process ended: {0}")]
     Died(String),
+    /// The disk is full.
+    #[error("no room on the disk: {0}")]
+    NoRoom(String),
     /// A file could not be read, the unit is beyond the bounds of this module, or the like.
     #[error("{0}")]
     Host(String),

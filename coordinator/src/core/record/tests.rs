@@ -20,7 +20,10 @@ fn records_are_pinned() {
         "038002090103010000",
     );
     check(&OpenRecord { positions: vec![(0, 128)] }, "0301008001");
-    check(&AttemptRecord { first: 1, count: 2, reason: "x".into() }, "0301020178");
+    check(
+        &AttemptRecord { first: 1, count: 2, account: Some(7), reason: "x".into() },
+        "03010201070178",
+    );
     let lease = LeaseRecord {
         worker: 1,
         job: JobId(2),

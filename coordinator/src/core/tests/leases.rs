@@ -55,6 +55,55 @@ fn a_unit_is_given_up_after_its_attempts_with_the_reason() {
 }
 
 #[test]
+fn one_account_has_no_unit_given_up_that_others_compute() {
+    let mut env = Env::new();
+    let job = env.submit(spec(1, 1));
+    let (broken, other) = (env.worker(1), env.worker(2));
+    for attempt in 0..12 {
+        env.pass(10_000_000);
+        if env.workers[broken].session.is_none() {
+            env.connect(broken);
+            env.connect(other);
+        }
+        env.want(other, 0);
+        assert_eq!(env.lease(broken, 1), ["j1 0..1"], "attempt {attempt}");
+        env.give_back(broken, 0, true);
+        if attempt % 5 == 0 {
+            env.crash();
+        }
+    }
+    let why = env.core.why(job, Some(UnitIndex(0))).unwrap();
+    let told = "3 of 5 attempts have failed (9 more, of accounts that have failed it often); the last: out of memory";
+    assert!(why.iter().any(|why| why == told), "{why:?}");
+    env.pass(10_000_000);
+    env.lease(other, 1);
+    env.report_all(other, job);
+    assert!(env.is_done(job));
+    assert!(env.results(job)[&0].starts_with("Done"));
+}
+
+#[test]
+fn a_unit_that_fails_wherever_it_is_tried_is_given_up() {
+    for others in [0, 1] {
+        let mut env = Env::new();
+        let job = env.submit(spec(1, 1));
+        let worker = env.worker(1);
+        for _ in 0..others {
+            let other = env.worker(2);
+            env.want(other, 0);
+        }
+        let mut attempts = 0;
+        while !env.is_done(job) {
+            env.pass(10_000_000);
+            assert_eq!(env.lease(worker, 1), ["j1 0..1"], "attempt {attempts}");
+            env.give_back(worker, 0, true);
+            attempts += 1;
+        }
+        assert_eq!(attempts, if others == 0 { 5 } else { 20 });
+    }
+}
+
+#[test]
 fn what_is_given_back_unharmed_is_lent_again_at_once() {
     let mut env = Env::new();
     env.submit(spec(4, 1));

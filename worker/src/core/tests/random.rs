@@ -132,7 +132,8 @@ fn run(ops: Vec<Op>) {
                         0 => End::Interrupted,
                         1 => trouble(Remedy::Again),
                         2 => trouble(Remedy::Elsewhere),
-                        3..6 => done_large(how),
+                        3 => trouble(Remedy::Room),
+                        4..6 => done_large(how),
                         _ => done(how),
                     },
                 );
