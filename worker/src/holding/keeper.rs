@@ -8,6 +8,7 @@ use super::{Reported, Told, contribute, deliver};
 use crate::blobs::Blobs;
 use crate::clock::wall_ms;
 use crate::driver::Session;
+use crate::file::is_no_room;
 use crate::p2p::hold::{Action, Config, Event, Hold, Name, Now, Numbers, Refusal};
 use crate::p2p::ledger::{Gossip, Ledger};
 use crate::p2p::{Net, PeerEvent};
@@ -17,6 +18,7 @@ use proto::{WorkerKey, pb};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -31,6 +33,8 @@ pub(super) struct Keeper {
     config: Config,
     born: Instant,
     books: Arc<Mutex<Books>>,
+    /// Whether the disk was full when something was to be kept last.
+    full: AtomicBool,
     blobs: Arc<Blobs>,
     sealer: Arc<Sealer>,
     /// The project's log.
@@ -91,6 +95,7 @@ impl Keeper {
             config,
             born: Instant::now(),
             books,
+            full: AtomicBool::new(false),
             blobs,
             sealer: Arc::new(sealer),
             session,
@@ -340,7 +345,12 @@ impl Keeper {
         })
         .await;
         match done {
-            Ok(Ok(value)) => Some(value),
+            Ok(Ok(value)) => {
+                self.full.store(false, Ordering::Relaxed);
+                Some(value)
+            }
+            // Once, and not for each report that each peer offers.
+            Ok(Err(error)) if is_no_room(&error) && self.full.swap(true, Ordering::Relaxed) => None,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "{what} is not kept among what is held for peers");
                 None
