@@ -119,6 +119,10 @@ pub struct Run {
     /// How often to log a line of numbers
     #[arg(long, default_value = "1m", value_name = "DURATION", value_parser = duration)]
     pub summary: Duration,
+    /// Tell the numbers of `status` as OpenMetrics at http://IP:PORT/metrics, to whoever can reach it: use 127.0.0.1 or a
+    /// network that you trust [default: nowhere]
+    #[arg(long, value_name = "IP:PORT")]
+    pub metrics: Option<SocketAddr>,
     /// The records are lost, or old: build them up from what workers have kept, until nothing new has come for so long
     #[arg(long, value_name = "DURATION", value_parser = duration, num_args = 0..=1, default_missing_value = "10m")]
     pub rebuild: Option<Duration>,

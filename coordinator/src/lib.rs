@@ -11,6 +11,7 @@ pub mod command;
 pub mod core;
 pub mod engine;
 pub mod grpc;
+mod metrics;
 pub mod project;
 mod random;
 pub mod rebuild;

@@ -11,6 +11,7 @@ use crate::grpc::held::Allowances;
 use crate::grpc::named::Named;
 use crate::grpc::peers::Swarm;
 use crate::grpc::{self, Patience, Shared, told};
+use crate::metrics::Metrics;
 use crate::project::{self, Folder, file, names};
 use crate::rebuild::Gather;
 use crate::store::{self, sled::SledStore};
@@ -53,6 +54,8 @@ pub struct Config {
     pub patience: Patience,
     /// How often to log a line of numbers.
     pub summary_every: Duration,
+    /// Where to tell the numbers of `status` to collectors, if anywhere.
+    pub metrics: Option<SocketAddr>,
     /// To build the records up again from what workers have kept, first: until nothing new has come for so long.
     pub rebuild: Option<Duration>,
 }
@@ -70,6 +73,7 @@ impl Config {
             connections_max: 20_000,
             patience: Patience::default(),
             summary_every: Duration::from_secs(60),
+            metrics: None,
             rebuild: None,
         }
     }
@@ -103,6 +107,14 @@ pub enum StartError {
     /// The certificate.
     #[error("the server's certificate cannot be used")]
     Tls(#[from] rustls::Error),
+    /// The address for collectors.
+    #[error("--metrics: cannot listen at {address}")]
+    Metrics {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// The address.
     #[error(
         "cannot listen at {address}: is another coordinator running there? choose another with --listen"
@@ -125,6 +137,7 @@ pub struct Coordinator {
     thread: Engine,
     folder: Folder,
     tasks: Tasks,
+    metrics: Option<Metrics>,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
 }
@@ -153,6 +166,14 @@ impl Coordinator {
             open(&config, store, None, &identity, &clock, blobs, &join).await?;
         let Shared { engine, tasks, stop, .. } = &*shared;
         let (engine, tasks, stop) = (engine.clone(), tasks.clone(), stop.clone());
+        let metrics = match config.metrics {
+            None => None,
+            Some(address) => Some(
+                Metrics::start(address, Arc::clone(&shared))
+                    .await
+                    .map_err(|source| StartError::Metrics { address, source })?,
+            ),
+        };
         grpc::serve(listener, &identity, config.connections_max, &shared)?;
         spawn_housekeeping(&shared, config.summary_every);
         file::write(&folder.at(names::LISTENING), format!("{}\n", reachable(address)).as_bytes())?;
@@ -166,6 +187,7 @@ impl Coordinator {
             thread,
             folder,
             tasks,
+            metrics,
             stop,
             _stop_on_drop,
         })
@@ -175,6 +197,12 @@ impl Coordinator {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it tells its numbers, if it does.
+    #[must_use]
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(Metrics::local_addr)
     }
 
     /// What volunteers paste.
@@ -204,6 +232,7 @@ impl Coordinator {
     /// Tells workers to come back later, ends all calls within `deadline`, saves what is pending, and ends.
     pub async fn shutdown(self, deadline: Duration) {
         self.stop.cancel();
+        drop(self.metrics);
         if tokio::time::timeout(deadline, self.tasks.wait()).await.is_err() {
             tracing::warn!("calls did not end in time and are cut off");
         }

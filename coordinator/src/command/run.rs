@@ -36,6 +36,7 @@ fn config(data: PathBuf, run: Run) -> Config {
         check_floor: run.check_floor,
         connections_max: usize::try_from(run.connections).unwrap_or(usize::MAX),
         summary_every: run.summary,
+        metrics: run.metrics,
         rebuild: run.rebuild,
         ..Config::new(data)
     }

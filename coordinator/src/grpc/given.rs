@@ -26,6 +26,7 @@ struct Allowance {
 #[derive(Debug, Default)]
 pub(crate) struct Given {
     bytes: AtomicU64,
+    refused: AtomicU64,
     allowances: Mutex<HashMap<Digest, Allowance>>,
 }
 
@@ -33,6 +34,11 @@ impl Given {
     /// Bytes of content since the start.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Pieces refused since the start.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     pub(super) fn count(&self, bytes: u64) {
@@ -68,6 +74,8 @@ impl Given {
         let allows = last_resort || bytes <= allowance.bytes;
         if allows {
             allowance.bytes = allowance.bytes.saturating_sub(bytes);
+        } else {
+            self.refused.fetch_add(1, Ordering::Relaxed);
         }
         allows
     }
@@ -83,6 +91,7 @@ mod tests {
         let (digest, len) = (Digest::of(b"input"), 1000);
         let piece = |now_ms, last| given.allows(now_ms, digest, len, 100, last);
         assert_eq!((0..100).filter(|_| piece(0, false)).count(), 15);
+        assert_eq!(given.refused(), 85);
         assert!(!piece(5_900, false) && piece(6_100, false) && !piece(6_100, false));
         assert!(piece(6_100, true), "nobody waits for ever");
         assert_eq!((0..100).filter(|_| piece(10_000_000, false)).count(), 15);

@@ -83,6 +83,36 @@ async fn the_command_asks_the_running_coordinator() -> Result<()> {
 }
 
 #[tokio::test]
+async fn collectors_are_told_the_numbers() -> Result<()> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let project =
+        Project::start_with(|config| config.metrics = Some(([127, 0, 0, 1], 0).into())).await?;
+    let address = project.coordinator.metrics_addr().context("an address")?;
+    let text = async {
+        let mut stream = tokio::net::TcpStream::connect(address).await?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n").await?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await?;
+        anyhow::Ok(text)
+    };
+    let text = tokio::time::timeout(super::support::PATIENCE, text).await??;
+    for (name, value) in
+        [("workers_connected", "0"), ("trouble", "0"), ("blob_given_bytes_total", "0")]
+    {
+        let line = format!("starling_coordinator_{name} {value}");
+        ensure!(text.lines().any(|told| told == line), "no {line} in {text}");
+    }
+    let taken = coordinator::Config {
+        metrics: Some(address),
+        ..coordinator::Config::new(project.dir.path().join("other"))
+    };
+    let error = coordinator::Coordinator::start(taken).await.err().context("it is taken")?;
+    ensure!(error.to_string().contains("--metrics"), "{error}");
+    project.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn init_is_done_once_and_run_prints_the_same_project() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let data = dir.path().join("p");

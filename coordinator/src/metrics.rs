@@ -1,0 +1,102 @@
+//! The numbers of `status`, for programs that collect numbers: in the OpenMetrics text format, over HTTP.
+
+use crate::grpc::{Shared, told};
+use iroh_metrics::service::MetricsServer;
+use iroh_metrics::{Counter, Gauge, MetricsGroup, Registry};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How often the numbers are taken: as often as collectors usually ask.
+const EVERY: Duration = Duration::from_secs(15);
+
+/// What is told of a coordinator.
+#[derive(Debug, Default, MetricsGroup)]
+#[metrics(name = "starling_coordinator")]
+struct Numbers {
+    /// Workers with an open stream
+    workers_connected: Gauge,
+    /// Workers ever seen
+    workers_known: Gauge,
+    /// Jobs that run
+    jobs_running: Gauge,
+    /// Jobs ever submitted
+    jobs_known: Gauge,
+    /// Units lent, copies counted
+    units_leased: Gauge,
+    /// Units with a verdict, over all jobs; one that is withdrawn counts no more
+    units_settled: Gauge,
+    /// Granted, fuel; less when verdicts are withdrawn
+    credit: Gauge,
+    /// Records on disk, bytes
+    store_bytes: Gauge,
+    /// Bytes of blobs given out since the start
+    blob_given_bytes: Counter,
+    /// Pieces of blobs that workers with peers were refused: given often enough, ask your peers
+    blob_pieces_refused: Counter,
+    /// Whether there is something that the operator must mend, which `status` tells: 1 or 0
+    trouble: Gauge,
+}
+
+impl Numbers {
+    async fn take(&self, shared: &Shared) -> Result<(), crate::engine::Error> {
+        let totals = shared.engine.totals().await?;
+        gauge(&self.workers_connected, totals.workers_connected);
+        gauge(&self.workers_known, totals.workers_known);
+        gauge(&self.jobs_running, totals.jobs_running);
+        gauge(&self.jobs_known, totals.jobs_known);
+        gauge(&self.units_leased, totals.units_leased);
+        gauge(&self.units_settled, totals.units_settled);
+        gauge(&self.credit, u64::try_from(totals.credit).unwrap_or(u64::MAX));
+        gauge(&self.store_bytes, totals.store_bytes);
+        gauge(&self.trouble, u64::from(!totals.trouble.is_empty()));
+        self.blob_given_bytes.set(shared.given.bytes());
+        self.blob_pieces_refused.set(shared.given.refused());
+        Ok(())
+    }
+}
+
+fn gauge(gauge: &Gauge, value: u64) {
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+}
+
+/// Tells the numbers until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    server: MetricsServer,
+    _tasks: JoinSet<()>,
+}
+
+impl Metrics {
+    /// Tells, at `http://listen/metrics`, how the coordinator stands.
+    ///
+    /// # Errors
+    /// When it cannot listen there.
+    pub(crate) async fn start(listen: SocketAddr, shared: Arc<Shared>) -> io::Result<Self> {
+        let numbers = Arc::new(Numbers::default());
+        let mut registry = Registry::default();
+        registry.register(Arc::clone(&numbers) as Arc<dyn MetricsGroup>);
+        let server = MetricsServer::spawn(listen, Arc::new(registry)).await?;
+        tracing::info!("numbers for collectors: http://{}/metrics", server.local_addr());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut every = interval(EVERY);
+            every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                every.tick().await;
+                if let Err(error) = numbers.take(&shared).await {
+                    tracing::warn!("no numbers for collectors: {}", told(&error));
+                }
+            }
+        });
+        Ok(Self { server, _tasks: tasks })
+    }
+
+    /// Where it listens.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+}
