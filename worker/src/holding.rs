@@ -35,6 +35,9 @@ use tokio::task::JoinSet;
 /// What the keeper was told and has not taken up. Peers wait when it is full.
 const TOLD_MAX: usize = 1024;
 
+/// A signed head of the log, and the entries up to it that were not here.
+type Growth = (pb::SignedHead, Vec<Vec<u8>>);
+
 /// Something that the keeper is told.
 #[derive(Debug)]
 pub(crate) enum Told {
@@ -50,8 +53,8 @@ pub(crate) enum Told {
     Rebuild { session: Session, leases: BTreeSet<LeaseId> },
     /// A peer tells of a head of the log.
     Head { peer: WorkerKey, head: pb::SignedHead },
-    /// The log was asked for, from a peer or the coordinator; none: it was not had, or has not grown.
-    Grown { from: Option<WorkerKey>, log: Option<(pb::SignedHead, Vec<Vec<u8>>)> },
+    /// The log was asked for, from a peer or the coordinator; none: it has not grown.
+    Grown { from: Option<WorkerKey>, log: Result<Option<Growth>, String> },
     /// There is a network of peers.
     Peers(Net),
     /// A peer would hand over a batch of its own.

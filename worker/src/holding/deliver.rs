@@ -1,5 +1,6 @@
 //! What is held for others, to the coordinator.
 
+use super::Growth;
 use crate::driver::{Session, with_token};
 use crate::p2p::hold::Name;
 use crate::p2p::ledger;
@@ -34,20 +35,17 @@ pub(super) async fn wanted(session: Option<Session>, names: &[Name]) -> Option<V
     wanted.ok().filter(|wanted| wanted.len() == names.len())
 }
 
-/// The log from entry `from` on, up to its head now; none when it has not grown, or could not be asked for.
-pub(super) async fn log(
-    session: Option<Session>,
-    from: u64,
-) -> Option<(pb::SignedHead, Vec<Vec<u8>>)> {
-    let session = session?;
-    let grown = timeout(LOG_MAX, log_since(&session, from)).await.ok()?;
-    grown.inspect_err(|status| tracing::debug!(%status, "the log is not had")).ok()?
+/// The log from entry `from` on, up to its head now.
+///
+/// # Errors
+/// For people, when it could not be had.
+pub(super) async fn log(session: Option<Session>, from: u64) -> Result<Option<Growth>, String> {
+    let session = session.ok_or("the coordinator is away")?;
+    let grown = timeout(LOG_MAX, log_since(&session, from)).await;
+    grown.map_err(|_| "no answer".to_owned())?.map_err(|status| status.to_string())
 }
 
-async fn log_since(
-    session: &Session,
-    from: u64,
-) -> Result<Option<(pb::SignedHead, Vec<Vec<u8>>)>, Status> {
+async fn log_since(session: &Session, from: u64) -> Result<Option<Growth>, Status> {
     let mut client = LogClient::new(session.channel.clone())
         .max_decoding_message_size(MESSAGE_BYTES_MAX + (64 << 10));
     let head = client.head(with_token(pb::LogHeadRequest {}, session)?).await?.into_inner();

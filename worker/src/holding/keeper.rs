@@ -47,6 +47,8 @@ pub(super) struct Keeper {
     /// Whether a job has begun since it was asked last: the log must be had up to there, for without that entry a
     /// coordinator that has lost its disk knows nothing of the job.
     soon: bool,
+    /// Whether it is for that reason that the coordinator is being asked.
+    asked_soon: bool,
     /// A head that a peer told of meanwhile.
     newest: Option<(WorkerKey, pb::SignedHead)>,
     session: watch::Receiver<Option<Session>>,
@@ -108,6 +110,7 @@ impl Keeper {
             newest: None,
             ask_at: Instant::now(),
             soon: false,
+            asked_soon: false,
             net: None,
             events: None,
             linked: BTreeSet::new(),

@@ -48,6 +48,9 @@ pub enum Malformed {
     /// Its certificate.
     #[error(transparent)]
     Certificate(#[from] Invalid),
+    /// Whoever shows it is another.
+    #[error("the certificate is another worker's")]
+    Another,
     /// Its addresses.
     #[error("an address or URL is none, or there are too many")]
     Address,

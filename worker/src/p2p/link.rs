@@ -95,8 +95,7 @@ pub(super) fn refused(connection: &Connection) -> Option<ConnectError> {
 fn check(shared: &Shared, connection: &Connection, hello: &Hello) -> Result<Contact, Malformed> {
     let contact = Contact::read(&hello.contact, &shared.project, crate::clock::wall_ms())?;
     if contact.worker() != worker_key(&connection.remote_id()) {
-        // Somebody else's certificate.
-        return Err(Malformed::Certificate(Invalid::Form));
+        return Err(Malformed::Another);
     }
     Ok(contact)
 }

@@ -2,7 +2,7 @@
 
 use super::send::connected;
 use super::{Keeper, Told};
-use crate::holding::{deliver, wire};
+use crate::holding::{Growth, deliver, wire};
 use crate::p2p::hold::{Event, Name};
 use crate::p2p::ledger::{self, Wrong};
 use crate::p2p::table::Blame;
@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Longest wait until the log is asked for when a job has begun.
 const SOON_MAX: Duration = Duration::from_secs(1);
+/// The same after the coordinator could not be asked.
+const AGAIN_MAX: Duration = Duration::from_secs(10);
 
 impl Keeper {
     /// Asks the coordinator for more of the log, if it is time: not when peers have just told of some.
@@ -20,7 +22,7 @@ impl Keeper {
         if self.asking || session.is_none() || Instant::now() < self.ask_at {
             return;
         }
-        (self.asking, self.soon) = (true, false);
+        (self.asking, self.asked_soon, self.soon) = (true, self.soon, false);
         let (told, size) = (self.told.clone(), self.ledger.size());
         self.tasks.spawn(async move {
             let log = deliver::log(session, size).await;
@@ -30,7 +32,11 @@ impl Keeper {
 
     /// Within a moment, and not all workers of a new job at once.
     pub(super) fn ask_soon(&mut self) {
-        let soon = Instant::now() + SOON_MAX.mul_f64(rand::random());
+        self.ask_within(SOON_MAX);
+    }
+
+    fn ask_within(&mut self, longest: Duration) {
+        let soon = Instant::now() + longest.mul_f64(rand::random());
         (self.soon, self.ask_at) = (true, self.ask_at.min(soon));
     }
 
@@ -72,8 +78,7 @@ impl Keeper {
                     wire::entries(&net, &connection, from, news.size, ledger::BYTES_MAX).await;
                 entries.map_err(|error| error.to_string())
             };
-            let had = had.await.inspect_err(|error| tracing::debug!(%peer, %error, "no entries"));
-            let log = had.ok().map(|entries| (head, entries));
+            let log = had.await.map(|entries| Some((head, entries)));
             let _ = told.send(Told::Grown { from: Some(peer), log }).await;
         });
     }
@@ -82,12 +87,20 @@ impl Keeper {
     pub(super) async fn grown(
         &mut self,
         from: Option<WorkerKey>,
-        log: Option<(pb::SignedHead, Vec<Vec<u8>>)>,
+        log: Result<Option<Growth>, String>,
     ) {
         self.asking = false;
+        let asked_soon = std::mem::take(&mut self.asked_soon);
         if !self.soon {
             self.ask_later();
         }
+        let log = log.unwrap_or_else(|error| {
+            tracing::debug!(?from, %error, "the log is not had");
+            if asked_soon {
+                self.ask_within(AGAIN_MAX);
+            }
+            None
+        });
         let Some((head, entries)) = log else { return };
         let size = self.ledger.size();
         if let Err(wrong) = self.ledger.extend(&head, &entries) {
