@@ -88,6 +88,14 @@ async fn ended(connection: &Connection, code: u32) -> Result<String> {
     }
 }
 
+async fn endpoint(number: u64, address: &str) -> Result<Endpoint> {
+    let builder = Endpoint::builder(presets::Minimal)
+        .secret_key(SecretKey::from_bytes(key(number).as_bytes()))
+        .clear_ip_transports()
+        .bind_addr(address.parse::<SocketAddr>()?)?;
+    Ok(Box::pin(builder.bind()).await?)
+}
+
 impl Lab {
     async fn new() -> Result<Self> {
         let coordinator = Coordinator::start(Profile::Same).await?;
@@ -124,11 +132,11 @@ impl Lab {
         Ok(self.coordinator.submit(&spec).await?.job_id)
     }
 
-    fn certificate(&self, number: u64) -> Certificate {
+    fn certificate(&self, number: u64, account: u64) -> Certificate {
         let member = Member {
             project: ProjectKey::from(&self.project),
             worker: WorkerKey::from(&key(number)),
-            account: AccountKey::from(&key(number)),
+            account: AccountKey::from(&key(account)),
             network: 0,
             expires_at_ms: u64::MAX,
         };
@@ -136,17 +144,17 @@ impl Lab {
     }
 
     fn hello(&self, number: u64) -> Vec<u8> {
-        let certificate = self.certificate(number);
+        self.hello_of(number, number)
+    }
+
+    fn hello_of(&self, number: u64, account: u64) -> Vec<u8> {
+        let certificate = self.certificate(number, account);
         let contact = Contact { certificate, addresses: vec![], relay: None, serves: None };
         encoded(&contact.written())
     }
 
     async fn stranger(&self, number: u64) -> Result<(Endpoint, Connection)> {
-        let builder = Endpoint::builder(presets::Minimal)
-            .secret_key(SecretKey::from_bytes(key(number).as_bytes()))
-            .clear_ip_transports()
-            .bind_addr("127.0.0.1:0".parse::<SocketAddr>()?)?;
-        let endpoint = Box::pin(builder.bind()).await?;
+        let endpoint = endpoint(number, "127.0.0.1:0").await?;
         let link = Box::pin(endpoint.connect(self.address.clone(), LINK)).await?;
         Ok((endpoint, link))
     }
@@ -224,6 +232,38 @@ async fn links(lab: &Lab, number: u64, what: &str) -> Result<String> {
             Ok(format!("{answered} answered, then {}", ended(&link, 4).await?))
         }
     }
+}
+
+/// A thousand members of one owner knock from one address, fifty at a time, and stay for a second.
+async fn flood(lab: &Lab) -> Result<String> {
+    let (mut welcomed, mut most) = (0, 0);
+    for batch in 0..20 {
+        let mut attempts = tokio::task::JoinSet::new();
+        for number in 0..50 {
+            let number = 20_000 + batch * 50 + number;
+            let (hello, address) = (lab.hello_of(number, 20_000), lab.address.clone());
+            attempts.spawn(async move {
+                let sybil = endpoint(number, "127.0.0.2:0").await?;
+                let greeted = async {
+                    let link = Box::pin(sybil.connect(address, LINK)).await?;
+                    ask(&link, &hello).await?;
+                    anyhow::Ok(link)
+                };
+                let greeted = timeout(Duration::from_secs(1), greeted).await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                anyhow::Ok(greeted.is_ok_and(|greeted| greeted.is_ok()))
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let neighbours = lab.worker.told("status")?["peers"]["direct"].as_u64();
+        most = most.max(neighbours.context("the number of neighbours")?);
+        for attempt in attempts.join_all().await {
+            welcomed += u32::from(attempt?);
+        }
+    }
+    ensure!(most <= 48, "{most} neighbours");
+    ensure!(welcomed < 700, "nobody stops them");
+    Ok(format!("{welcomed} let in, {most} neighbours at most"))
 }
 
 async fn drip(connection: &Connection, bytes: &[u8]) -> Result<String> {
@@ -401,6 +441,7 @@ async fn what_hostile_members_do_by_each_protocol_ends_and_costs_little() -> Res
         let (memory, cpu) = lab.worker.usage()?;
         let attempt = async {
             match protocol {
+                "link" if what == "a thousand identities of one owner" => flood(&lab).await,
                 "link" => links(&lab, number, what).await,
                 "blobs" => blobs(&lab, number, what).await,
                 "reports, log" => holds(&lab, number, what).await,
@@ -446,6 +487,7 @@ async fn what_hostile_members_do_by_each_protocol_ends_and_costs_little() -> Res
         tried("reports, log", what).await?;
     }
     tried("each", "a byte a second").await?;
+    tried("link", "a thousand identities of one owner").await?;
     let (memory_after, _) = lab.worker.usage()?;
     let bound = memory_before + GROWTH_MB_MAX;
     ensure!(memory_after <= bound, "{memory_before} MB before, {memory_after} MB after");
