@@ -11,6 +11,10 @@ use iroh::endpoint::{
 use iroh::protocol::IncomingFilterOutcome;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Weak;
+use std::time::Duration;
+
+/// Longest wait for a greeting that is about to end.
+const GREETING_MAX: Duration = Duration::from_secs(1);
 
 /// Greets before other protocols connect, and lets in whom this side knows.
 #[derive(Debug)]
@@ -49,7 +53,11 @@ impl EndpointHooks for Gate {
         if shared.is_banned(&worker) {
             return reject(code::RUDE, "shut out for a while");
         }
-        if connection.alpn() != link::ALPN && !shared.is_greeted(&worker) {
+        // Whoever has just been greeted may connect before this side has noted it.
+        if connection.alpn() != link::ALPN
+            && !shared.is_greeted(&worker)
+            && !shared.joins(&worker, shared.events.subscribe(), GREETING_MAX).await
+        {
             return reject(code::NOT_GREETED, "show your certificate on a link first");
         }
         match shared.track(connection, Some(visitor_of(connection))) {

@@ -41,7 +41,7 @@ impl Shared {
                     let events = self.events.subscribe();
                     match Box::pin(self.greet_alone(worker, address)).await {
                         Err(ConnectError::Refused(code::DUPLICATE, _))
-                            if self.joins(&worker, events).await =>
+                            if self.joins(&worker, events, link::STEP_MAX).await =>
                         {
                             Ok(())
                         }
@@ -70,15 +70,20 @@ impl Shared {
         greeted
     }
 
-    /// Waits for the link that a peer has opened meanwhile: its half of it is there, ours is on the way. Whether it came.
-    async fn joins(&self, worker: &WorkerKey, mut events: Receiver<PeerEvent>) -> bool {
+    /// Waits for the link with a peer of which its half is there and ours on the way. Whether it came.
+    pub(super) async fn joins(
+        &self,
+        worker: &WorkerKey,
+        mut events: Receiver<PeerEvent>,
+        longest: Duration,
+    ) -> bool {
         let linked = async {
             while !self.is_linked(worker) && !matches!(events.recv().await, Err(RecvError::Closed))
             {
             }
         };
         // Whether the time was enough is seen from the link.
-        let _ = timeout(link::STEP_MAX, linked).await;
+        let _ = timeout(longest, linked).await;
         self.is_linked(worker)
     }
 
