@@ -6,7 +6,7 @@
 )]
 
 use std::process::ExitCode;
-use tests::simulation::{crowd, run, small, table};
+use tests::simulation::{crowd, run, run_and_tell, small, table};
 
 const USAGE: &str = "usage: simulate seed N | simulate long N [FIRST] | simulate crowd N | simulate table [WORKERS UNITS_PER_WORKER SEEDS [ROWS]]";
 
@@ -20,7 +20,11 @@ fn main() -> ExitCode {
         }
         (Some("crowd"), Some(seed)) => {
             println!("{:?}", crowd(seed));
-            run(&crowd(seed)).map(|ended| println!("{ended:?}"))
+            let setup = crowd(seed);
+            let tell = |day, settled| {
+                eprintln!("day {day}: {settled} of {} units are settled", setup.units);
+            };
+            run_and_tell(&setup, tell).map(|ended| println!("{ended:?}"))
         }
         (Some("long"), Some(count)) => long(number(2).unwrap_or(0), count),
         (Some("table"), workers) => table::print(

@@ -19,7 +19,7 @@ mod world;
 pub use kind::Kind;
 pub use random::Random;
 pub use traces::FUEL;
-pub use world::{World, run};
+pub use world::{World, run, run_and_tell};
 
 /// What is simulated.
 #[derive(Clone, Debug)]

@@ -106,8 +106,16 @@ pub struct World {
 /// # Errors
 /// What went wrong, for people; the seed reproduces it.
 pub fn run(setup: &Setup) -> Result<Ended, String> {
+    run_and_tell(setup, |_, _| {})
+}
+
+/// The same; `tell` hears of each day that begins, and how many units are settled by then.
+///
+/// # Errors
+/// See [`run`].
+pub fn run_and_tell(setup: &Setup, tell: impl FnMut(u64, u64)) -> Result<Ended, String> {
     World::new(setup.clone())
-        .and_then(World::finish)
+        .and_then(|world| world.finish(tell))
         .map_err(|error| format!("seed {}: {error}; {setup:?}", setup.seed))
 }
 
@@ -294,11 +302,15 @@ impl World {
         self.decide(self.places[index].line_ms, index, Due::Heard { stream, event });
     }
 
-    fn finish(mut self) -> Result<Ended, String> {
+    fn finish(mut self, mut tell: impl FnMut(u64, u64)) -> Result<Ended, String> {
         let end_ms = self.now.monotonic_ms + self.setup.days_max * DAY_MS;
-        let mut ticks = 0;
+        let (mut ticks, mut told) = (0, 0);
         while self.core.is_running(self.job) {
             let days = self.now.monotonic_ms / DAY_MS;
+            if told < days {
+                told = days;
+                tell(days, self.core.job_status(self.job).map_or(0, |status| status.settled));
+            }
             let ticks_max = TICKS_MAX + TICKS_EACH_MAX * self.places.len() as u64;
             if ticks_max * (days + 1) < ticks {
                 return Err(format!("the coordinator woke {ticks} times in {days} days"));
