@@ -8,7 +8,9 @@
 use std::process::ExitCode;
 use tests::simulation::{crowd, run, run_and_tell, small, table};
 
-const USAGE: &str = "usage: simulate seed N | simulate long N [FIRST] | simulate crowd N | simulate table [WORKERS UNITS_PER_WORKER SEEDS [ROWS]]";
+/// What 3,100 workers compute in about two months when hardly anybody is trusted yet.
+const CROWD_UNITS: u64 = 100_000;
+const USAGE: &str = "usage: simulate seed N | simulate long N [FIRST] | simulate crowd N [UNITS] | simulate table [WORKERS UNITS_PER_WORKER SEEDS [ROWS]]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -19,8 +21,8 @@ fn main() -> ExitCode {
             run(&small(seed)).map(|ended| println!("{ended:?}"))
         }
         (Some("crowd"), Some(seed)) => {
-            println!("{:?}", crowd(seed));
-            let setup = crowd(seed);
+            let setup = crowd(seed, number(2).unwrap_or(CROWD_UNITS));
+            println!("{setup:?}");
             let tell = |day, settled| {
                 eprintln!("day {day}: {settled} of {} units are settled", setup.units);
             };

@@ -84,7 +84,7 @@ pub struct Ended {
 
 /// Thousands of workers of every kind over months: four of ten are bad in some way, and the coordinator dies now and then.
 #[must_use]
-pub fn crowd(seed: u64) -> Setup {
+pub fn crowd(seed: u64, units: u64) -> Setup {
     let each = 120;
     let kinds = [
         Kind::Slow,
@@ -101,7 +101,7 @@ pub fn crowd(seed: u64) -> Setup {
     ];
     Setup {
         seed,
-        units: 400_000,
+        units,
         honest: 1_800,
         referee: true,
         others: kinds.into_iter().map(|kind| (kind, each)).collect(),
