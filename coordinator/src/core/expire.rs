@@ -46,8 +46,7 @@ impl Core {
             }
         }
         self.worker_mut(worker).strike(now.monotonic_ms, open);
-        let account = self.worker(worker).record.account;
-        self.fail(now, job_id, Some(account), &runs(units), "the lease ran out without a report");
+        self.fail(now, job_id, Some(worker), &runs(units), "the lease ran out without a report");
         self.overdue.push_back(id);
         while OVERDUE_LEASES_MAX < self.overdue.len() {
             let Some(oldest) = self.overdue.pop_front() else { break };

@@ -52,8 +52,7 @@ impl Core {
             units.sort_unstable();
             self.worker_mut(number)
                 .strike(now.monotonic_ms, u32::try_from(units.len()).unwrap_or(u32::MAX));
-            let account = self.worker(number).record.account;
-            self.fail(now, job, Some(account), &runs(units), &reason);
+            self.fail(now, job, Some(number), &runs(units), &reason);
         }
         Reply::Done
     }
@@ -78,17 +77,18 @@ impl Core {
     }
 
     /// Counts a failed attempt at units that nobody holds under the lease any more; puts them back, or gives them up. It
-    /// was a worker of `account` that failed, or the coordinator.
+    /// was `worker` that failed, or the coordinator.
     pub(super) fn fail(
         &mut self,
         now: Now,
         id: JobId,
-        account: Option<u32>,
+        worker: Option<u32>,
         units: &[Run],
         reason: &str,
     ) {
         let Self { jobs, sessions, workers, .. } = self;
         let Some(job) = jobs.get_mut(&id) else { return };
+        let account = worker.map(|number| workers[number as usize].record.account);
         let shared: Arc<str> = reason.into();
         let (attempts_max, memory_bytes) = (job.spec.attempts_max, job.spec.limits.memory_bytes);
         let others = || {
@@ -168,8 +168,7 @@ impl Core {
         self.unhold(id, unit, finished);
         self.worker_mut(worker).strike(now.monotonic_ms, 1);
         if active {
-            let account = self.worker(worker).record.account;
-            self.fail(now, job, Some(account), &[Run::new(unit, 1)], reason);
+            self.fail(now, job, Some(worker), &[Run::new(unit, 1)], reason);
         }
     }
 

@@ -56,7 +56,7 @@ impl EndpointHooks for Gate {
         // Whoever has just been greeted may connect before this side has noted it.
         if connection.alpn() != link::ALPN
             && !shared.is_greeted(&worker)
-            && !shared.joins(&worker, shared.events.subscribe(), GREETING_MAX).await
+            && !shared.joins(&worker, GREETING_MAX).await
         {
             return reject(code::NOT_GREETED, "show your certificate on a link first");
         }

@@ -2,13 +2,13 @@
 
 use super::contact::worker_key;
 use super::shared::Shared;
-use super::{ConnectError, PeerEvent, code, link, relays};
+use super::{ConnectError, code, link, relays};
 use crate::clock;
 use iroh::EndpointAddr;
 use proto::WorkerKey;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
 /// Longest wait for a connection to a peer: through a relay, with a hole to be punched.
@@ -37,17 +37,14 @@ impl Shared {
             let _turn = one_at_a_time.lock().await;
             match self.is_linked(&worker) {
                 true => Ok(()),
-                false => {
-                    let events = self.events.subscribe();
-                    match Box::pin(self.greet_alone(worker, address)).await {
-                        Err(ConnectError::Refused(code::DUPLICATE, _))
-                            if self.joins(&worker, events, link::STEP_MAX).await =>
-                        {
-                            Ok(())
-                        }
-                        greeted => greeted,
+                false => match Box::pin(self.greet_alone(worker, address)).await {
+                    Err(ConnectError::Refused(code::DUPLICATE, _))
+                        if self.joins(&worker, link::STEP_MAX).await =>
+                    {
+                        Ok(())
                     }
-                }
+                    greeted => greeted,
+                },
             }
         };
         drop(one_at_a_time);
@@ -71,12 +68,9 @@ impl Shared {
     }
 
     /// Waits for the link with a peer of which its half is there and ours on the way. Whether it came.
-    pub(super) async fn joins(
-        &self,
-        worker: &WorkerKey,
-        mut events: Receiver<PeerEvent>,
-        longest: Duration,
-    ) -> bool {
+    pub(super) async fn joins(&self, worker: &WorkerKey, longest: Duration) -> bool {
+        // Before the first look, so that no link comes in between.
+        let mut events = self.events.subscribe();
         let linked = async {
             while !self.is_linked(worker) && !matches!(events.recv().await, Err(RecvError::Closed))
             {
