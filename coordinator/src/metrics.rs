@@ -1,8 +1,10 @@
 //! The numbers of `status`, for programs that collect numbers: in the OpenMetrics text format, over HTTP.
 
+use crate::grpc::given::{GIVEN_MAX, OfBlob};
 use crate::grpc::{Shared, told};
 use iroh_metrics::service::MetricsServer;
-use iroh_metrics::{Counter, Gauge, MetricsGroup, Registry};
+use iroh_metrics::{Counter, EncodeLabelSet, Family, Gauge, MetricsGroup, Registry};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,8 +12,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How often the numbers are taken: as often as collectors usually ask.
-const EVERY: Duration = Duration::from_secs(15);
+/// How often the numbers are taken: nobody collects them more often.
+const EVERY: Duration = Duration::from_secs(5);
 
 /// What is told of a coordinator.
 #[derive(Debug, Default, MetricsGroup)]
@@ -35,14 +37,27 @@ struct Numbers {
     store_bytes: Gauge,
     /// Bytes of blobs given out since the start
     blob_given_bytes: Counter,
+    /// The same of each of the blobs of which most was given
+    blob_given_most_bytes: Family<Blob, Counter>,
     /// Pieces of blobs that workers with peers were refused: given often enough, ask your peers
     blob_pieces_refused: Counter,
     /// Whether there is something that the operator must mend, which `status` tells: 1 or 0
     trouble: Gauge,
 }
 
+/// A blob's digest.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+struct Blob {
+    blob: String,
+}
+
 impl Numbers {
-    async fn take(&self, shared: &Shared) -> Result<(), crate::engine::Error> {
+    /// Takes the numbers; `told` are the blobs that are told of.
+    async fn take(
+        &self,
+        shared: &Shared,
+        told: &mut BTreeSet<Blob>,
+    ) -> Result<(), crate::engine::Error> {
         let totals = shared.engine.totals().await?;
         gauge(&self.workers_connected, totals.workers_connected);
         gauge(&self.workers_known, totals.workers_known);
@@ -54,6 +69,16 @@ impl Numbers {
         gauge(&self.store_bytes, totals.store_bytes);
         gauge(&self.trouble, u64::from(!totals.trouble.is_empty()));
         self.blob_given_bytes.set(shared.given.bytes());
+        let mut gone = std::mem::take(told);
+        for OfBlob { digest, given, .. } in shared.given.most(GIVEN_MAX) {
+            let blob = Blob { blob: digest.to_string() };
+            self.blob_given_most_bytes.get_or_create(&blob).set(given);
+            gone.remove(&blob);
+            told.insert(blob);
+        }
+        for blob in gone {
+            self.blob_given_most_bytes.remove(&blob);
+        }
         self.blob_pieces_refused.set(shared.given.refused());
         Ok(())
     }
@@ -83,11 +108,11 @@ impl Metrics {
         tracing::info!("numbers for collectors: http://{}/metrics", server.local_addr());
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
-            let mut every = interval(EVERY);
+            let (mut every, mut told_of) = (interval(EVERY), BTreeSet::new());
             every.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 every.tick().await;
-                if let Err(error) = numbers.take(&shared).await {
+                if let Err(error) = numbers.take(&shared, &mut told_of).await {
                     tracing::warn!("no numbers for collectors: {}", told(&error));
                 }
             }

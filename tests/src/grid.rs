@@ -533,6 +533,16 @@ impl Coordinator {
         Ok(admin.status(self.with_token(pb::StatusRequest {})).await?.into_inner())
     }
 
+    /// Bytes of a blob that it has given out, if it is among those of which most was.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn given(&self, digest: &Digest) -> Result<u64> {
+        let most = self.status().await?.given_most;
+        let of_blob = most.iter().find(|blob| blob.digest == digest.0.as_slice());
+        Ok(of_blob.map_or(0, |blob| blob.given_bytes))
+    }
+
     /// The project's log as it is now.
     ///
     /// # Errors

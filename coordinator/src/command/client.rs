@@ -5,7 +5,7 @@ use crate::grpc::told;
 use crate::project;
 use bytesize::ByteSize;
 use proto::pb::{self, admin_client::AdminClient, issue_token_request};
-use proto::{AccountKey, WorkerKey};
+use proto::{AccountKey, Digest, WorkerKey};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::Path;
@@ -172,6 +172,11 @@ fn status_text(status: &pb::StatusReply) -> String {
         format!("{} records, {} blobs", ByteSize(status.store_bytes), ByteSize(status.blob_bytes)),
     );
     line("given", format!("{} of blobs since the start", ByteSize(status.blob_bytes_given)));
+    for blob in &status.given_most {
+        let copies = blob.given_bytes as f64 / blob.len.max(1) as f64;
+        let digest = digest_text(&blob.digest);
+        line("", format!("{copies:.2} copies of {digest} ({})", ByteSize(blob.len)));
+    }
     if !status.trouble.is_empty() {
         line("TROUBLE", status.trouble.clone());
     }
@@ -193,8 +198,21 @@ fn status_value(status: &pb::StatusReply) -> Value {
         "store_bytes": status.store_bytes,
         "blob_bytes": status.blob_bytes,
         "blob_bytes_given": status.blob_bytes_given,
+        "given_most": status.given_most.iter().map(given_value).collect::<Vec<_>>(),
         "trouble": status.trouble,
     })
+}
+
+fn given_value(blob: &pb::GivenBlob) -> Value {
+    json!({
+        "digest": digest_text(&blob.digest),
+        "len": blob.len,
+        "given_bytes": blob.given_bytes,
+    })
+}
+
+fn digest_text(digest: &[u8]) -> String {
+    Digest::try_from(digest).map_or_else(|_| "?".into(), |digest| digest.to_string())
 }
 
 fn key_text(key: &[u8]) -> String {

@@ -1,6 +1,7 @@
 //! The operator's service.
 
 use crate::core::token::{Role, TokenId};
+use crate::grpc::given::GIVEN_MAX;
 use crate::grpc::refusal::{Refusal, blocking};
 use crate::grpc::{SOFTWARE, Shared, convert};
 use proto::{WorkerKey, pb};
@@ -39,6 +40,7 @@ impl pb::admin_server::Admin for Admin {
             uptime_ms: self.0.clock.now().monotonic_ms.saturating_sub(self.0.started_ms),
             software: SOFTWARE.into(),
             trouble: totals.trouble,
+            given_most: self.0.given.most(GIVEN_MAX).into_iter().map(convert::of_blob).collect(),
         }))
     }
 

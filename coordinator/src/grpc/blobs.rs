@@ -7,6 +7,7 @@ use crate::grpc::refusal::{Refusal, blocking};
 use bytes::Bytes;
 use proto::bounds::CHUNK_BYTES_MAX;
 use proto::{Digest, pb};
+use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
@@ -90,7 +91,7 @@ impl pb::blobs_server::Blobs for Blobs {
         let (chunks, stream) = mpsc::channel(CHUNKS_AHEAD);
         let shared = Arc::clone(&self.0);
         self.0.spawn(async move {
-            give(&shared, Arc::new(blob), offset, end, &chunks).await;
+            give(&shared, digest, Arc::new(blob), offset..end, &chunks).await;
             drop(turn);
         });
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -119,7 +120,7 @@ impl pb::blobs_server::Blobs for Blobs {
         self.0.spawn(async move {
             for start in (0..list.len()).step_by(CHUNK_BYTES_MAX) {
                 let data = list.slice(start..list.len().min(start + CHUNK_BYTES_MAX));
-                shared.given.count(data.len() as u64);
+                shared.given.count(digest, total_len, data.len() as u64);
                 let sent = chunks.send(Ok(pb::Chunk { data, total_len }));
                 if !matches!(timeout(shared.patience.stall, sent).await, Ok(Ok(()))) {
                     break;
@@ -232,21 +233,22 @@ async fn next(
     }
 }
 
-/// Gives `offset..end` of a blob, as fast as the reader takes it.
+/// Gives a part of a blob, as fast as the reader takes it.
 async fn give(
     shared: &Shared,
+    digest: Digest,
     blob: Arc<Blob>,
-    mut offset: u64,
-    end: u64,
+    part: Range<u64>,
     chunks: &mpsc::Sender<Result<pb::Chunk, Status>>,
 ) {
+    let Range { start: mut offset, end } = part;
     let mut total_len = blob.len();
     loop {
         let len = usize::try_from(end - offset).unwrap_or(usize::MAX).min(CHUNK_BYTES_MAX);
         let reader = Arc::clone(&blob);
         let chunk = match blocking(move || reader.read(offset, len)).await {
             Ok(data) => {
-                shared.given.count(data.len() as u64);
+                shared.given.count(digest, blob.len(), data.len() as u64);
                 Ok(pb::Chunk { data: data.into(), total_len })
             }
             Err(refusal) => Err(refusal.into()),

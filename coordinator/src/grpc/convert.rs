@@ -3,6 +3,7 @@
 use crate::core::event::{Found, Heartbeat, Lease, Return, Segment, Show, Want};
 use crate::core::status::{JobState, JobStatus, Told, UnitResult, WorkerStatus};
 use crate::core::token::{Role, Token};
+use crate::grpc::given::OfBlob;
 use proto::bounds::{NAME_BYTES_MAX, REASON_BYTES_MAX};
 use proto::job::Extra;
 use proto::report::Outcome;
@@ -178,6 +179,10 @@ pub(super) fn worker(worker: WorkerStatus) -> pb::WorkerStatus {
         credit: saturated(worker.credit),
         seen_at_ms: worker.seen_at_ms,
     }
+}
+
+pub(super) fn of_blob(OfBlob { digest, len, given }: OfBlob) -> pb::GivenBlob {
+    pb::GivenBlob { digest: digest.0.to_vec().into(), len, given_bytes: given }
 }
 
 pub(super) fn token(token: Token) -> pb::Token {

@@ -8,6 +8,7 @@ use proto::pb::issue_token_request::Role;
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 
 /// Runs the command on a folder; its exit code and what it printed as JSON.
@@ -82,26 +83,46 @@ async fn the_command_asks_the_running_coordinator() -> Result<()> {
     Ok(())
 }
 
+/// What a collector is told.
+async fn collected(address: std::net::SocketAddr) -> Result<String> {
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n").await?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await?;
+    Ok(text)
+}
+
 #[tokio::test]
 async fn collectors_are_told_the_numbers() -> Result<()> {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let project =
         Project::start_with(|config| config.metrics = Some(([127, 0, 0, 1], 0).into())).await?;
     let address = project.coordinator.metrics_addr().context("an address")?;
-    let text = async {
-        let mut stream = tokio::net::TcpStream::connect(address).await?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n").await?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await?;
-        anyhow::Ok(text)
-    };
-    let text = tokio::time::timeout(super::support::PATIENCE, text).await??;
-    for (name, value) in
-        [("workers_connected", "0"), ("trouble", "0"), ("blob_given_bytes_total", "0")]
-    {
-        let line = format!("starling_coordinator_{name} {value}");
-        ensure!(text.lines().any(|told| told == line), "no {line} in {text}");
+    let token = project.coordinator.operator_token();
+    let content = [7; 1_000];
+    let digest = project.put(token, &content).await?;
+    for (offset, len) in [(0, 0), (200, 500)] {
+        super::blobs::get(&project, token, digest, offset, len).await?;
     }
+    let told = command(&super::support::data(&project.dir), "status").await?.1;
+    let given =
+        serde_json::json!({"digest": digest.to_string(), "len": 1_000, "given_bytes": 1_500});
+    ensure!(
+        told["blob_bytes_given"] == 1_500 && told["given_most"] == Value::from([given]),
+        "{told}"
+    );
+    let of_blob = format!("blob_given_most_bytes_total{{blob=\"{digest}\"}} 1500");
+    let wanted = ["workers_connected 0", "trouble 0", "blob_given_bytes_total 1500", &of_blob];
+    let all_told = async {
+        loop {
+            let text = collected(address).await?;
+            let told = |line: &&str| text.contains(&format!("\nstarling_coordinator_{line}\n"));
+            if wanted.iter().all(told) {
+                return anyhow::Ok(());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(super::support::PATIENCE, all_told).await??;
     let taken = coordinator::Config {
         metrics: Some(address),
         ..coordinator::Config::new(project.dir.path().join("other"))

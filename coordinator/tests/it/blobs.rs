@@ -16,7 +16,7 @@ fn content(len: usize) -> Vec<u8> {
     (0..=250).cycle().step_by(7).take(len).collect()
 }
 
-async fn get(
+pub(super) async fn get(
     project: &Project,
     token: &str,
     digest: Digest,
