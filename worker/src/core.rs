@@ -245,6 +245,11 @@ pub enum End {
         /// What to do about it.
         remedy: Remedy,
     },
+    /// The disk is full, which is no fault of the unit: nothing can be run here before there is room.
+    NoRoom {
+        /// For people.
+        reason: String,
+    },
     /// It was stopped, to be taken up again.
     Interrupted,
 }
@@ -254,8 +259,6 @@ pub enum End {
 pub enum Remedy {
     /// The unit may succeed here when tried again.
     Again,
-    /// Nothing can be run here before there is room on the disk: no fault of the unit.
-    Room,
     /// The unit is for another machine.
     Elsewhere,
     /// No unit of this job can run here.

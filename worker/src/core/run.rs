@@ -229,10 +229,11 @@ impl Agent {
             }
             End::Reached { .. } => {
                 let reason = "the slot ended a whole unit half way: a fault of this program";
-                self.trouble(now, id, reason, Remedy::Elsewhere, fx);
+                self.trouble(id, reason, Remedy::Elsewhere, fx);
             }
             End::Interrupted => self.take_back(id, fx),
-            End::Trouble { reason, remedy } => self.trouble(now, id, &reason, remedy, fx),
+            End::NoRoom { reason } => self.wait_for_room(now, id, reason, fx),
+            End::Trouble { reason, remedy } => self.trouble(id, &reason, remedy, fx),
         }
     }
 
@@ -282,25 +283,23 @@ impl Agent {
         }
     }
 
-    fn trouble(&mut self, now: Now, id: UnitId, reason: &str, remedy: Remedy, fx: &mut Effects) {
-        if remedy == Remedy::Room {
-            let no_room = NoRoom { until: Some(now + RETRY_NO_ROOM), reason: reason.to_owned() };
-            if self.runs.no_room.replace(no_room).is_none() {
-                fx.actions.push(Action::Say(format!(
-                    "{id} could not be run: {reason}; its turn comes when there is room"
-                )));
-            }
-            return self.take_back(id, fx);
+    fn wait_for_room(&mut self, now: Now, id: UnitId, reason: String, fx: &mut Effects) {
+        let said = format!("{id} could not be run: {reason}; its turn comes when there is room");
+        let no_room = NoRoom { until: Some(now + RETRY_NO_ROOM), reason };
+        if self.runs.no_room.replace(no_room).is_none() {
+            fx.actions.push(Action::Say(said));
         }
+        self.take_back(id, fx);
+    }
+
+    fn trouble(&mut self, id: UnitId, reason: &str, remedy: Remedy, fx: &mut Effects) {
         fx.actions.push(Action::Say(format!("{id} could not be run: {reason}")));
         self.totals.failures += 1;
         let Some(held) = self.units.get_mut(&id) else { return };
         held.n_failures += 1;
         match remedy {
             Remedy::Again if held.n_failures < FAILURES_MAX => self.take_back(id, fx),
-            Remedy::Again | Remedy::Elsewhere | Remedy::Room => {
-                self.give_back(id, reason, true, fx)
-            }
+            Remedy::Again | Remedy::Elsewhere => self.give_back(id, reason, true, fx),
             Remedy::ElsewhereWholeJob => self.give_back_job(id.job, reason, fx),
         }
     }

@@ -651,7 +651,7 @@ fn a_unit_that_this_machine_cannot_run_goes_to_others() {
 fn on_a_full_disk_units_wait_for_room_and_none_fails() {
     let mut world = World::attached();
     world.lend(lease(5, 1, 0, 6));
-    let full = || End::Trouble { reason: "no room on the disk".into(), remedy: Remedy::Room };
+    let full = || End::NoRoom { reason: "no room on the disk".into() };
     for _ in 0..5 {
         for id in world.running() {
             world.end(id, full());

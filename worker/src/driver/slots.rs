@@ -169,7 +169,9 @@ impl Sink {
                     execute::Trouble::StackOverflow | execute::Trouble::Time(_) => {
                         Remedy::Elsewhere
                     }
-                    execute::Trouble::NoRoom(_) => Remedy::Room,
+                    execute::Trouble::NoRoom(_) => {
+                        return End::NoRoom { reason: reason.to_string() };
+                    }
                     execute::Trouble::OutOfMemory(_)
                     | execute::Trouble::Died(_)
                     | execute::Trouble::Host(_) => Remedy::Again,

@@ -93,7 +93,7 @@ impl Agent {
         self.end_run(run, &prepared, false, fx);
         fx.actions.push(Action::ForgetErrand { run });
         match end {
-            End::Trouble { reason, .. } => {
+            End::Trouble { reason, .. } | End::NoRoom { reason } => {
                 self.totals.failures += 1;
                 self.fail_errand(id, reason, fx);
             }

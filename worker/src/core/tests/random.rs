@@ -132,7 +132,7 @@ fn run(ops: Vec<Op>) {
                         0 => End::Interrupted,
                         1 => trouble(Remedy::Again),
                         2 => trouble(Remedy::Elsewhere),
-                        3 => trouble(Remedy::Room),
+                        3 => End::NoRoom { reason: "full".into() },
                         4..6 => done_large(how),
                         _ => done(how),
                     },
