@@ -1,7 +1,7 @@
 //! How the project's log travels among workers.
 //!
 //! `cargo bench -p tests --bench gossip -- simulate 10000 100000`: the pure rules of `worker::p2p::ledger` among so many
-//! peers of 12 links each, 10 to 150 ms apart, from a seed that is printed: how long and over how many hops a new head and
+//! peers of 16 links each, 10 to 150 ms apart, from a seed that is printed: how long and over how many hops a new head and
 //! its entries take, how many bytes that costs each peer, and who is missed, also when a tenth of all peers vanish midway.
 //!
 //! `cargo bench -p tests --bench gossip -- real 64`: so many real workers and a coordinator in this machine: bytes and CPU
@@ -26,8 +26,8 @@ use std::time::{Duration, Instant};
 use tests::grid::{Coordinator, Profile, Worker, program, until_within, usage};
 use worker::p2p::ledger::Gossip;
 
-/// Links that each peer opens; as many come to it on average.
-const OPENED: usize = 6;
+/// Links that each peer opens, as workers do; as many come to it on average.
+const OPENED: usize = 8;
 /// Bytes of a signed head with its request, reply and framing; of a request for entries; of entries of one commit.
 const HEAD_BYTES: u64 = 260;
 const ASK_BYTES: u64 = 80;
@@ -54,9 +54,22 @@ fn main() -> Result<()> {
 /// Something on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Message {
-    Head { from: u32, size: u64, hops: u32 },
-    Ask { from: u32, hops: u32 },
-    Entries { from: u32, size: u64, hops: u32 },
+    Head {
+        from: u32,
+        size: u64,
+        hops: u32,
+    },
+    Ask {
+        from: u32,
+        hops: u32,
+    },
+    Entries {
+        from: u32,
+        size: u64,
+        hops: u32,
+    },
+    /// It is time to tell one more of the head that came over so many hops.
+    Tell,
 }
 
 struct Peer {
@@ -123,10 +136,15 @@ impl Net {
             Message::Head { .. } => HEAD_BYTES,
             Message::Ask { .. } => ASK_BYTES,
             Message::Entries { .. } => ENTRIES_BYTES,
+            Message::Tell => 0,
         };
         self.peers[from as usize].bytes += bytes;
         self.peers[to as usize].bytes += bytes;
         let at = self.now + Duration::from_millis(self.random.random_range(10..150));
+        self.push(at, to, message);
+    }
+
+    fn push(&mut self, at: Duration, to: u32, message: Message) {
         self.sent += 1;
         self.queue.push(Reverse((at, self.sent, to, message)));
     }
@@ -137,9 +155,20 @@ impl Net {
             return;
         }
         (peer.size, peer.reached_at, peer.hops) = (size, self.now, hops);
-        for key in self.peers[number as usize].gossip.to_tell(size) {
+        self.tell(number);
+    }
+
+    fn tell(&mut self, number: u32) {
+        let Peer { gossip, size, hops, .. } = &mut self.peers[number as usize];
+        let (size, hops) = (*size, *hops);
+        let told = gossip.to_tell(self.now, size, &mut self.random);
+        let due = gossip.next_deadline();
+        for key in told {
             let to = self.numbers[&key];
             self.send(number, to, Message::Head { from: number, size, hops });
+        }
+        if let Some(due) = due {
+            self.push(due, number, Message::Tell);
         }
     }
 
@@ -156,8 +185,13 @@ impl Net {
         self.send(number, from, Message::Ask { from: number, hops });
     }
 
-    fn run(&mut self) {
-        while let Some(Reverse((at, _, number, message))) = self.queue.pop() {
+    /// Until nothing is on its way, or this moment.
+    fn run(&mut self, until: Option<Duration>) {
+        let in_time = |next: &Reverse<(Duration, u64, u32, Message)>| {
+            until.is_none_or(|until| next.0.0 <= until)
+        };
+        while self.queue.peek().is_some_and(in_time) {
+            let Some(Reverse((at, _, number, message))) = self.queue.pop() else { break };
             self.now = at;
             if self.peers[number as usize].gone {
                 continue;
@@ -172,6 +206,11 @@ impl Net {
                         self.head(number, from, size, hops);
                     }
                 }
+                // An earlier head's timer finds that it is not time.
+                Message::Tell if self.peers[number as usize].gossip.next_deadline() == Some(at) => {
+                    self.tell(number);
+                }
+                Message::Tell => {}
                 Message::Ask { from, hops } => {
                     let size = self.peers[number as usize].size;
                     self.send(number, from, Message::Entries { from: number, size, hops });
@@ -185,6 +224,7 @@ impl Net {
                 }
             }
         }
+        self.now = until.unwrap_or(self.now);
     }
 }
 
@@ -192,7 +232,15 @@ fn simulate(count: u32, seed: u64) {
     let mut net = Net::new(count, seed);
     let begun = Instant::now();
     println!("{count} peers, {} links each, seed {seed}", 2 * OPENED);
-    for (round, vanish) in [(1, 0.0), (2, 0.0), (3, 0.1)] {
+    let busy = Some(Duration::from_secs(10));
+    let rounds = [
+        ("on new links", 0.0, None),
+        ("alone", 0.0, None),
+        ("first 10 s", 0.0, busy),
+        ("10 s later", 0.0, busy),
+        ("10 % vanished", 0.1, None),
+    ];
+    for ((name, vanish, time), round) in rounds.into_iter().zip(1..) {
         let started = net.now;
         for peer in &mut net.peers {
             (peer.bytes, peer.heads) = (0, 0);
@@ -204,7 +252,7 @@ fn simulate(count: u32, seed: u64) {
             }
         }
         net.grown(0, round, 0);
-        net.run();
+        net.run(time.map(|time| started + time));
         let there = || net.peers.iter().filter(|peer| !peer.gone);
         let reached: Vec<&Peer> = there().filter(|peer| peer.size == round).collect();
         let mut times: Vec<Duration> =
@@ -214,11 +262,11 @@ fn simulate(count: u32, seed: u64) {
             there().map(of).sum::<u64>() as f64 / there().count().max(1) as f64
         };
         println!(
-            "  {:>3.0} % vanished: {} of {} reached; half after {:.2} s, all after {:.2} s; hops {:.1} on average, {} at most; {:.0} bytes and {:.1} heads per peer",
-            vanish * 100.0,
+            "  {name}: {} of {} reached; half after {:.2} s, 99 % after {:.2} s, all after {:.2} s; hops {:.1} on average, {} at most; {:.0} bytes and {:.1} heads per peer",
             reached.len(),
             there().count(),
             times.get(times.len() / 2).unwrap_or(&Duration::ZERO).as_secs_f64(),
+            times.get(times.len() * 99 / 100).unwrap_or(&Duration::ZERO).as_secs_f64(),
             times.last().unwrap_or(&Duration::ZERO).as_secs_f64(),
             reached.iter().map(|peer| f64::from(peer.hops)).sum::<f64>()
                 / reached.len().max(1) as f64,
@@ -236,11 +284,13 @@ fn status(data: &Path) -> Result<Value> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-async fn real(count: usize) -> Result<()> {
+async fn real(n_workers: usize) -> Result<()> {
     const JOBS: u64 = 200;
+    const SETTLED: Duration = Duration::from_secs(15);
+    const IDLE: Duration = Duration::from_secs(60);
     let coordinator = Coordinator::start(Profile::Release).await?;
     let mut workers = Vec::new();
-    for number in 0..count {
+    for number in 0..n_workers {
         let mut worker = Worker::join(Profile::Release, &coordinator.join, &format!("w{number}"))?;
         worker.with_peers();
         // The first two follow the log closely, the others hear of it.
@@ -259,6 +309,19 @@ async fn real(count: usize) -> Result<()> {
         Ok(all.into_iter().all(|linked| linked).then_some(()))
     })
     .await?;
+    let count = |what: &str| -> Result<u64> {
+        let one = |worker: &Worker| Ok(status(&worker.data)?["peers"][what].as_u64().unwrap_or(0));
+        Ok(workers.iter().map(one).collect::<Result<Vec<u64>>>()?.iter().sum())
+    };
+    // Settled, when nobody finds any more.
+    let mut before = 0;
+    until_within(patience, "a swarm that grows no more", async || {
+        tokio::time::sleep(SETTLED).await;
+        let now = count("direct")?;
+        Ok((std::mem::replace(&mut before, now) == now).then_some(()))
+    })
+    .await?;
+    let (neighbours, connections) = (count("direct")?, count("connections")?);
     let costs = |workers: &mut Vec<Worker>| -> Result<(u64, f64)> {
         let (mut bytes, mut cpu) = (0, 0.0);
         for worker in workers.iter_mut() {
@@ -272,7 +335,7 @@ async fn real(count: usize) -> Result<()> {
     };
     let idle_from = Instant::now();
     let (bytes_before, cpu_before) = costs(&mut workers)?;
-    tokio::time::sleep(Duration::from_secs(20)).await;
+    tokio::time::sleep(IDLE).await;
     let (bytes_idle, cpu_idle) = costs(&mut workers)?;
     let idle = idle_from.elapsed().as_secs_f64();
     let begun = Instant::now();
@@ -297,10 +360,14 @@ async fn real(count: usize) -> Result<()> {
     .await?;
     let seconds = begun.elapsed().as_secs_f64();
     let (bytes, cpu) = costs(&mut workers)?;
-    let each = |total: f64| total / count as f64;
+    let each = |total: f64| total / n_workers as f64;
     let idle_bytes = (bytes_idle - bytes_before) as f64 / idle;
     let idle_cpu = (cpu_idle - cpu_before) / idle;
-    println!("{count} workers, {JOBS} entries in {seconds:.1} s");
+    println!(
+        "{n_workers} workers with {:.0} neighbours and {:.0} connections each, {JOBS} entries in {seconds:.1} s",
+        each(neighbours as f64),
+        each(connections as f64)
+    );
     println!(
         "  idle: {:.0} bytes and {:.2} ms of CPU per worker and second",
         each(idle_bytes),

@@ -34,7 +34,8 @@ async fn main() -> Result<()> {
         "{:>8} {:<22} {:>8} {:>8} {:>8} {:>17} {:>8} {:>7}",
         "workers", "", "first s", "mean s", "last s", "coordinator sent", "CPU s", "of two"
     );
-    let plan = Plan { n_workers: 1, n_free_riders: 0, len: megabytes << 20, peers: false, mbit };
+    let len = megabytes << 20;
+    let plan = Plan { n_workers: 1, n_free_riders: 0, n_together: 0, len, peers: false, mbit };
     let swarm = Plan { n_workers: workers, peers: true, ..plan };
     for plan in [plan, swarm, Plan { n_free_riders: riders, ..swarm }] {
         let carried = carry(Profile::Release, plan).await?;

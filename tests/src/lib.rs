@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod grid;
+pub mod members;
 pub mod netns;
 pub mod search;
 pub mod simulation;

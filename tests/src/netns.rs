@@ -239,6 +239,16 @@ impl Drop for Stay {
     }
 }
 
+/// Bytes that the machine of a namespace has received over its line.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn received(namespace: &str) -> Result<u64> {
+    let mut command = command(namespace, "cat".as_ref());
+    let output = command.arg("/sys/class/net/eth0/statistics/rx_bytes").output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().parse()?)
+}
+
 /// A command that runs `program` in a namespace.
 #[must_use]
 pub fn command(namespace: &str, program: &std::path::Path) -> Command {

@@ -196,7 +196,6 @@ pub async fn churn(
     let mut spec = search(&coordinator, 1_000, 1, 8).await?;
     spec.copies = n_workers;
     spec.inputs = vec![Input { name: "input".into(), digest, len: len as u64 }];
-    let before = coordinator.status().await?.blob_bytes_given;
     let job = coordinator.submit(&spec).await?.job_id;
     let begun = Instant::now();
     let mut killed = 0;
@@ -221,7 +220,7 @@ pub async fn churn(
     let time = begun.elapsed();
     ensure!(n_workers / 2 <= killed, "it was over before anybody was killed");
     ensure!(outputs(&coordinator, job).await? == expected(&spec)?, "the result is right");
-    let given = coordinator.status().await?.blob_bytes_given - before;
+    let given = coordinator.given(&digest).await?;
     drop(workers);
     coordinator.stop_and_check().await?;
     Ok(Churned { killed, time, percent: given * 100 / len as u64 })

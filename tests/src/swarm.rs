@@ -1,7 +1,7 @@
 //! One large input to many workers, as real programs: over loopback, or each on a line of its own.
 
 use crate::grid::{Coordinator, PATIENCE, Profile, Worker, until, until_within};
-use crate::netns::Internet;
+use crate::netns::{self, Internet};
 use anyhow::{Context, Result};
 use proto::cut::Axis;
 use proto::job::Input;
@@ -17,6 +17,8 @@ pub struct Plan {
     pub n_workers: u32,
     /// Of them, those that give next to nothing.
     pub n_free_riders: u32,
+    /// Workers, the first ones, that share one line and find each other by multicast: as in one house.
+    pub n_together: u32,
     /// Bytes of the input.
     pub len: usize,
     /// Whether they are peers; else each is on its own.
@@ -33,8 +35,10 @@ pub struct Carried {
     pub givers: Vec<Duration>,
     /// The same of free riders.
     pub free_riders: Vec<Duration>,
-    /// Bytes of content that the coordinator gave, the kernel's among them.
+    /// Bytes of the input that the coordinator gave.
     pub given: u64,
+    /// Bytes of all kinds that came in over the line that some share, from the submission on.
+    pub together: u64,
     /// Bytes of the input.
     pub len: u64,
     /// CPU seconds of all processes together, from the submission on.
@@ -77,13 +81,26 @@ pub async fn carry(profile: Profile, plan: Plan) -> Result<Carried> {
         (None, Coordinator::start(profile).await?)
     };
     let mut workers = Vec::new();
+    let mut house = None;
     for number in 0..plan.n_workers {
         let mut worker = Worker::join(profile, &coordinator.join, &format!("w{number}"))?;
+        let together = number < plan.n_together;
         if let Some(internet) = &mut internet {
-            worker.namespace = Some(internet.add_machine(plan.mbit)?.namespace);
+            let shared = house.clone().filter(|_| together);
+            let namespace = match shared {
+                Some(namespace) => namespace,
+                None => internet.add_machine(plan.mbit)?.namespace,
+            };
+            if together {
+                house = Some(namespace.clone());
+            }
+            worker.namespace = Some(namespace);
         }
         if plan.peers {
             worker.with_peers();
+        }
+        if together {
+            worker.arguments.retain(|argument| argument != "--no-lan");
         }
         if plan.n_workers - number <= plan.n_free_riders {
             worker.arguments.extend(["--upload", FREE_RIDER_UPLOAD].map(str::to_owned));
@@ -114,12 +131,12 @@ pub async fn carry(profile: Profile, plan: Plan) -> Result<Carried> {
     let mut spec = coordinator.trivial_spec(axis, plan.n_workers).await?;
     spec.inputs = vec![Input { name: "input".into(), digest, len: content.len() as u64 }];
     drop(content);
-    let before = coordinator.status().await?.blob_bytes_given;
     let cpu = async || {
         let workers: f64 = workers.iter().map(|worker| Ok(worker.usage()?.1)).sum::<Result<_>>()?;
         Ok::<_, anyhow::Error>(workers + coordinator.usage()?.1)
     };
-    let cpu_before = cpu().await?;
+    let received = || house.as_deref().map_or(Ok(0), netns::received);
+    let (cpu_before, received_before) = (cpu().await?, received()?);
     let started = Instant::now();
     coordinator.submit(&spec).await?;
     let mut times = vec![None; workers.len()];
@@ -134,7 +151,8 @@ pub async fn carry(profile: Profile, plan: Plan) -> Result<Carried> {
     })
     .await?;
     let cpu = cpu().await? - cpu_before;
-    let given = coordinator.status().await?.blob_bytes_given - before;
+    let together = received()? - received_before;
+    let given = coordinator.given(&digest).await?;
     for worker in &mut workers {
         worker.program().terminate().await?;
     }
@@ -142,5 +160,5 @@ pub async fn carry(profile: Profile, plan: Plan) -> Result<Carried> {
     drop(stay);
     let mut givers: Vec<Duration> = times.into_iter().flatten().collect();
     let free_riders = givers.split_off(givers.len() - usize::try_from(plan.n_free_riders)?);
-    Ok(Carried { givers, free_riders, given, len: plan.len as u64, cpu })
+    Ok(Carried { givers, free_riders, given, together, len: plan.len as u64, cpu })
 }

@@ -261,5 +261,13 @@ async fn machines_of_one_network_find_each_other_by_multicast() -> Result<()> {
     let mut run = vec!["run", "--cores", "1", "--no-tracker", "--no-exchange", "--no-lookup"];
     run.extend(["--no-relays", "--no-port-mapping"]);
     let (one, two) = (world.start(&public, "one", &run)?, world.start(&public, "two", &run)?);
-    until_linked(&one.data, &two.data).await
+    until_linked(&one.data, &two.data).await?;
+    until("each to know that the other is near", async || {
+        let mut near = [false; 2];
+        for (near, host) in near.iter_mut().zip([&one, &two]) {
+            *near = told(&host.data, "peers")?["peers"][0]["near"] == true;
+        }
+        Ok((near == [true; 2]).then_some(()))
+    })
+    .await
 }

@@ -2,18 +2,17 @@
 //! the worker's process, and that an honest member is served all the while. Printed as the table of docs/peers.md.
 
 use anyhow::{Context, Result, bail, ensure};
-use ed25519_dalek::SigningKey;
 use iroh::endpoint::{Connection, ConnectionError, RecvStream, SendStream, presets};
-use iroh::{Endpoint, EndpointAddr, SecretKey, TransportAddr};
+use iroh::{Endpoint, EndpointAddr, SecretKey};
 use proto::cut::Axis;
 use proto::job::Input;
-use proto::member::{Certificate, Member};
 use proto::report::{Batch, JobRef, Outcome, Output, Report};
 use proto::seal::Sealer;
-use proto::{AccountKey, Digest, JobId, LeaseId, ProjectKey, UnitIndex, WorkerKey};
-use std::net::{SocketAddr, UdpSocket};
+use proto::{Digest, JobId, LeaseId, UnitIndex, WorkerKey};
+use std::net::SocketAddr;
 use std::time::Duration;
 use tests::grid::{Coordinator, Profile, Worker};
+use tests::members::{Members, listen};
 use tests::search::done;
 use tests::swarm::content;
 use tests::volunteer::key;
@@ -23,7 +22,8 @@ use worker::p2p::swarm::{Bits, Message};
 
 const LINK: &[u8] = b"starling/link/1";
 const SWARM: &[u8] = b"starling/swarm/1";
-const HOLD: &[u8] = b"starling/hold/1";
+/// What a stream of the link begins with that is about reports or the log.
+const TALK: [u8; 5] = [1, 0, 0, 0, 2];
 /// What all attempts together may add to the worker's memory, MB.
 const GROWTH_MB_MAX: u64 = 64;
 /// Longest wait for anything here.
@@ -33,7 +33,7 @@ const PIECE: usize = 256 << 10;
 struct Lab {
     coordinator: Coordinator,
     worker: Worker,
-    project: SigningKey,
+    members: Members,
     address: EndpointAddr,
     /// A blob that the worker offers.
     blob: Vec<u8>,
@@ -99,25 +99,12 @@ async fn endpoint(number: u64, address: &str) -> Result<Endpoint> {
 impl Lab {
     async fn new() -> Result<Self> {
         let coordinator = Coordinator::start(Profile::Same).await?;
-        let seed: Digest =
-            std::fs::read_to_string(coordinator.data.join("project.key"))?.trim().parse()?;
-        let project = SigningKey::from_bytes(&seed.0);
+        let members = Members::of(&coordinator)?;
         let mut worker = Worker::join(Profile::Same, &coordinator.join, "victim")?;
-        worker.with_peers();
-        let port = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
-        for argument in &mut worker.arguments {
-            if argument == "127.0.0.1:0" {
-                *argument = port.to_string();
-            }
-        }
+        let port = listen(&mut worker)?;
         worker.restart()?;
-        let named = tests::grid::until("the worker's key", async || {
-            Ok(worker.told("status")?["worker"].as_str().map(str::to_owned))
-        });
-        let named: WorkerKey = named.await?.parse()?;
-        let id = iroh::EndpointId::from_bytes(&named.0)?;
-        let address = EndpointAddr::from_parts(id, [TransportAddr::Ip(port)]);
-        let lab = Self { coordinator, worker, project, address, blob: content(2 << 20) };
+        let address = members.contact(&worker, port).await?.endpoint_addr().context("a key")?;
+        let lab = Self { coordinator, worker, members, address, blob: content(2 << 20) };
         let job = lab.lend(&lab.blob).await?;
         done(&lab.coordinator, job).await?;
         Ok(lab)
@@ -132,23 +119,12 @@ impl Lab {
         Ok(self.coordinator.submit(&spec).await?.job_id)
     }
 
-    fn certificate(&self, number: u64, account: u64) -> Certificate {
-        let member = Member {
-            project: ProjectKey::from(&self.project),
-            worker: WorkerKey::from(&key(number)),
-            account: AccountKey::from(&key(account)),
-            network: 0,
-            expires_at_ms: u64::MAX,
-        };
-        member.certify(&self.project)
-    }
-
     fn hello(&self, number: u64) -> Vec<u8> {
         self.hello_of(number, number)
     }
 
     fn hello_of(&self, number: u64, account: u64) -> Vec<u8> {
-        let certificate = self.certificate(number, account);
+        let certificate = self.members.certificate(number, account);
         let contact = Contact { certificate, addresses: vec![], relay: None, serves: None };
         encoded(&contact.written())
     }
@@ -206,7 +182,7 @@ impl Rude {
             fuel: 1,
             trace_root: None,
         };
-        let (project, me) = (ProjectKey::from(&lab.project), key(self.number));
+        let (project, me) = (lab.members.project(), key(self.number));
         let jobs = vec![JobRef { id: JobId(1), spec: Digest([0; 32]) }];
         let batch = Batch::new(project, WorkerKey::from(&me), sequence, jobs, vec![report]);
         let signed = batch.sign(&me);
@@ -354,16 +330,17 @@ async fn blobs(lab: &Lab, number: u64, what: &str) -> Result<String> {
 
 async fn holds(lab: &Lab, number: u64, what: &str) -> Result<String> {
     let rude = lab.member(number).await?;
-    let connection = rude.connect(lab, HOLD).await?;
-    let hand_over = |sequence: u64, bytes: u32| encoded(&(0_u8, sequence, bytes));
+    let connection = rude.link.clone();
+    let talk = |bytes: &[u8]| [&TALK, bytes].concat();
+    let hand_over = |sequence: u64, bytes: u32| talk(&encoded(&(0_u8, sequence, bytes)));
     match what {
-        "garbage" => ends(&connection, &framed(&[0xff; 300]), 4).await,
+        "garbage" => ends(&connection, &talk(&framed(&[0xff; 300])), 4).await,
         "a batch of 4 GB" => {
             let (_, _, reply) = ask(&connection, &hand_over(1, u32::MAX)).await?;
             ensure!(reply[0] == 2, "it is not taken: {reply:?}");
             Ok(format!("refused: {}", String::from_utf8_lossy(&reply[2..])))
         }
-        "a byte a second" => drip(&connection, &framed(&[1; 200])).await,
+        "a byte a second" => drip(&connection, &talk(&framed(&[1; 200]))).await,
         "a forged batch" => {
             let (mut send, _receive, _) = ask(&connection, &hand_over(1, 1_000)).await?;
             send.write_all(&[0x55; 1_000]).await?;
@@ -405,7 +382,7 @@ async fn holds(lab: &Lab, number: u64, what: &str) -> Result<String> {
             Ok(format!("{begun} listened to, {refused} refused"))
         }
         "forged heads without end" => {
-            let head = encoded(&(2_u8, vec![1_u8; 200], vec![2_u8; 64]));
+            let head = talk(&encoded(&(2_u8, vec![1_u8; 200], vec![2_u8; 64])));
             let mut told = 0;
             while told < 500 && ask(&connection, &head).await.is_ok() {
                 told += 1;
@@ -417,7 +394,7 @@ async fn holds(lab: &Lab, number: u64, what: &str) -> Result<String> {
             ))
         }
         _ => {
-            let request = encoded(&(3_u8, 0_u64, u64::MAX));
+            let request = talk(&encoded(&(3_u8, 0_u64, u64::MAX)));
             for _ in 0..500 {
                 let (_, mut receive, _) = ask(&connection, &request).await?;
                 while let Ok(Ok(_)) = timeout(PATIENCE, heard(&mut receive)).await {}

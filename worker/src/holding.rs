@@ -13,8 +13,6 @@ mod keeper;
 mod shelf;
 mod wire;
 
-pub(crate) use wire::ALPN;
-
 use crate::blobs::Blobs;
 use crate::driver::Session;
 use crate::p2p::Net;
@@ -133,8 +131,8 @@ impl Holding {
         }
     }
 
-    /// Lets peers hand over their batches, by the protocol [`ALPN`].
-    pub(crate) fn handler(&self, net: &Net) -> wire::Handler {
+    /// Lets peers hand over their batches, tell of the log and ask for it.
+    pub(crate) fn talks(&self, net: &Net) -> wire::Handler {
         wire::Handler::new(net.clone(), self.told.clone(), Arc::clone(&self.books))
     }
 

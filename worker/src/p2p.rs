@@ -2,7 +2,8 @@
 //!
 //! Every connection is encrypted and bound to the worker's own key (iroh, QUIC). A *link* is the first connection between
 //! two peers: both show the certificate that the project's coordinator signed, and it stays open as long as they are
-//! neighbours. Connections of other protocols are let in only from peers that have shown theirs.
+//! neighbours. Reports and the log travel by it; connections of other protocols are let in only from peers that have shown
+//! theirs.
 //!
 //! Nothing here knows the sandbox, and nothing depends on infrastructure of others.
 
@@ -35,6 +36,7 @@ mod shared;
 mod view;
 
 pub use config::{BindError, Config, ConnectError};
+pub use link::{Rude, Served, Talk, Talks};
 pub use meter::Meter;
 pub use net::{Net, Opening, PeerEvent, Running};
 pub use view::{PeerView, PeersReport};
@@ -57,4 +59,6 @@ pub mod code {
     pub const SPENT: u32 = 6;
     /// It gave its place to another.
     pub const REPLACED: u32 = 7;
+    /// The link was opened for a search, which has ended: there are neighbours enough.
+    pub const ENOUGH: u32 = 8;
 }

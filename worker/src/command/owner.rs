@@ -81,10 +81,11 @@ fn describe_peers(peers: &[PeerView]) -> String {
         "PEER", "ACCOUNT", "ADDRESS", "WAY", "RTT", "UP", "DOWN", "SCORE"
     );
     for peer in peers {
-        let way = match (peer.relayed, peer.inbound) {
-            (true, _) => "relayed",
-            (false, true) => "direct in",
-            (false, false) => "direct",
+        let way = match peer {
+            PeerView { relayed: true, .. } => "relayed",
+            PeerView { near: true, .. } => "local",
+            PeerView { inbound: true, .. } => "direct in",
+            _ => "direct",
         };
         let since = humantime::format_duration(Duration::from_secs(peer.seconds)).to_string();
         let seed = if peer.seed { " (seed)" } else { "" };

@@ -2,7 +2,7 @@
 
 use super::{Driver, announce, origin};
 use crate::clock;
-use crate::holding::{self, Told};
+use crate::holding::Told;
 use crate::p2p::carrier::Carrier;
 use crate::p2p::{Opening, PeerView, swarm};
 use proto::member::Certificate;
@@ -37,8 +37,8 @@ impl Driver {
                 self.tasks.spawn(task.run());
                 self.tasks.spawn(origin::watch(self.session.subscribe(), carrier.clone()));
                 self.carrier = Some(carrier);
-                let handler = self.holding.handler(&opening.net());
-                let peers = opening.accept(holding::ALPN, handler).start();
+                let talks = self.holding.talks(&opening.net());
+                let peers = opening.serve(talks).start();
                 self.holding.tell(Told::Peers(peers.net().clone()));
                 if tracker {
                     let net = peers.net().clone();

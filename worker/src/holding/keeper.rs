@@ -12,7 +12,6 @@ use crate::file::is_no_room;
 use crate::p2p::hold::{Action, Config, Event, Hold, Name, Now, Numbers, Refusal};
 use crate::p2p::ledger::{Gossip, Ledger};
 use crate::p2p::{Net, PeerEvent};
-use iroh::endpoint::Connection;
 use proto::seal::Sealer;
 use proto::{WorkerKey, pb};
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,7 +57,6 @@ pub(super) struct Keeper {
     events: Option<broadcast::Receiver<PeerEvent>>,
     /// Peers that the pure part was told of.
     linked: BTreeSet<WorkerKey>,
-    connections: Connections,
     /// Who waits for the answer to an offer.
     offers: BTreeMap<Name, oneshot::Sender<Result<(), Refusal>>>,
     /// Batches that are on their way here.
@@ -67,9 +65,6 @@ pub(super) struct Keeper {
     /// What was to be done at the start.
     due: Vec<Action>,
 }
-
-/// Connections by which batches are handed over, as long as they last.
-type Connections = Arc<Mutex<BTreeMap<WorkerKey, Connection>>>;
 
 /// What a keeper works with.
 pub(super) struct Parts {
@@ -114,7 +109,6 @@ impl Keeper {
             net: None,
             events: None,
             linked: BTreeSet::new(),
-            connections: Arc::default(),
             offers: BTreeMap::new(),
             coming: BTreeSet::new(),
             tasks: JoinSet::new(),
@@ -127,8 +121,9 @@ impl Keeper {
         self.act(due).await;
         loop {
             let now = self.born.elapsed();
-            let wake = self.hold.next_deadline(now).unwrap_or(now + SLEEP_MAX);
-            let mut wake = self.born + wake.min(now + SLEEP_MAX);
+            let due = [self.hold.next_deadline(now), self.gossip.next_deadline()];
+            let wake = due.into_iter().flatten().fold(now + SLEEP_MAX, Duration::min);
+            let mut wake = self.born + wake;
             if !self.asking && self.session.borrow().is_some() {
                 wake = wake.min(self.ask_at);
             }
@@ -141,6 +136,7 @@ impl Keeper {
                 () = tokio::time::sleep_until(wake.into()) => self.apply(Event::Wake).await,
             }
             self.ask_for_log();
+            self.tell_head();
             while self.tasks.try_join_next().is_some() {}
         }
     }
@@ -261,7 +257,6 @@ impl Keeper {
             Ok(PeerEvent::Left(peer)) => {
                 self.linked.remove(&peer);
                 self.gossip.went(&peer);
-                self.connections().remove(&peer);
                 self.apply(Event::PeerWent(peer)).await;
             }
             Err(broadcast::error::RecvError::Closed) => self.events = None,
@@ -288,11 +283,6 @@ impl Keeper {
                 self.apply(Event::PeerCame { peer, account, network }).await;
             }
         }
-        self.tell_head();
-    }
-
-    fn connections(&self) -> std::sync::MutexGuard<'_, BTreeMap<WorkerKey, Connection>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn act(&mut self, actions: Vec<Action>) {

@@ -1,14 +1,11 @@
-//! What peers say to each other about batches: one stream for each request, by a protocol of its own.
+//! What peers say to each other about batches and the log: one talk for each request.
 
 use super::Told;
 use super::books::Books;
-use crate::p2p::contact::worker_key;
-use crate::p2p::hold::bounds::HANDOVERS_MAX;
 use crate::p2p::hold::{Name, Refusal};
 use crate::p2p::table::Blame;
-use crate::p2p::{Net, code, frame};
-use iroh::endpoint::{Connection, RecvStream, SendStream};
-use iroh::protocol::{AcceptError, ProtocolHandler};
+use crate::p2p::{Net, Rude, Served, Talk, Talks, frame};
+use iroh::endpoint::{RecvStream, SendStream};
 use proto::bounds::LOG_ENTRY_BYTES_MAX;
 use proto::seal::{SEALED_BYTES_MAX, Sealed};
 use proto::{WorkerKey, pb};
@@ -18,8 +15,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-/// The protocol's name and version.
-pub(crate) const ALPN: &[u8] = b"starling/hold/1";
 /// Longest time for one step of a request.
 const STEP_MAX: Duration = Duration::from_secs(10);
 /// Largest request, bytes: so many released batches.
@@ -87,30 +82,20 @@ impl Handler {
     }
 }
 
-impl ProtocolHandler for Handler {
-    async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
-        let streams = u32::try_from(HANDOVERS_MAX).unwrap_or(u32::MAX);
-        connection.set_max_concurrent_bi_streams(streams.into());
-        connection.set_max_concurrent_uni_streams(0_u32.into());
-        let peer = worker_key(&connection.remote_id());
-        while let Ok((mut send, mut receive)) = connection.accept_bi().await {
-            let blame = match self.serve(peer, &mut send, &mut receive).await {
-                Ok(()) => continue,
-                Err(Trouble::Frame(error)) if !error.is_rude() => continue,
-                Err(Trouble::Ends) => break,
-                Err(trouble) => {
-                    connection.close(code::RUDE.into(), trouble.to_string().as_bytes());
-                    if matches!(trouble, Trouble::Forged(_)) {
-                        Blame::Forged
-                    } else {
-                        Blame::Garbage
-                    }
+impl Talks for Handler {
+    fn serve(&self, talk: Talk) -> Served<'_> {
+        Box::pin(async move {
+            let Talk { peer, mut send, mut receive } = talk;
+            match self.serve(peer, &mut send, &mut receive).await {
+                Err(trouble @ Trouble::Forged(_)) => {
+                    Err(Rude { blame: Blame::Forged, reason: trouble.to_string() })
                 }
-            };
-            self.net.blame(&peer, blame);
-            break;
-        }
-        Ok(())
+                Err(Trouble::Frame(error)) if error.is_rude() => {
+                    Err(Rude { blame: Blame::Garbage, reason: error.to_string() })
+                }
+                Ok(()) | Err(Trouble::Frame(_) | Trouble::Ends) => Ok(()),
+            }
+        })
     }
 }
 
@@ -244,12 +229,12 @@ impl Handler {
 /// Hands a batch to a peer; whether the peer holds it now.
 pub(super) async fn hand_over(
     net: &Net,
-    connection: &Connection,
+    peer: &WorkerKey,
     sequence: u64,
     sealed: &[u8],
 ) -> Result<bool, frame::Error> {
     let bytes = u32::try_from(sealed.len()).map_err(|_| frame::Error::Garbage)?;
-    let (mut send, mut receive) = open(connection).await?;
+    let (mut send, mut receive) = open(net, peer).await?;
     frame::write(&mut send, &Request::HandOver { sequence, bytes }, STEP_MAX).await?;
     // The peer may have to ask its disk.
     match frame::read(&mut receive, REPLY_BYTES_MAX, STEP_MAX).await? {
@@ -272,10 +257,11 @@ pub(super) async fn hand_over(
 
 /// Tells a peer that the coordinator has batches of one's own.
 pub(super) async fn release(
-    connection: &Connection,
+    net: &Net,
+    peer: &WorkerKey,
     sequences: Vec<u64>,
 ) -> Result<(), frame::Error> {
-    let (mut send, mut receive) = open(connection).await?;
+    let (mut send, mut receive) = open(net, peer).await?;
     frame::write(&mut send, &Request::Release { sequences }, STEP_MAX).await?;
     frame::read::<Reply>(&mut receive, REPLY_BYTES_MAX, STEP_MAX).await?;
     Ok(())
@@ -283,10 +269,11 @@ pub(super) async fn release(
 
 /// Tells a peer of a head of the project's log.
 pub(super) async fn tell_head(
-    connection: &Connection,
+    net: &Net,
+    peer: &WorkerKey,
     head: &pb::SignedHead,
 ) -> Result<(), frame::Error> {
-    let (mut send, mut receive) = open(connection).await?;
+    let (mut send, mut receive) = open(net, peer).await?;
     let request =
         Request::Head { payload: head.payload.to_vec(), signature: head.signature.to_vec() };
     frame::write(&mut send, &request, STEP_MAX).await?;
@@ -297,12 +284,12 @@ pub(super) async fn tell_head(
 /// Asks a peer for entries of the log, `from` to before `to`; at most `bytes_max` of them.
 pub(super) async fn entries(
     net: &Net,
-    connection: &Connection,
+    peer: &WorkerKey,
     from: u64,
     to: u64,
     bytes_max: u64,
 ) -> Result<Vec<Vec<u8>>, frame::Error> {
-    let (mut send, mut receive) = open(connection).await?;
+    let (mut send, mut receive) = open(net, peer).await?;
     frame::write(&mut send, &Request::Entries { from, to }, STEP_MAX).await?;
     let (mut entries, mut bytes) = (Vec::new(), 0);
     loop {
@@ -320,9 +307,6 @@ pub(super) async fn entries(
     }
 }
 
-async fn open(connection: &Connection) -> Result<(SendStream, RecvStream), frame::Error> {
-    match timeout(STEP_MAX, connection.open_bi()).await {
-        Ok(opened) => opened.map_err(|error| frame::Error::Broken(error.to_string())),
-        Err(_) => Err(frame::Error::Slow(STEP_MAX)),
-    }
+async fn open(net: &Net, peer: &WorkerKey) -> Result<(SendStream, RecvStream), frame::Error> {
+    net.talk(peer).await.map_err(|error| frame::Error::Broken(error.to_string()))
 }

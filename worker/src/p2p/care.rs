@@ -17,8 +17,12 @@ const GREETINGS_AT_ONCE: usize = 4;
 /// How often a neighbour is asked for peers when there are enough, and when there are not.
 const EXCHANGE_EVERY: Duration = Duration::from_secs(120);
 const EXCHANGE_IN_NEED: Duration = Duration::from_secs(5);
-/// How often this side looks for the peers nearest to its own key, so that others find it by its key.
-const FIND_SELF_EVERY: Duration = Duration::from_secs(300);
+/// How often this side looks for the peers nearest to its own key, so that others find it by its key. It costs two dozen
+/// greetings.
+const FIND_SELF_EVERY: Duration = Duration::from_secs(1_800);
+/// A link that was opened for a search is kept for so long, and while more than a sign of life passes.
+const SEARCHED_FOR: Duration = Duration::from_secs(30);
+const SIGN_OF_LIFE_BYTES: u64 = 1024;
 /// How often what is known is written to disk.
 const KEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -45,6 +49,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
             close_all(&shared);
         } else {
             greet_more(&shared);
+            part(&shared);
             care.ask(&shared);
             care.find_self(&shared);
             care.relays.tend(&shared).await;
@@ -73,6 +78,7 @@ fn sweep(shared: &Shared) {
                 let up = stats.udp_tx.bytes.saturating_sub(open.up_bytes);
                 let down = stats.udp_rx.bytes.saturating_sub(open.down_bytes);
                 (open.up_bytes, open.down_bytes) = (stats.udp_tx.bytes, stats.udp_rx.bytes);
+                open.is_quiet = up + down < SIGN_OF_LIFE_BYTES;
                 state.table.alive(now_ms, &open.worker, up, down);
                 if let Some(live) = state.links.get_mut(&open.worker) {
                     live.up_bytes = live.up_bytes.saturating_add(up);
@@ -191,6 +197,22 @@ fn greet_more(shared: &Arc<Shared>) {
                 tracing::debug!(peer = %peer.fmt_short(), %error, "not greeted");
             }
         });
+    }
+}
+
+/// Parts from a neighbour when more were greeted than are looked for: searches greet many, and each that stays costs a sign of
+/// life every few seconds. The first ones stay.
+fn part(shared: &Shared) {
+    let state = shared.state();
+    let own = || state.links.iter().filter(|(_, live)| live.is_open() && !live.holder.inbound);
+    if own().count() <= shared.config.links_wanted {
+        return;
+    }
+    let can_go = own().filter(|(worker, live)| {
+        SEARCHED_FOR <= live.since.elapsed() && state.open_to(worker).all(|open| open.is_quiet)
+    });
+    if let Some((last, _)) = can_go.min_by_key(|(_, live)| live.since.elapsed()) {
+        state.close_all(last, code::ENOUGH, "there are neighbours enough");
     }
 }
 

@@ -176,6 +176,7 @@ impl Carrier {
             inputs: inputs.clone(),
             talks: BTreeMap::new(),
             dialling: BTreeSet::new(),
+            near: BTreeSet::new(),
             kept_away: BTreeMap::new(),
             files: HashMap::new(),
             waiting: HashMap::new(),
@@ -232,6 +233,8 @@ pub struct Task {
     inputs: mpsc::Sender<Input>,
     talks: BTreeMap<WorkerKey, Talk>,
     dialling: BTreeSet<WorkerKey>,
+    /// Peers that the swarm was told are near.
+    near: BTreeSet<WorkerKey>,
     /// Peers that are not connected to, until when.
     kept_away: BTreeMap<WorkerKey, Instant>,
     files: HashMap<Digest, Opened>,
@@ -276,6 +279,7 @@ impl Task {
 
     /// Connects to neighbours: of two the one with the smaller key does.
     fn look(&mut self) {
+        self.look_near();
         let now = Instant::now();
         self.kept_away.retain(|_, until| now < *until);
         if self.net.meter().is_spent() {
@@ -293,6 +297,16 @@ impl Task {
                 // The carrier has gone when this fails, here and below.
                 let _ = inputs.send(Input::Dialled { peer, connection }).await;
             });
+        }
+    }
+
+    /// Tells the swarm who of those that can be talked to is on the local network, and who is no more.
+    fn look_near(&mut self) {
+        let near: BTreeSet<_> =
+            self.talks.keys().copied().filter(|peer| self.net.is_near(peer)).collect();
+        let before = std::mem::replace(&mut self.near, near.clone());
+        for peer in near.symmetric_difference(&before) {
+            self.apply(Event::Near { peer: *peer, near: near.contains(peer) });
         }
     }
 
@@ -348,7 +362,9 @@ impl Task {
                         .connection
                         .close(crate::p2p::code::DUPLICATE.into(), b"a newer one is here");
                 }
+                self.near.remove(&peer);
                 self.apply(Event::Connected { peer });
+                self.look_near();
             }
             Input::Closed { peer, id } => {
                 let same = |talk: &Talk| talk.connection.stable_id() == id;

@@ -49,8 +49,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: None,
-            links_max: 48,
-            links_wanted: 12,
+            links_max: 32,
+            links_wanted: 8,
             connections_max: 512,
             connections_per_address_max: 128,
             up_per_second: None,

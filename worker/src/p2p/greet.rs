@@ -1,10 +1,12 @@
 //! Opens links: one at a time to each peer, a few at a time to all.
 
 use super::contact::worker_key;
+use super::net::SILENCE_MAX;
 use super::shared::Shared;
 use super::{ConnectError, code, link, relays};
 use crate::clock;
 use iroh::EndpointAddr;
+use iroh::endpoint::{ConnectOptions, Connection, QuicTransportConfig};
 use proto::WorkerKey;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +14,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
 /// Longest wait for a connection to a peer: through a relay, with a hole to be punched.
-pub(super) const CONNECT_MAX: Duration = Duration::from_secs(15);
+const CONNECT_MAX: Duration = Duration::from_secs(15);
+/// How often whoever opened a connection gives a sign of life on it: before the other side would, whose time is iroh's
+/// longest, five seconds.
+const ALIVE_EVERY: Duration = Duration::from_secs(4);
 /// How often an attempt that waits looks whether the peer is reached elsewhere by now.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -92,13 +97,35 @@ impl Shared {
         }
     }
 
+    /// Connects, and keeps the connection alive from this side. With every sign of life the other side's own time to send
+    /// one begins anew, so that it need not.
+    pub(super) async fn dial(
+        &self,
+        address: EndpointAddr,
+        alpn: &[u8],
+    ) -> Result<Connection, ConnectError> {
+        let endpoint = self.endpoint().ok_or(ConnectError::Closed)?;
+        let transport = QuicTransportConfig::builder()
+            .max_idle_timeout(Some(SILENCE_MAX.try_into().map_err(lost)?))
+            .keep_alive_interval(ALIVE_EVERY)
+            .default_path_keep_alive_interval(ALIVE_EVERY)
+            .build();
+        let options = ConnectOptions::new().with_transport_config(transport);
+        let connected = async {
+            let connecting = Box::pin(endpoint.connect_with_opts(address, alpn, options)).await;
+            connecting.map_err(lost)?.await.map_err(lost)
+        };
+        timeout(CONNECT_MAX, connected)
+            .await
+            .unwrap_or_else(|_| Err(lost(format!("no answer within {CONNECT_MAX:?}"))))
+    }
+
     async fn greet_alone(
         self: &Arc<Self>,
         worker: WorkerKey,
         address: EndpointAddr,
     ) -> Result<(), ConnectError> {
         let _turn = self.turns.acquire().await.map_err(|_| ConnectError::Closed)?;
-        let endpoint = self.endpoint().ok_or(ConnectError::Closed)?;
         let known = self.state().table.get(&worker).and_then(|peer| peer.contact.endpoint_addr());
         let address = match known {
             Some(known) => address.with_addrs(known.addrs),
@@ -107,15 +134,12 @@ impl Shared {
         for url in address.relay_urls() {
             relays::prepare(self, url).await;
         }
-        let connecting = timeout(CONNECT_MAX, Box::pin(endpoint.connect(address, link::ALPN)));
         let connected = tokio::select! {
-            connected = connecting => connected,
+            connected = self.dial(address, link::ALPN) => connected,
             // Tried again soon, where it is reached now: it has found a relay, or the way out of its house.
             () = self.moved(&worker) => return Err(ConnectError::Moved),
         };
-        let connection = connected
-            .map_err(|_| ConnectError::Lost(format!("no answer within {CONNECT_MAX:?}")))?
-            .map_err(|error| ConnectError::Lost(format!("{error:#}")))?;
+        let connection = connected?;
         let contact = link::open(self, &connection).await?;
         if !self.linked(&connection, contact, false) {
             // The other link of the two is kept, or there is no room for one more.
@@ -128,4 +152,8 @@ impl Shared {
         self.spawn(async move { link::attend(&shared, &connection, worker).await });
         Ok(())
     }
+}
+
+fn lost(error: impl std::fmt::Display) -> ConnectError {
+    ConnectError::Lost(format!("{error:#}"))
 }

@@ -1,5 +1,5 @@
-//! Members on the local network, found by multicast (mDNS): machines of one house or laboratory fetch an input once from
-//! outside.
+//! Members on the local network, found by multicast (mDNS): they are near to each other, so that machines of one house or
+//! laboratory fetch an input once from outside.
 
 use super::bucket::Bucket;
 use super::contact::worker_key;
@@ -29,9 +29,16 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut events = lookup.subscribe().await;
     let mut bucket = Bucket::new(GREETINGS_PER_SECOND, GREETINGS_BURST);
     while let Some(event) = events.next().await {
-        let DiscoveryEvent::Discovered { endpoint_info, .. } = event else { continue };
-        let address = endpoint_info.to_endpoint_addr();
+        let address = match event {
+            DiscoveryEvent::Discovered { endpoint_info, .. } => endpoint_info.to_endpoint_addr(),
+            DiscoveryEvent::Expired { endpoint_id } => {
+                shared.note_near(worker_key(&endpoint_id), false);
+                continue;
+            }
+            _ => continue,
+        };
         let worker = worker_key(&address.id);
+        shared.note_near(worker, true);
         if worker == shared.me || shared.is_linked(&worker) || !bucket.passes(shared.now(), 1) {
             continue;
         }

@@ -1,12 +1,14 @@
 //! The project's log as a worker has it: entries from the first on, up to a head that the project signed. Pure.
 //!
 //! It grows by whole pieces: entries that follow those that are here, and the head that they lead to. So whatever is here
-//! was signed by the project, and a peer that offers something else is found out at once. Heads travel from peer to peer;
-//! who lacks the entries below one asks for them where it came from.
+//! was signed by the project, and a peer that offers something else is found out at once. Heads travel from peer to peer,
+//! to a few at once and then to one more now and then; who lacks the entries below one asks for them where it came from.
 
 use super::hold::Now;
 use proto::log::{Entry, Event, Frontier, Head, Invalid};
 use proto::{ProjectKey, WorkerKey, pb};
+use rand::Rng;
+use rand::seq::IteratorRandom;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -15,6 +17,10 @@ pub const BYTES_MAX: u64 = 64 << 20;
 /// Heads that one peer may tell at once, and then one per so much time.
 const HEADS_BURST: u32 = 8;
 const HEAD_EVERY: Duration = Duration::from_millis(500);
+/// Peers that are told of a new head at once. Each tells so many on, so nearly all peers have heard after log_6(peers) steps.
+const FANOUT: usize = 6;
+/// Then one more of those that may not have heard is told in each such time, until none is left.
+const ONE_MORE_EVERY: Duration = Duration::from_secs(10);
 /// Peers that are remembered with what they know: as many as there are links.
 const PEERS_MAX: usize = 1024;
 
@@ -120,9 +126,15 @@ pub fn named(entries: &[Vec<u8>]) -> Vec<(WorkerKey, u64)> {
     named
 }
 
-/// Which peers know how much, and how often each may tell.
+/// Which peers know how much, how often each may tell, and who is told next.
 #[derive(Clone, Debug, Default)]
-pub struct Gossip(BTreeMap<WorkerKey, Neighbour>);
+pub struct Gossip {
+    neighbours: BTreeMap<WorkerKey, Neighbour>,
+    /// Entries below the head that was told last.
+    size: u64,
+    /// When one more is told of it.
+    one_more_at: Now,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Neighbour {
@@ -135,19 +147,19 @@ struct Neighbour {
 impl Gossip {
     /// A peer is linked.
     pub fn came(&mut self, now: Now, peer: WorkerKey) {
-        if self.0.len() < PEERS_MAX {
-            self.0.entry(peer).or_insert(Neighbour { size: 0, whole_at: now });
+        if self.neighbours.len() < PEERS_MAX {
+            self.neighbours.entry(peer).or_insert(Neighbour { size: 0, whole_at: now });
         }
     }
 
     /// A peer is linked no more.
     pub fn went(&mut self, peer: &WorkerKey) {
-        self.0.remove(peer);
+        self.neighbours.remove(peer);
     }
 
     /// A peer tells of a head; false when it tells too often, or is not linked. It costs a signature to look at.
     pub fn may_tell(&mut self, now: Now, peer: &WorkerKey) -> bool {
-        let Some(neighbour) = self.0.get_mut(peer) else { return false };
+        let Some(neighbour) = self.neighbours.get_mut(peer) else { return false };
         let next = neighbour.whole_at.max(now) + HEAD_EVERY;
         let may = next <= now + HEAD_EVERY * HEADS_BURST;
         if may {
@@ -158,19 +170,35 @@ impl Gossip {
 
     /// A peer has told of a head of so many entries that the project signed.
     pub fn told(&mut self, peer: &WorkerKey, size: u64) {
-        if let Some(neighbour) = self.0.get_mut(peer) {
+        if let Some(neighbour) = self.neighbours.get_mut(peer) {
             neighbour.size = neighbour.size.max(size);
         }
     }
 
-    /// The peers that are to be told of a head of so many entries; they are taken to know it then.
-    pub fn to_tell(&mut self, size: u64) -> Vec<WorkerKey> {
-        let mut peers = Vec::new();
-        for (peer, neighbour) in self.0.iter_mut().filter(|(_, neighbour)| neighbour.size < size) {
-            neighbour.size = size;
-            peers.push(*peer);
+    /// The peers that are to be told now of a head of so many entries, which they are taken to know then: a few when it is
+    /// new, one when it is time for one more, and whoever was never told any.
+    pub fn to_tell(&mut self, now: Now, size: u64, random: &mut impl Rng) -> Vec<WorkerKey> {
+        let more = if self.size < size { FANOUT } else { usize::from(self.one_more_at <= now) };
+        if 0 < more {
+            (self.size, self.one_more_at) = (size, now + ONE_MORE_EVERY);
+        }
+        let behind = |new: bool| {
+            let neighbours = self.neighbours.iter();
+            neighbours.filter(move |(_, other)| other.size < size && new == (other.size == 0))
+        };
+        let mut peers: Vec<WorkerKey> = behind(true).map(|(peer, _)| *peer).collect();
+        peers.extend(behind(false).map(|(peer, _)| *peer).sample(random, more));
+        for peer in &peers {
+            self.told(peer, size);
         }
         peers
+    }
+
+    /// When one more is to be told of the head that was told last; never, when all have heard of it.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Now> {
+        let behind = self.neighbours.values().any(|neighbour| neighbour.size < self.size);
+        behind.then_some(self.one_more_at)
     }
 }
 

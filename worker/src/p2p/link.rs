@@ -1,7 +1,9 @@
-//! A link: the first connection between two peers. Both show their certificates; then either may ask the other for peers.
+//! A link: the first connection between two peers. Both show their certificates; then either may ask the other for peers,
+//! or open a [`Talk`] about something else.
 
 use super::bucket::Bucket;
 use super::contact::{Contact, Malformed, Written, worker_key};
+use super::hold::bounds::HANDOVERS_MAX;
 use super::shared::Shared;
 use super::table::Blame;
 use super::{ConnectError, code, frame};
@@ -10,8 +12,10 @@ use iroh::protocol::{AcceptError, ProtocolHandler};
 use proto::WorkerKey;
 use proto::member::Invalid;
 use serde::{Deserialize, Serialize};
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// The protocol's name and version.
@@ -29,8 +33,37 @@ const REPLY_BYTES_MAX: usize = TOLD_MAX * HELLO_BYTES_MAX;
 /// Requests of one peer per second in the long run, and at once: a search asks a few times in a row.
 const REQUESTS_PER_SECOND: u64 = 1;
 const REQUESTS_BURST: u64 = 32;
-/// Streams that a peer may open at once on a link.
-const STREAMS_MAX: u32 = 4;
+/// Streams that a peer may open at once on a link: a few questions, and [`HANDOVERS_MAX`] talks.
+const STREAMS_MAX: u32 = 12;
+
+/// A stream that a peer opened for something else than peers.
+#[derive(Debug)]
+pub struct Talk {
+    /// Who.
+    pub peer: WorkerKey,
+    /// What it is answered on.
+    pub send: SendStream,
+    /// What it says.
+    pub receive: RecvStream,
+}
+
+/// How a peer broke the rules.
+#[derive(Debug)]
+pub struct Rude {
+    /// What it is blamed for.
+    pub blame: Blame,
+    /// What it is told.
+    pub reason: String,
+}
+
+/// A talk that is being served.
+pub type Served<'a> = Pin<Box<dyn Future<Output = Result<(), Rude>> + Send + 'a>>;
+
+/// Serves talks: those of one peer one after the other.
+pub trait Talks: std::fmt::Debug + Send + Sync {
+    /// Serves one. After an error the link is closed.
+    fn serve(&self, talk: Talk) -> Served<'_>;
+}
 
 /// What each side says first.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,6 +78,8 @@ enum Request {
     Peers,
     /// Peers whose keys are nearest to this one.
     Near([u8; 32]),
+    /// To talk about something else, on the same stream.
+    Talk,
 }
 
 /// The answer.
@@ -157,40 +192,81 @@ async fn send_half(send: &mut SendStream, own: &Contact) -> Result<(), frame::Er
 /// Answers what the other side asks, until the link ends.
 pub(super) async fn attend(shared: &Arc<Shared>, connection: &Connection, worker: WorkerKey) {
     connection.set_max_concurrent_bi_streams(STREAMS_MAX.into());
-    let born = Instant::now();
-    let mut bucket = Bucket::new(REQUESTS_PER_SECOND, REQUESTS_BURST);
-    while let Ok((mut send, mut receive)) = connection.accept_bi().await {
-        let (blame, reason) = if !bucket.passes(born.elapsed(), 1) {
-            (Blame::Greedy, "too many requests".to_owned())
-        } else {
-            match serve(shared, &mut send, &mut receive).await {
-                Err(error) if error.is_rude() => (Blame::Garbage, error.to_string()),
-                _ => continue,
-            }
-        };
+    let (talks, to_serve) = mpsc::channel(HANDOVERS_MAX);
+    let rude = tokio::select! {
+        rude = answer_all(shared, connection, worker, talks) => rude,
+        rude = serve_talks(shared, to_serve) => Some(rude),
+    };
+    if let Some(Rude { blame, reason }) = rude {
         connection.close(code::RUDE.into(), reason.as_bytes());
         shared.blame(&worker, blame);
-        break;
     }
     connection.closed().await;
     shared.unlinked(&worker, connection);
 }
 
-async fn serve(
+/// Answers questions and passes talks on, until the link ends or the other side breaks the rules.
+async fn answer_all(
     shared: &Shared,
-    send: &mut SendStream,
-    receive: &mut RecvStream,
-) -> Result<(), frame::Error> {
-    let request = frame::read::<Request>(receive, REQUEST_BYTES_MAX, STEP_MAX).await?;
-    let peers = match request {
-        Request::Peers => shared.to_tell(TOLD_MAX),
-        Request::Near(key) => shared.nearest(&WorkerKey(key), TOLD_MAX),
-    };
+    connection: &Connection,
+    peer: WorkerKey,
+    talks: mpsc::Sender<Talk>,
+) -> Option<Rude> {
+    let born = Instant::now();
+    let mut bucket = Bucket::new(REQUESTS_PER_SECOND, REQUESTS_BURST);
+    loop {
+        let (mut send, mut receive) = connection.accept_bi().await.ok()?;
+        let request = frame::read::<Request>(&mut receive, REQUEST_BYTES_MAX, STEP_MAX).await;
+        let answered = match request {
+            Ok(Request::Talk) => {
+                talks.send(Talk { peer, send, receive }).await.ok()?;
+                continue;
+            }
+            Ok(_) if !bucket.passes(born.elapsed(), 1) => {
+                return Some(Rude { blame: Blame::Greedy, reason: "too many requests".into() });
+            }
+            Ok(Request::Peers) => tell(&mut send, &shared.to_tell(TOLD_MAX)).await,
+            Ok(Request::Near(key)) => {
+                tell(&mut send, &shared.nearest(&WorkerKey(key), TOLD_MAX)).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = answered
+            && error.is_rude()
+        {
+            return Some(Rude { blame: Blame::Garbage, reason: error.to_string() });
+        }
+    }
+}
+
+async fn tell(send: &mut SendStream, peers: &[Contact]) -> Result<(), frame::Error> {
     let reply = Reply { peers: peers.iter().map(Contact::written).collect() };
     frame::write(send, &reply, STEP_MAX).await?;
     // The other side has gone when this fails.
     let _ = send.finish();
     Ok(())
+}
+
+/// Serves talks; where nobody does, their streams end. Ends when the other side breaks the rules.
+async fn serve_talks(shared: &Shared, mut talks: mpsc::Receiver<Talk>) -> Rude {
+    while let Some(talk) = talks.recv().await {
+        if let Some(served) = shared.talks.get()
+            && let Err(rude) = served.serve(talk).await
+        {
+            return rude;
+        }
+    }
+    std::future::pending().await
+}
+
+/// Opens a talk with a neighbour.
+pub(super) async fn talk(
+    connection: &Connection,
+) -> Result<(SendStream, RecvStream), frame::Error> {
+    let opened = timeout(STEP_MAX, connection.open_bi()).await;
+    let (mut send, receive) = opened.map_err(|_| frame::Error::Slow(STEP_MAX))?.map_err(broken)?;
+    frame::write(&mut send, &Request::Talk, STEP_MAX).await?;
+    Ok((send, receive))
 }
 
 /// Asks a neighbour for peers: those nearest to `target`, or any.

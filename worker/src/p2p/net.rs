@@ -3,25 +3,26 @@
 use super::config::{BindError, Config, ConnectError};
 use super::contact::Contact;
 use super::gate::{self, Gate};
-use super::greet::CONNECT_MAX;
+use super::link::Talks;
 use super::lookup::Lookup;
 use super::shared::Shared;
 use super::store::Kept;
 use super::table::Blame;
 use super::{Meter, care, find, lan, link, relays, store};
 use ed25519_dalek::SigningKey;
-use iroh::endpoint::{Connection, PortmapperConfig, QuicTransportConfig, presets};
+use iroh::endpoint::{
+    Connection, PortmapperConfig, QuicTransportConfig, RecvStream, SendStream, presets,
+};
 use iroh::protocol::{DynProtocolHandler, Router, RouterBuilder};
-use iroh::{Endpoint, RelayMap, RelayMode, SecretKey};
+use iroh::{Endpoint, EndpointAddr, RelayMap, RelayMode, SecretKey};
 use proto::member::Certificate;
 use proto::{ProjectKey, WorkerKey};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
-use tokio::time::timeout;
 
-/// Longest silence on a connection before it counts as lost. iroh keeps live ones alive every few seconds.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// Longest silence on a connection before it counts as lost. Live ones are kept alive every few seconds.
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// What happens in the neighbourhood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +118,14 @@ impl Opening {
         self
     }
 
+    /// Has talks of peers served; before that their streams end.
+    #[must_use]
+    pub fn serve(self, talks: impl Talks + 'static) -> Self {
+        // Set once, before anybody is let in.
+        let _ = self.shared.talks.set(Box::new(talks));
+        self
+    }
+
     /// Lets others in, and looks for them.
     #[must_use]
     pub fn start(self) -> Running {
@@ -187,18 +196,32 @@ impl Net {
         worker: &WorkerKey,
         alpn: &[u8],
     ) -> Result<Connection, ConnectError> {
-        let endpoint = self.0.endpoint().ok_or(ConnectError::Closed)?;
+        // Here and not by the gate alone, which could not say why not.
+        let address = self.greet(worker).await?;
+        self.0.dial(address, alpn).await
+    }
+
+    /// Opens a stream to a peer, by its link, for something else than peers; see [`Talks`]. It is looked for and greeted
+    /// first where that is needed.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn talk(&self, worker: &WorkerKey) -> Result<(SendStream, RecvStream), ConnectError> {
+        self.greet(worker).await?;
+        let connection = self.0.state().links.get(worker).map(|live| live.connection.clone());
+        let connection = connection.ok_or_else(|| ConnectError::Lost("its link ended".into()))?;
+        Ok(link::talk(&connection).await?)
+    }
+
+    /// Makes sure that a peer's link is open; where it is reached.
+    async fn greet(&self, worker: &WorkerKey) -> Result<EndpointAddr, ConnectError> {
         if self.0.config.lookup && !self.0.is_known(worker) {
             Box::pin(find::find(&self.0, worker)).await;
         }
         let address = self.0.address_of(worker);
         let address = address.ok_or_else(|| ConnectError::Stranger("its key is none".into()))?;
-        // Here and not by the gate alone, which could not say why not.
         Box::pin(self.0.greet(address.clone())).await?;
-        let connected = timeout(CONNECT_MAX, Box::pin(endpoint.connect(address, alpn))).await;
-        connected
-            .map_err(|_| ConnectError::Lost(format!("no answer within {CONNECT_MAX:?}")))?
-            .map_err(|error| ConnectError::Lost(format!("{error:#}")))
+        Ok(address)
     }
 
     /// Takes over a certificate that the coordinator gave.
@@ -224,6 +247,12 @@ impl Net {
         let state = self.0.state();
         let open = state.links.iter().filter(|(_, live)| live.is_open());
         open.map(|(worker, _)| *worker).collect()
+    }
+
+    /// Whether a peer tells of itself on the local network.
+    #[must_use]
+    pub fn is_near(&self, worker: &WorkerKey) -> bool {
+        self.0.is_near(worker)
     }
 
     /// Who comes and goes from now on.

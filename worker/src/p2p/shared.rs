@@ -3,6 +3,7 @@
 use super::config::Config;
 use super::contact::{Contact, Relay, endpoint_id, network, worker_key};
 use super::door::{self, Door};
+use super::link::Talks;
 use super::net::PeerEvent;
 use super::relays::Seeds;
 use super::slots::{self, Holder};
@@ -14,7 +15,7 @@ use iroh::endpoint::{Connection, WeakConnectionHandle};
 use iroh::{Endpoint, EndpointAddr, TransportAddr};
 use proto::member::Certificate;
 use proto::{ProjectKey, WorkerKey};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ use tokio::task::JoinSet;
 
 /// Greetings under way at once: each may wait its whole time for a peer that has gone.
 const GREETINGS_MAX: usize = 16;
+/// Peers remembered to be on the local network: more than a laboratory has.
+const NEAR_MAX: usize = 1024;
 /// Peers remembered to have shown their certificates: those linked, and some that were.
 const GREETED_MAX: usize = 1024;
 
@@ -39,6 +42,8 @@ pub(super) struct Shared {
     pub(super) serves: Option<Relay>,
     /// Whose relays are used.
     pub(super) seeds: Seeds,
+    /// Who serves what peers say about something else than peers.
+    pub(super) talks: OnceLock<Box<dyn Talks>>,
     endpoint: OnceLock<Endpoint>,
     born: Instant,
     state: Mutex<State>,
@@ -57,6 +62,8 @@ pub(super) struct State {
     pub(super) counted: Traffic,
     greeted: BTreeMap<WorkerKey, Certificate>,
     pub(super) greeting: BTreeMap<WorkerKey, Arc<tokio::sync::Mutex<()>>>,
+    /// Who tells of itself on the local network.
+    near: BTreeSet<WorkerKey>,
 }
 
 /// A link that is open.
@@ -78,6 +85,8 @@ pub(super) struct Open {
     pub(super) visitor: Option<IpAddr>,
     pub(super) up_bytes: u64,
     pub(super) down_bytes: u64,
+    /// Little more than signs of life passed when it was looked at last.
+    pub(super) is_quiet: bool,
 }
 
 impl Shared {
@@ -101,6 +110,7 @@ impl Shared {
             counted: Traffic::default(),
             greeted: BTreeMap::new(),
             greeting: BTreeMap::new(),
+            near: BTreeSet::new(),
         };
         Self {
             serves: config.serves.clone(),
@@ -111,6 +121,7 @@ impl Shared {
             meter,
             certificate: watch::Sender::new(certificate),
             events: broadcast::Sender::new(EVENTS),
+            talks: OnceLock::new(),
             endpoint: OnceLock::new(),
             born: Instant::now(),
             state: Mutex::new(state),
@@ -179,6 +190,21 @@ impl Shared {
         state.greeted.get(worker).is_some_and(good)
     }
 
+    /// Whether a peer is on the same local network.
+    pub(super) fn is_near(&self, worker: &WorkerKey) -> bool {
+        self.state().is_near(worker)
+    }
+
+    /// A peer tells of itself on the local network, or no more.
+    pub(super) fn note_near(&self, worker: WorkerKey, near: bool) {
+        let mut state = self.state();
+        if !near {
+            state.near.remove(&worker);
+        } else if state.near.len() < NEAR_MAX {
+            state.near.insert(worker);
+        }
+    }
+
     pub(super) fn is_linked(&self, worker: &WorkerKey) -> bool {
         self.state().links.get(worker).is_some_and(Live::is_open)
     }
@@ -203,6 +229,7 @@ impl Shared {
             visitor,
             up_bytes: 0,
             down_bytes: 0,
+            is_quiet: false,
         });
         true
     }
@@ -265,7 +292,7 @@ impl Shared {
         true
     }
 
-    /// A link has ended.
+    /// A link has ended, and with it all else between the two.
     pub(super) fn unlinked(&self, worker: &WorkerKey, connection: &Connection) {
         let mut state = self.state();
         let same = |live: &Live| live.connection.stable_id() == connection.stable_id();
@@ -273,6 +300,7 @@ impl Shared {
             return;
         }
         state.links.remove(worker);
+        state.close_all(worker, code::GOODBYE, "the link has ended");
         drop(state);
         tracing::debug!(peer = ?worker, reason = ?connection.close_reason(), "link ended");
         let _ = self.events.send(PeerEvent::Left(*worker));
@@ -286,10 +314,7 @@ impl Shared {
             return;
         }
         state.greeted.remove(worker);
-        let open = state.open.iter().filter(|open| open.worker == *worker);
-        for connection in open.filter_map(|open| open.connection.upgrade()) {
-            connection.close(code::RUDE.into(), b"shut out for a while");
-        }
+        state.close_all(worker, code::RUDE, "shut out for a while");
         drop(state);
         tracing::info!(peer = ?worker, ?blame, "a peer is shut out for an hour");
     }
@@ -333,6 +358,22 @@ impl Shared {
 const EVENTS: usize = 1024;
 
 impl State {
+    /// All connections of a peer, of whatever protocol.
+    pub(super) fn open_to(&self, worker: &WorkerKey) -> impl Iterator<Item = &Open> {
+        self.open.iter().filter(move |open| open.worker == *worker)
+    }
+
+    /// Closes them.
+    pub(super) fn close_all(&self, worker: &WorkerKey, code: u32, reason: &str) {
+        for connection in self.open_to(worker).filter_map(|open| open.connection.upgrade()) {
+            connection.close(code.into(), reason.as_bytes());
+        }
+    }
+
+    pub(super) fn is_near(&self, worker: &WorkerKey) -> bool {
+        self.near.contains(worker)
+    }
+
     fn remember(&mut self, certificate: Certificate) {
         if GREETED_MAX <= self.greeted.len() {
             let links = &self.links;

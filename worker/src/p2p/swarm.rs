@@ -9,6 +9,9 @@
 //! ask for others; and which of them should ask for which piece falls to each by a hash of key and piece, so that even those
 //! that start at the same instant take about one copy from there together.
 //!
+//! Machines of one house or laboratory are **near** to each other: what one of them has, or has asked for outside, the others
+//! do not ask for outside, so that together they fetch a blob once; and they give to each other always.
+//!
 //! A worker gives to few at a time: to those that gave it most of late, and to one drawn by lot, so that newcomers get a
 //! chance. Whoever gives nothing gets what is left over. A piece that is wrong is known as such when it comes (see
 //! [`proto::pieces`]); its sender is dropped. A peer that does not deliver in time is asked less, then not at all.
@@ -49,6 +52,8 @@ pub const OFFERED_MAX: usize = 4096;
 const WANTS_MAX: usize = 32;
 /// Most pieces that one peer may say at a time that it gets from the coordinator.
 const CLAIMS_MAX: usize = 16;
+/// The same of one that is near, which tells of all that it asks for outside.
+const NEAR_CLAIMS_MAX: usize = 256;
 /// Peers that sent wrong bytes are remembered, so many of them.
 const BANNED_MAX: usize = 1024;
 
@@ -147,7 +152,7 @@ pub enum Message {
         /// Which.
         piece: u32,
     },
-    /// I have asked the coordinator for this piece.
+    /// I have asked the coordinator for this piece; or, to one that is near, anybody outside.
     Gets {
         /// Of what.
         digest: Digest,
@@ -201,6 +206,13 @@ pub enum Event {
     Connected {
         /// Who.
         peer: WorkerKey,
+    },
+    /// It is on the same local network, or not: as long as nothing is said, it is not.
+    Near {
+        /// Who.
+        peer: WorkerKey,
+        /// Whether it is.
+        near: bool,
     },
     /// It cannot any more.
     Gone {
@@ -440,6 +452,7 @@ impl Swarm {
         let mut fx = Vec::new();
         match event {
             Event::Connected { peer } => self.connected(now, peer, &mut fx),
+            Event::Near { peer, near } => self.near(now, peer, near, &mut fx),
             Event::Gone { peer } => self.gone(peer),
             Event::Said { peer, message } => self.said(now, peer, message, &mut fx),
             Event::Origin { here } => self.origin_here = here,

@@ -20,6 +20,8 @@ pub struct PeerView {
     pub address: String,
     /// Whether a relay stands between.
     pub relayed: bool,
+    /// Whether it is on the same local network.
+    pub near: bool,
     /// Whether it opened the link.
     pub inbound: bool,
     /// Whether it runs a relay.
@@ -75,6 +77,7 @@ impl Net {
                 account: live.holder.account,
                 address,
                 relayed: path.as_ref().is_some_and(Path::is_relay),
+                near: state.is_near(worker),
                 inbound: live.holder.inbound,
                 seed: live.contact.serves.is_some(),
                 rtt_ms: u64::try_from(rtt.as_millis()).unwrap_or(u64::MAX),

@@ -1,13 +1,11 @@
 //! The project's log grows: by what the coordinator says, or peers.
 
-use super::send::connected;
 use super::{Keeper, Told};
 use crate::holding::{Growth, deliver, wire};
 use crate::p2p::hold::{Event, Name};
 use crate::p2p::ledger::{self, Wrong};
 use crate::p2p::table::Blame;
 use proto::{WorkerKey, pb};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Longest wait until the log is asked for when a job has begun.
@@ -69,16 +67,10 @@ impl Keeper {
             return;
         }
         self.asking = true;
-        let (told, connections, from) =
-            (self.told.clone(), Arc::clone(&self.connections), self.ledger.size());
+        let (told, from) = (self.told.clone(), self.ledger.size());
         self.tasks.spawn(async move {
-            let had = async {
-                let connection = connected(&net, &connections, &peer).await?;
-                let entries =
-                    wire::entries(&net, &connection, from, news.size, ledger::BYTES_MAX).await;
-                entries.map_err(|error| error.to_string())
-            };
-            let log = had.await.map(|entries| Some((head, entries)));
+            let had = wire::entries(&net, &peer, from, news.size, ledger::BYTES_MAX).await;
+            let log = had.map(|entries| Some((head, entries))).map_err(|error| error.to_string());
             let _ = told.send(Told::Grown { from: Some(peer), log }).await;
         });
     }
@@ -115,28 +107,27 @@ impl Keeper {
         self.disk("the log", move |books| books.grow(size, &signed, &entries)).await;
         let named = named.into_iter().map(|(worker, sequence)| Name { worker, sequence });
         self.apply(Event::Logged(named.collect())).await;
-        self.tell_head();
         if let Some((peer, head)) = self.newest.take() {
             self.head(peer, head);
         }
     }
 
-    /// Tells the peers of the log's head that have not heard of it.
+    /// Tells peers of the log's head that may not have heard of it: a few at once, others by and by.
     pub(super) fn tell_head(&mut self) {
         let (Some(net), Some(head)) = (self.net.clone(), self.ledger.head().cloned()) else {
             return;
         };
-        for peer in self.gossip.to_tell(self.ledger.size()) {
-            let (net, head, connections) =
-                (net.clone(), head.clone(), Arc::clone(&self.connections));
+        let (now, size) = (self.born.elapsed(), self.ledger.size());
+        for peer in self.gossip.to_tell(now, size, &mut rand::rng()) {
+            let (net, head) = (net.clone(), head.clone());
             self.tasks.spawn(async move {
-                let told = async {
-                    let connection = connected(&net, &connections, &peer).await?;
-                    wire::tell_head(&connection, &head).await.map_err(|error| error.to_string())
-                };
-                if let Err(error) = told.await {
-                    // Others tell it.
-                    tracing::debug!(%peer, %error, "not told of the log");
+                // Two that greet each other at once have two links for a moment, of which one goes.
+                for _ in 0..2 {
+                    match wire::tell_head(&net, &peer, &head).await {
+                        Ok(()) => return,
+                        // Others tell it.
+                        Err(error) => tracing::debug!(%peer, %error, "not told of the log"),
+                    }
                 }
             });
         }

@@ -1,6 +1,8 @@
 use super::*;
 use ed25519_dalek::SigningKey;
 use proto::{Digest, JobId};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
 
 fn project() -> SigningKey {
     SigningKey::from_bytes(&[3; 32])
@@ -45,18 +47,33 @@ fn a_log_grows_by_what_the_project_signed_and_by_nothing_else() {
 }
 
 #[test]
-fn heads_go_to_whoever_has_not_heard_and_too_many_are_not_looked_at() {
+fn heads_go_to_a_few_then_to_one_more_and_too_many_are_not_looked_at() {
     let peer = |number| WorkerKey([number; 32]);
-    let mut gossip = Gossip::default();
-    for number in 1..=4 {
+    let (mut gossip, mut random) = (Gossip::default(), SmallRng::seed_from_u64(1));
+    for number in 1..=20 {
         gossip.came(Now::ZERO, peer(number));
     }
     gossip.told(&peer(2), 10);
-    assert_eq!(gossip.to_tell(10), [peer(1), peer(3), peer(4)]);
-    assert_eq!(gossip.to_tell(10), []);
+    assert_eq!(gossip.next_deadline(), None, "nothing was told yet");
+    let mut tell = |gossip: &mut Gossip, now, size| gossip.to_tell(now, size, &mut random);
+    assert_eq!(tell(&mut gossip, Now::ZERO, 10).len(), 19, "all but the one that knows are new");
+    assert_eq!((gossip.next_deadline(), tell(&mut gossip, Now::ZERO, 10)), (None, vec![]));
     gossip.went(&peer(3));
-    assert_eq!(gossip.to_tell(11), [peer(1), peer(2), peer(4)]);
-    assert!(!gossip.may_tell(Now::ZERO, &peer(9)), "nobody we know");
+    let mut heard = tell(&mut gossip, Now::ZERO, 11);
+    assert_eq!(heard.len(), FANOUT);
+    assert_eq!(tell(&mut gossip, Now::ZERO, 11), []);
+    gossip.came(Now::ZERO, peer(3));
+    assert_eq!(tell(&mut gossip, Now::ZERO, 11), [peer(3)], "it has nothing yet");
+    while let Some(due) = gossip.next_deadline() {
+        assert_eq!(tell(&mut gossip, due - HEAD_EVERY, 11), []);
+        let more = tell(&mut gossip, due, 11);
+        assert_eq!(more.len(), 1);
+        heard.extend(more);
+    }
+    heard.sort_unstable();
+    let all: Vec<WorkerKey> = (1..=20).filter(|number| *number != 3).map(peer).collect();
+    assert_eq!(heard, all, "in the end all are told, each once");
+    assert!(!gossip.may_tell(Now::ZERO, &peer(99)), "nobody we know");
     let heard = (0..1_000).filter(|_| gossip.may_tell(Now::ZERO, &peer(1))).count();
     assert_eq!(heard, HEADS_BURST as usize);
     assert!(gossip.may_tell(HEAD_EVERY, &peer(1)));

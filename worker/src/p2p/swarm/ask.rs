@@ -2,7 +2,7 @@
 
 use super::blob::Stage;
 use super::meter::Dice;
-use super::peer;
+use super::peer::{self, Peer};
 use super::{Action, Bits, Message, Now, Request, RequestId, Source, Swarm, What};
 use proto::pieces::PIECE_BYTES_MIN;
 use proto::{Digest, WorkerKey};
@@ -120,10 +120,14 @@ impl Swarm {
             keys.swap(n, usize::try_from(with).unwrap_or(0));
         }
         for key in keys {
+            let outside = self.peers.get(&key).is_some_and(|peer| !peer.near);
             while let Some(piece) = self.piece_for(now, key, digest) {
                 let source = Source::Peer(key);
                 let request = self.request(now, source, digest, What::Piece(piece));
                 fx.push(Action::Ask { request, source, digest, piece, last: false });
+                if outside {
+                    self.tell_gets(digest, piece, true, fx);
+                }
             }
         }
     }
@@ -136,6 +140,26 @@ impl Swarm {
         !self.requests.is_empty() && limit.saturating_mul(DOWN_SECONDS) < under_way
     }
 
+    /// What machines near have of a blob or have asked for outside, which is not asked for there; nothing, after nothing has
+    /// come for some time.
+    fn of_those_near(&self, now: Now, digest: Digest) -> Option<Bits> {
+        let blob = self.blobs.get(&digest)?;
+        let mut theirs = Bits::none(blob.cut?.n_pieces());
+        if now < blob.moved_at + self.config.patience {
+            for peer in self.peers.values().filter(|peer| peer.near) {
+                add_of(&mut theirs, now, peer, digest);
+            }
+        }
+        Some(theirs)
+    }
+
+    /// Those that want a blob and would give of it.
+    fn getting(&self, digest: Digest, near: bool) -> Vec<WorkerKey> {
+        let gets = |peer: &Peer| peer.wants.contains(&digest) && !peer.is_free_rider();
+        let those = self.peers.iter().filter(|(_, peer)| gets(peer) && (!near || peer.near));
+        those.map(|(key, _)| *key).collect()
+    }
+
     /// The rarest piece that a peer has and that nobody was asked for; near the end, one that others are slow with.
     fn piece_for(&mut self, now: Now, key: WorkerKey, digest: Digest) -> Option<u32> {
         let (peer, blob) = (self.peers.get(&key)?, self.blobs.get(&digest)?);
@@ -146,10 +170,20 @@ impl Swarm {
             return None;
         }
         let asked = blob.asked_pieces();
-        let others = [&blob.have, &asked];
+        // From outside, first what falls to this one of the machines here, so that those that start together ask for
+        // different pieces.
+        let (near, getting) = if peer.near {
+            (Bits::none(blob.have.n_bits()), Vec::new())
+        } else {
+            (self.of_those_near(now, digest)?, self.getting(digest, true))
+        };
+        let others = [&blob.have, &asked, &near];
         let unasked = holding.pieces.without(&others);
         let rarity = |piece: u32| blob.availability.get(piece as usize).copied().unwrap_or(0);
-        let rarest = self.dice.lowest(unasked.map(|piece| (rarity(piece), piece)));
+        let others = |piece: u32| !getting.is_empty() && !self.falls_to_me(&getting, piece);
+        let unasked = unasked.map(|piece| ((others(piece), rarity(piece)), piece));
+        let unasked: Vec<_> = unasked.collect();
+        let rarest = self.dice.lowest(unasked.into_iter());
         if rarest.is_some() || 0 < blob.n_unasked() {
             return rarest;
         }
@@ -196,21 +230,9 @@ impl Swarm {
             if peer.is_free_rider() {
                 continue;
             }
-            if peer.is_fruitful(now)
-                && let Some(holding) = peer.holds.get(&digest)
-            {
-                theirs.add(&holding.pieces);
-            }
-            for ((_, piece), _) in peer.claims.iter().filter(|((of, _), _)| *of == digest) {
-                theirs.set(*piece);
-            }
+            add_of(&mut theirs, now, peer, digest);
         }
-        let getting: Vec<WorkerKey> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.wants.contains(&digest) && !peer.is_free_rider())
-            .map(|(key, _)| *key)
-            .collect();
+        let getting = self.getting(digest, false);
         if let Some(blob) = self.blobs.get_mut(&digest)
             && blob.moved_at + self.config.fallen <= now
             && blob.origin.in_flight == 0
@@ -244,9 +266,27 @@ impl Swarm {
             let source = Source::Origin;
             let request = self.request(now, source, digest, What::Piece(piece));
             fx.push(Action::Ask { request, source, digest, piece, last });
-            for (key, _) in self.peers.iter().filter(|(_, peer)| peer.wants.contains(&digest)) {
-                fx.push(Action::Send { peer: *key, message: Message::Gets { digest, piece } });
-            }
+            self.tell_gets(digest, piece, false, fx);
         }
+    }
+
+    /// Tells those that want a blob, or only those of them that are near, that a piece of it was asked for.
+    fn tell_gets(&self, digest: Digest, piece: u32, near: bool, fx: &mut Vec<Action>) {
+        let wants = |peer: &Peer| peer.wants.contains(&digest) && (!near || peer.near);
+        for (key, _) in self.peers.iter().filter(|(_, peer)| wants(peer)) {
+            fx.push(Action::Send { peer: *key, message: Message::Gets { digest, piece } });
+        }
+    }
+}
+
+/// Adds what a peer has of a blob, or gets from elsewhere.
+fn add_of(theirs: &mut Bits, now: Now, peer: &Peer, digest: Digest) {
+    if peer.is_fruitful(now)
+        && let Some(holding) = peer.holds.get(&digest)
+    {
+        theirs.add(&holding.pieces);
+    }
+    for ((_, piece), _) in peer.claims.iter().filter(|((of, _), _)| *of == digest) {
+        theirs.set(*piece);
     }
 }

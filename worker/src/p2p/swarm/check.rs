@@ -37,7 +37,8 @@ impl Swarm {
                 self.requests.values().filter(|request| request.source == Source::Peer(*key));
             assert_eq!(to_it.count(), peer.in_flight, "requests to a peer are counted");
             assert!(peer.holds.keys().all(|digest| self.blobs[digest].is_under_way()));
-            assert!(peer.claims.len() <= super::CLAIMS_MAX && peer.wants.len() <= super::WANTS_MAX);
+            assert!(peer.claims.len() <= peer.claims_max(), "too many claims");
+            assert!(peer.wants.len() <= super::WANTS_MAX, "too much is wanted");
         }
         for (digest, blob) in &self.blobs {
             let of_it = |request: &&super::Request| request.digest == *digest;

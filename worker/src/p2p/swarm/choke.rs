@@ -1,7 +1,7 @@
 //! To whom pieces are given.
 
 use super::blob::Stage;
-use super::peer::SERVING_MAX;
+use super::peer::{Peer, SERVING_MAX};
 use super::{Action, Message, Now, Refusal, Swarm, Ticket};
 use proto::{Digest, WorkerKey};
 use std::cmp::Reverse;
@@ -68,7 +68,7 @@ impl Swarm {
         };
         ranked.extend(self.optimistic.map(|(key, _)| key));
         for (key, peer) in &mut self.peers {
-            let choked = !ranked.contains(key);
+            let choked = !peer.near && !ranked.contains(key);
             if peer.choked != choked {
                 peer.choked = choked;
                 let message = if choked { Message::Choke } else { Message::Unchoke };
@@ -77,14 +77,15 @@ impl Swarm {
         }
     }
 
-    /// Peers that could use what is here, those that deserve it most first.
+    /// Peers that could use what is here, those near left out, those that deserve it most first.
     ///
     /// While something is under way here, those that gave most of late; else, and among equals, those that gave most in
     /// all, then those that took least of late, so that a seed gives to each in turn; the rest by lot.
     fn ranked(&mut self, now: Now) -> Vec<WorkerKey> {
         let getting = self.blobs.values().any(|blob| blob.stage == Stage::Getting);
         let mut ranked = Vec::new();
-        for (key, peer) in self.peers.iter().filter(|(_, peer)| self.is_interested(peer)) {
+        let far = self.peers.iter().filter(|(_, peer)| !peer.near && self.is_interested(peer));
+        for (key, peer) in far {
             let late = if getting { steps(peer.given.rate(now)) } else { 0 };
             ranked.push((
                 peer.is_free_rider(),
@@ -104,12 +105,11 @@ impl Swarm {
 
     /// How many of those ranked may have a slot: free riders, who come last, only when nobody else wants anything.
     fn n_deserving(&self, ranked: &[WorkerKey]) -> usize {
-        let others = self.peers.values().filter(|peer| !peer.is_free_rider());
+        let others = self.peers.values().filter(|peer| !peer.near && !peer.is_free_rider());
         if others.flat_map(|peer| &peer.wants).all(|digest| !self.blobs.contains_key(digest)) {
             return ranked.len();
         }
-        let free_rider =
-            |key: &WorkerKey| self.peers.get(key).is_some_and(super::Peer::is_free_rider);
+        let free_rider = |key: &WorkerKey| self.peers.get(key).is_some_and(Peer::is_free_rider);
         ranked.iter().position(free_rider).unwrap_or(ranked.len())
     }
 
@@ -132,8 +132,8 @@ impl Swarm {
 
     /// Gives to whoever can use what is here while there are slots that nobody uses.
     pub(super) fn fill_slots(&mut self, now: Now, fx: &mut Vec<Action>) {
-        let n_used =
-            self.peers.values().filter(|peer| !peer.choked && self.is_interested(peer)).count();
+        let given_to = |peer: &&Peer| !peer.near && !peer.choked && self.is_interested(peer);
+        let n_used = self.peers.values().filter(given_to).count();
         if self.config.slots < n_used || self.peers.values().all(|peer| !peer.choked) {
             return;
         }

@@ -1,7 +1,7 @@
 //! What is known of one peer.
 
 use super::meter::Meter;
-use super::{Bits, CLAIMS_MAX, Config, Now};
+use super::{Bits, CLAIMS_MAX, Config, NEAR_CLAIMS_MAX, Now};
 use proto::Digest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -38,11 +38,13 @@ pub(super) struct Holding {
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) connected_at: Now,
+    /// It is on the same local network.
+    pub(super) near: bool,
     /// Blobs that it wants.
     pub(super) wants: BTreeSet<Digest>,
     /// What it has of blobs that are under way here.
     pub(super) holds: BTreeMap<Digest, Holding>,
-    /// Pieces that it gets from the coordinator, and until when they are left to it.
+    /// Pieces that it gets from the coordinator or, if it is near, from outside, and until when they are left to it.
     pub(super) claims: BTreeMap<(Digest, u32), Now>,
     broken_claims: u32,
     /// It does not give to this worker.
@@ -69,6 +71,7 @@ impl Peer {
     pub(super) fn new(now: Now) -> Self {
         Self {
             connected_at: now,
+            near: false,
             wants: BTreeSet::new(),
             holds: BTreeMap::new(),
             claims: BTreeMap::new(),
@@ -104,7 +107,7 @@ impl Peer {
 
     /// Whether it has taken enough that it could have given something, and has not.
     pub(super) const fn is_free_rider(&self) -> bool {
-        WITHHELD_MAX < self.withheld
+        !self.near && WITHHELD_MAX < self.withheld
     }
 
     /// Whether what it has, or gets, counts as something that others can have from it.
@@ -138,9 +141,14 @@ impl Peer {
         STRIKES_MAX <= self.strikes
     }
 
-    /// It says that it gets a piece from the coordinator.
+    /// How many pieces it may say at a time that it gets from elsewhere.
+    pub(super) const fn claims_max(&self) -> usize {
+        if self.near { NEAR_CLAIMS_MAX } else { CLAIMS_MAX }
+    }
+
+    /// It says that it gets a piece from elsewhere.
     pub(super) fn claim(&mut self, digest: Digest, piece: u32, until: Now) {
-        if self.claims.len() < CLAIMS_MAX && self.broken_claims < BROKEN_CLAIMS_MAX {
+        if self.claims.len() < self.claims_max() && self.broken_claims < BROKEN_CLAIMS_MAX {
             self.claims.insert((digest, piece), until);
         }
     }

@@ -5,6 +5,7 @@ use super::peer::{Holding, Peer};
 use super::{Action, Bits, Message, Now, PEERS_MAX, Swarm, WANTS_MAX};
 use proto::pieces::Cut;
 use proto::{Digest, WorkerKey};
+use std::collections::BTreeMap;
 
 impl Swarm {
     pub(super) fn connected(&mut self, now: Now, key: WorkerKey, fx: &mut Vec<Action>) {
@@ -24,6 +25,12 @@ impl Swarm {
         for (digest, _) in self.blobs.iter().filter(|(_, blob)| blob.is_under_way()) {
             fx.push(Action::Send { peer: key, message: Message::Want { digest: *digest } });
         }
+    }
+
+    pub(super) fn near(&mut self, now: Now, key: WorkerKey, near: bool, fx: &mut Vec<Action>) {
+        let Some(peer) = self.peers.get_mut(&key).filter(|peer| peer.near != near) else { return };
+        (peer.near, peer.claims) = (near, BTreeMap::new());
+        self.rechoke(now, fx);
     }
 
     pub(super) fn gone(&mut self, key: WorkerKey) {

@@ -83,6 +83,35 @@ fn free_riders_get_what_is_left_over() {
 }
 
 #[test]
+fn machines_of_one_house_fetch_a_blob_once_from_outside() {
+    for seed in seeds() {
+        let [apart, together] = [false, true].map(|houses_known| {
+            // Twelve outside, of which four have it.
+            let mut world = World::new(seed, &[Kind::Giver; 16], 32 * MB, SPEED);
+            world.houses_known = houses_known;
+            world.house(12..16);
+            (0..4).for_each(|index| world.has(index));
+            for index in 0..16 {
+                let at = Duration::from_millis(world.below(500));
+                world.at(at, index, true);
+            }
+            world.run(Duration::from_secs(600));
+            let last = |of: std::ops::Range<usize>| {
+                of.map(|index| seconds(world.done_at(index))).fold(0.0, f64::max)
+            };
+            println!(
+                "seed {seed}, a house of four, known {houses_known}: {:.2} copies from outside, {:.1} s; others {:.1} s",
+                world.outside(12),
+                last(12..16),
+                last(4..12),
+            );
+            world.outside(12)
+        });
+        assert!(together <= 1.3 && together < apart);
+    }
+}
+
+#[test]
 fn poisoners_and_stallers_cost_a_few_pieces_and_stop_nobody() {
     for seed in seeds() {
         let mut kinds = [Kind::Giver; 16];

@@ -45,6 +45,9 @@ struct Machine {
     kind: Kind,
     swarm: Swarm,
     up: Line,
+    /// To machines of the same house.
+    lan: Line,
+    house: Option<usize>,
     here: bool,
     done_at: Option<Now>,
     wake_at: Option<Now>,
@@ -67,10 +70,27 @@ struct Line {
 enum Happening {
     Tell(usize, Event),
     Wake(usize),
-    /// The head of a queue is through; `None`: of the coordinator's.
-    Sent(Option<usize>),
+    /// The head of a queue is through.
+    Sent(Way),
     Join(usize),
     Leave(usize),
+}
+
+/// Whose line, and which.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Origin,
+    Up(usize),
+    Lan(usize),
+}
+
+impl Way {
+    const fn machine(self) -> Option<usize> {
+        match self {
+            Self::Origin => None,
+            Self::Up(of) | Self::Lan(of) => Some(of),
+        }
+    }
 }
 
 pub(super) struct World {
@@ -91,7 +111,14 @@ pub(super) struct World {
     allowance: (u64, Now),
     /// Whoever joins is connected to so many, drawn by lot.
     pub(super) neighbours: usize,
+    /// Whether machines of one house know that they are.
+    pub(super) houses_known: bool,
+    /// Bytes that each house got from outside.
+    outside: BTreeMap<usize, u64>,
 }
+
+/// 1 Gbit/s.
+const LAN: u64 = 125_000_000;
 
 pub(super) fn key(index: usize) -> WorkerKey {
     let mut key = [0; 32];
@@ -114,6 +141,8 @@ impl World {
                 ..Config::default()
             }),
             up: Line { bytes_per_second: speed, ..Line::default() },
+            lan: Line { bytes_per_second: LAN, ..Line::default() },
+            house: None,
             here: false,
             done_at: None,
             wake_at: None,
@@ -136,6 +165,8 @@ impl World {
             latency: Duration::from_millis(20),
             allowance: (len / 2 * 3, Now::ZERO),
             neighbours: usize::MAX,
+            houses_known: true,
+            outside: BTreeMap::new(),
         }
     }
 
@@ -147,6 +178,23 @@ impl World {
         self.queue.push(Reverse((at.max(self.now), self.n_happenings)));
         self.happenings.insert(self.n_happenings, happening);
         self.n_happenings += 1;
+    }
+
+    /// These machines are in one house, which they know, or know not.
+    pub(super) fn house(&mut self, of: std::ops::Range<usize>) {
+        let house = of.start;
+        of.for_each(|index| self.machines[index].house = Some(house));
+    }
+
+    /// What the house of a machine got from outside, in copies of the blob.
+    pub(super) fn outside(&self, of: usize) -> f64 {
+        let house = self.machines[of].house.unwrap();
+        copies(self.outside.get(&house).copied().unwrap_or(0), self.cut.bytes())
+    }
+
+    fn are_near(&self, one: usize, other: usize) -> bool {
+        let house = self.machines[one].house;
+        house.is_some() && house == self.machines[other].house
     }
 
     /// Bytes that the coordinator sent, in copies of the blob.
@@ -189,7 +237,7 @@ impl World {
                     self.machines[to].wake_at = None;
                     self.tell(to, Event::Wake);
                 }
-                Happening::Sent(from) => self.sent(from),
+                Happening::Sent(way) => self.sent(way),
                 Happening::Join(of) => self.join(of),
                 Happening::Leave(of) => self.leave(of),
             }
@@ -215,6 +263,10 @@ impl World {
         for other in others {
             self.tell(other, Event::Connected { peer: key(of) });
             self.tell(of, Event::Connected { peer: key(other) });
+            if self.houses_known && self.are_near(of, other) {
+                self.tell(other, Event::Near { peer: key(of), near: true });
+                self.tell(of, Event::Near { peer: key(other), near: true });
+            }
         }
         let here = self.origin_here;
         self.tell(of, Event::Origin { here });
@@ -234,7 +286,9 @@ impl World {
     fn leave(&mut self, of: usize) {
         let machine = &mut self.machines[of];
         machine.here = false;
-        machine.up.queue.truncate(usize::from(machine.up.busy));
+        for line in [&mut machine.up, &mut machine.lan] {
+            line.queue.truncate(usize::from(line.busy));
+        }
         self.tell(of, Event::Origin { here: false });
         for other in 0..self.machines.len() {
             if other != of && self.machines[other].here {
@@ -392,27 +446,30 @@ impl World {
         self.origin.bytes_per_second *= times;
     }
 
-    fn line(&mut self, of: Option<usize>) -> &mut Line {
-        match of {
-            Some(of) => &mut self.machines[of].up,
-            None => &mut self.origin,
+    fn line(&mut self, way: Way) -> &mut Line {
+        match way {
+            Way::Up(of) => &mut self.machines[of].up,
+            Way::Lan(of) => &mut self.machines[of].lan,
+            Way::Origin => &mut self.origin,
         }
     }
 
     fn upload(&mut self, source: Source, upload: Upload) {
-        let of = match source {
-            Source::Peer(peer) => Some(index(peer)),
-            Source::Origin => None,
+        let way = match source {
+            Source::Peer(peer) if self.are_near(index(peer), upload.to) => Way::Lan(index(peer)),
+            Source::Peer(peer) => Way::Up(index(peer)),
+            Source::Origin => Way::Origin,
         };
+        let of = way.machine();
         if of.is_some_and(|of| !self.machines[of].here || self.machines[of].kind == Kind::Staller) {
             return;
         }
-        self.line(of).queue.push_back(upload);
-        self.next(of);
+        self.line(way).queue.push_back(upload);
+        self.next(way);
     }
 
-    fn next(&mut self, of: Option<usize>) {
-        let line = self.line(of);
+    fn next(&mut self, way: Way) {
+        let line = self.line(way);
         if line.busy {
             return;
         }
@@ -420,18 +477,22 @@ impl World {
         line.busy = true;
         let time = Duration::from_micros(head.bytes * 1_000_000 / line.bytes_per_second);
         let at = self.now + time;
-        self.schedule(at, Happening::Sent(of));
+        self.schedule(at, Happening::Sent(way));
     }
 
-    fn sent(&mut self, of: Option<usize>) {
+    fn sent(&mut self, way: Way) {
+        let of = way.machine();
         let here = of.is_none_or(|of| self.machines[of].here);
-        let line = self.line(of);
+        let line = self.line(way);
         line.busy = false;
         if let Some(upload) = line.queue.pop_front() {
             line.sent += upload.bytes;
             let Upload { to, request, bytes, outcome, counted } = upload;
             if let Some(of) = of.filter(|_| counted) {
                 self.tell(of, Event::Served { peer: key(to), bytes });
+            }
+            if let (Some(house), Way::Origin | Way::Up(_)) = (self.machines[to].house, way) {
+                *self.outside.entry(house).or_default() += bytes;
             }
             let len = self.cut.bytes();
             let event = match outcome {
@@ -445,13 +506,15 @@ impl World {
                 self.schedule(self.now + self.latency, Happening::Tell(to, event));
             }
         }
-        self.next(of);
+        self.next(way);
     }
 
     /// What was not begun is not sent.
     fn cancel(&mut self, of: usize, request: RequestId) {
-        for giver in (0..self.machines.len()).map(Some).chain([None]) {
-            let line = self.line(giver);
+        let machines = 0..self.machines.len();
+        let ways = machines.flat_map(|of| [Way::Up(of), Way::Lan(of)]).chain([Way::Origin]);
+        for way in ways {
+            let line = self.line(way);
             let first = usize::from(line.busy);
             let found = line
                 .queue
@@ -460,7 +523,7 @@ impl World {
                 .position(|upload| upload.to == of && upload.request == request);
             let Some(found) = found else { continue };
             let upload = line.queue.remove(first + found).unwrap();
-            if let Some(giver) = giver.filter(|_| upload.counted) {
+            if let Some(giver) = way.machine().filter(|_| upload.counted) {
                 self.tell(giver, Event::Served { peer: key(of), bytes: 0 });
             }
             return;
