@@ -165,7 +165,7 @@ struct Peers {
     #[arg(long, value_name = "IP:PORT")]
     peer_listen: Option<SocketAddr>,
     /// Neighbours at most
-    #[arg(long, value_name = "N", default_value_t = 48, value_parser = clap::value_parser!(u16).range(2..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(2..=1000))]
     peers_max: u16,
     /// Most that is sent to peers in a second: 1MB [default: no limit]
     #[arg(long, value_name = "SIZE")]
