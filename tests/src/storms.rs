@@ -5,7 +5,7 @@ use crate::grid::{Coordinator, PATIENCE, Profile, Worker, number, until, until_w
 use crate::netns::{Internet, Machine};
 use crate::search::{done, expected, outputs, search};
 use crate::swarm::content;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use proto::job::{Input, JobSpec};
 use std::time::{Duration, Instant};
 
@@ -26,16 +26,21 @@ pub struct Parted {
     pub units: [u64; 2],
 }
 
+/// Pointers into a worker's status: entries of the log, and neighbours.
+const LOG: &str = "/held/log";
+const LINKS: &str = "/peers/direct";
+
+/// A number of each worker's status, by its JSON pointer.
+fn numbers(workers: &[Worker], pointer: &str) -> Result<Vec<u64>> {
+    let one = |worker: &Worker| {
+        let status = worker.told("status")?;
+        number(status.pointer(pointer).context("a number")?)
+    };
+    workers.iter().map(one).collect()
+}
+
 fn finished(workers: &[Worker]) -> Result<u64> {
-    workers.iter().map(|worker| number(&worker.told("status")?["units_finished"])).sum()
-}
-
-fn log(workers: &[Worker]) -> Result<Vec<u64>> {
-    workers.iter().map(|worker| number(&worker.told("status")?["held"]["log"])).collect()
-}
-
-fn links(workers: &[Worker]) -> Result<Vec<u64>> {
-    workers.iter().map(|worker| number(&worker.told("status")?["peers"]["direct"])).collect()
+    Ok(numbers(workers, "/units_finished")?.iter().sum())
 }
 
 /// A worker on a machine of its own.
@@ -71,8 +76,10 @@ pub async fn partition(profile: Profile, units: u64, cut: Duration) -> Result<Pa
         workers.push(worker);
     }
     let far: Vec<&Machine> = machines.iter().skip(SIDE).collect();
-    until("all links", async || Ok(links(&workers)?.iter().all(|&links| links == 3).then_some(())))
-        .await?;
+    until("all links", async || {
+        Ok(numbers(&workers, LINKS)?.iter().all(|&links| links == 3).then_some(()))
+    })
+    .await?;
     let lasting = JobSpec { lease_s: 86_400, ..search(&coordinator, 6_000, units, 16).await? };
     let job = coordinator.submit(&lasting).await?.job_id;
     until("all units to be lent", async || {
@@ -84,7 +91,7 @@ pub async fn partition(profile: Profile, units: u64, cut: Duration) -> Result<Pa
     internet.part(&far)?;
     let begun = Instant::now();
     let finished_before = [finished(&workers[..SIDE])?, finished(&workers[SIDE..])?];
-    let log_before = [log(&workers[..SIDE])?[0], log(&workers[SIDE..])?[0]];
+    let log_before = [numbers(&workers[..SIDE], LOG)?[0], numbers(&workers[SIDE..], LOG)?[0]];
     // The log goes on where the coordinator is: with small jobs, as long as the cut lasts.
     let mut jobs = vec![(job, lasting)];
     let mut first = 2_000;
@@ -118,7 +125,7 @@ pub async fn partition(profile: Profile, units: u64, cut: Duration) -> Result<Pa
     }
     let cut = begun.elapsed();
     let finished_after = [finished(&workers[..SIDE])?, finished(&workers[SIDE..])?];
-    let log_after = [log(&workers[..SIDE])?[0], log(&workers[SIDE..])?[0]];
+    let log_after = [numbers(&workers[..SIDE], LOG)?[0], numbers(&workers[SIDE..], LOG)?[0]];
     let mut held = 0;
     for worker in &workers[SIDE..] {
         held += number(&worker.told("status")?["unreported"])?;
@@ -135,7 +142,7 @@ pub async fn partition(profile: Profile, units: u64, cut: Duration) -> Result<Pa
     }
     // Who hears nothing of a peer makes longer and longer pauses between attempts to reach it.
     until_within(PATIENCE + cut * 2, "all links again, and one log", async || {
-        let (links, log) = (links(&workers)?, log(&workers)?);
+        let (links, log) = (numbers(&workers, LINKS)?, numbers(&workers, LOG)?);
         let linked = links.iter().all(|&links| links == 3);
         let level = log.iter().all(|&entries| entries == log[0] && log_after[0] < entries);
         Ok((linked && level).then_some(()))
@@ -189,7 +196,7 @@ pub async fn churn(
         workers.push(worker(profile, &mut internet, Some(mbit), &coordinator, &name)?.1);
     }
     until("neighbours", async || {
-        Ok(links(&workers)?.iter().all(|&links| 2 <= links).then_some(()))
+        Ok(numbers(&workers, LINKS)?.iter().all(|&links| 2 <= links).then_some(()))
     })
     .await?;
     let digest = coordinator.put(&content(len)).await?;

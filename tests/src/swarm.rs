@@ -114,7 +114,7 @@ pub async fn carry(profile: Profile, plan: Plan) -> Result<Carried> {
     })
     .await?;
     if plan.peers {
-        // A worker looks for a dozen neighbours; here for all, when they are fewer.
+        // A worker looks for eight neighbours; here for all, when they are fewer.
         let wanted = usize::try_from(plan.n_workers)?.saturating_sub(1).min(5);
         for worker in &workers {
             until("neighbours", async || {

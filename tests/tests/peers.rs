@@ -11,13 +11,10 @@ use tests::grid::{Coordinator, Profile, Program, Worker, number, program, until}
 use tests::netns::{self, Internet, Nat};
 use tests::search::{done, search};
 
-/// Peers on loopback, found through nothing but what a test leaves on.
-const LOOPBACK: [&str; 4] = ["--peer-listen", "127.0.0.1:0", "--no-lan", "--no-port-mapping"];
-
 fn join(coordinator: &Coordinator, name: &str, more: &[&str]) -> Result<Worker> {
     let mut worker = Worker::join(Profile::Same, &coordinator.join, name)?;
-    worker.arguments.retain(|argument| argument != "--no-peers");
-    worker.arguments.extend(LOOPBACK.iter().chain(more).map(|&argument| argument.to_owned()));
+    worker.with_peers();
+    worker.arguments.extend(more.iter().map(|&argument| argument.to_owned()));
     Ok(worker)
 }
 
