@@ -2,7 +2,7 @@
 
 use super::link;
 use super::relays::Relays;
-use super::shared::{Live, Open, Shared};
+use super::shared::{Live, Open, Shared, State};
 use super::table::Blame;
 use super::usage::Traffic;
 use super::{code, find, store};
@@ -97,7 +97,7 @@ fn sweep(shared: &Shared) {
     state.table.expire(now_ms);
 }
 
-fn leave(state: &mut super::shared::State, open: &Open) {
+fn leave(state: &mut State, open: &Open) {
     if let Some(address) = open.visitor {
         state.door.leave(address);
     }
@@ -181,9 +181,7 @@ pub(super) fn blame_of(error: &super::frame::Error) -> Blame {
 fn greet_more(shared: &Arc<Shared>) {
     let chosen = {
         let state = shared.state();
-        let own = |live: &&Live| live.is_open() && !live.holder.inbound;
-        let n_own = state.links.values().filter(own).count();
-        let missing = shared.config.links_wanted.saturating_sub(n_own);
+        let missing = shared.config.links_wanted.saturating_sub(own(&state).count());
         let linked = |worker: &WorkerKey| state.links.get(worker).is_some_and(Live::is_open);
         let n = missing.min(GREETINGS_AT_ONCE);
         let chosen = state.table.to_try(clock::wall_ms(), n, linked, &mut rand::random);
@@ -200,15 +198,20 @@ fn greet_more(shared: &Arc<Shared>) {
     }
 }
 
+/// Links that this side opened, to peers outside: those on the local network come beside them.
+fn own(state: &State) -> impl Iterator<Item = (&WorkerKey, &Live)> {
+    let outside = |worker: &WorkerKey, live: &Live| !live.holder.inbound && !state.is_near(worker);
+    state.links.iter().filter(move |(worker, live)| live.is_open() && outside(worker, live))
+}
+
 /// Parts from a neighbour when more were greeted than are looked for: searches greet many, and each that stays costs a sign of
 /// life every few seconds. The first ones stay.
 fn part(shared: &Shared) {
     let state = shared.state();
-    let own = || state.links.iter().filter(|(_, live)| live.is_open() && !live.holder.inbound);
-    if own().count() <= shared.config.links_wanted {
+    if own(&state).count() <= shared.config.links_wanted {
         return;
     }
-    let can_go = own().filter(|(worker, live)| {
+    let can_go = own(&state).filter(|(worker, live)| {
         SEARCHED_FOR <= live.since.elapsed() && state.open_to(worker).all(|open| open.is_quiet)
     });
     if let Some((last, _)) = can_go.min_by_key(|(_, live)| live.since.elapsed()) {

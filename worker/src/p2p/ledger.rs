@@ -41,6 +41,15 @@ pub enum Wrong {
     Room,
 }
 
+/// What a head tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// There is more than is here.
+    News(Head),
+    /// There is no more: whoever tells it says that it has so many entries.
+    Known(u64),
+}
+
 /// The log, up to where it is known.
 #[derive(Clone, Debug)]
 pub struct Ledger {
@@ -69,22 +78,22 @@ impl Ledger {
         self.head.as_ref()
     }
 
-    /// A head that has more entries than are here; none when it has no more, which costs no signature to see.
+    /// Whether a head has more entries than are here. To see that it has no more costs no signature.
     ///
     /// # Errors
     /// [`Wrong::Head`] when the project did not sign it, [`Wrong::Fork`].
-    pub fn news(&self, head: &pb::SignedHead) -> Result<Option<Head>, Wrong> {
+    pub fn news(&self, head: &pb::SignedHead) -> Result<Heard, Wrong> {
         let claimed: Head =
             postcard::from_bytes(&head.payload).map_err(|_| Wrong::Head(Invalid::Bytes))?;
         let same = claimed.size == self.size() && claimed.root == self.frontier.root();
         if claimed.project == self.project && (claimed.size < self.size() || same) {
-            return Ok(None);
+            return Ok(Heard::Known(claimed.size));
         }
         let head = Head::verify(head, &self.project)?;
         if head.size == self.size() && head.root != self.frontier.root() {
             return Err(Wrong::Fork(head.size));
         }
-        Ok((self.size() < head.size).then_some(head))
+        Ok(if self.size() < head.size { Heard::News(head) } else { Heard::Known(head.size) })
     }
 
     /// Appends all entries up to a head. After an error nothing has changed.
@@ -92,7 +101,7 @@ impl Ledger {
     /// # Errors
     /// [`Wrong`].
     pub fn extend(&mut self, signed: &pb::SignedHead, entries: &[Vec<u8>]) -> Result<(), Wrong> {
-        let Some(head) = self.news(signed)? else { return Ok(()) };
+        let Heard::News(head) = self.news(signed)? else { return Ok(()) };
         let bytes: u64 = entries.iter().map(|entry| entry.len() as u64).sum();
         if BYTES_MAX < self.bytes + bytes {
             return Err(Wrong::Room);

@@ -3,7 +3,7 @@
 use super::{Keeper, Told};
 use crate::holding::{Growth, deliver, wire};
 use crate::p2p::hold::{Event, Name};
-use crate::p2p::ledger::{self, Wrong};
+use crate::p2p::ledger::{self, Heard, Wrong};
 use crate::p2p::table::Blame;
 use proto::{WorkerKey, pb};
 use std::time::{Duration, Instant};
@@ -52,8 +52,8 @@ impl Keeper {
             return;
         }
         let news = match self.ledger.news(&head) {
-            Ok(Some(news)) => news,
-            Ok(None) => return,
+            Ok(Heard::News(news)) => news,
+            Ok(Heard::Known(size)) => return self.gossip.told(&peer, size),
             Err(Wrong::Head(_)) => return net.blame(&peer, Blame::Forged),
             Err(wrong) => {
                 tracing::error!(%wrong, %peer, "ask the project's operator what happened");
