@@ -110,6 +110,9 @@ struct Run {
     /// Computing to hold ahead, so that a coordinator that is away does not stop it
     #[arg(long, value_name = "DURATION", default_value = "5min", value_parser = humantime::parse_duration)]
     buffer: Duration,
+    /// Peers that are given each report of this worker, in case it is gone when the coordinator is back
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=16))]
+    held_copies: u16,
     /// Disk for reports held for other workers, until the coordinator has them and for 30 days
     #[arg(long, value_name = "SIZE", default_value = "512MiB")]
     held: bytesize::ByteSize,

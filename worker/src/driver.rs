@@ -71,6 +71,8 @@ pub struct Config {
     pub snapshot_interval: Duration,
     /// Whom the slots let go first.
     pub priority: Priority,
+    /// Peers that are given each report of this worker.
+    pub held_copies: usize,
     /// Disk for reports held for others, bytes.
     pub held_bytes: u64,
     /// How long a report of somebody else is held before the coordinator is told of it.
@@ -95,6 +97,7 @@ impl Config {
             buffer: Duration::from_secs(300),
             snapshot_interval: Duration::from_secs(60),
             priority: Priority::Background,
+            held_copies: hold::bounds::COPIES,
             held_bytes: hold::bounds::OTHERS_BYTES,
             held_patience: hold::bounds::PATIENCE,
             log_every: Duration::from_secs(300),
@@ -526,6 +529,7 @@ fn start_holding(
     let (worker, account) =
         (WorkerKey::from(&identity.worker), AccountKey::from(&identity.account));
     let limits = hold::Config {
+        copies: config.held_copies,
         others_bytes: config.held_bytes,
         patience: config.held_patience,
         spread: hold::bounds::SPREAD.min(config.held_patience),

@@ -2,7 +2,7 @@
 //! coordinator has it. Pure: no I/O, no clock, no randomness.
 //!
 //! ```text
-//! own:     reported ─► handed to COPIES peers ─► acknowledged ─► (kept until RETENTION)
+//! own:     reported ─► handed to `copies` peers ─► acknowledged ─► (kept until RETENTION)
 //! others': offered ─► kept ─► released by the reporter, or asked about ─► delivered ─► known ─► (kept until RETENTION)
 //! ```
 //!
@@ -17,7 +17,7 @@ mod rate;
 
 pub use event::{Action, Event, Numbers, Refusal, Stored};
 
-use bounds::{OTHERS_BATCHES_MAX, OTHERS_BYTES, PATIENCE, PEERS_MAX, RETENTION, SPREAD};
+use bounds::{COPIES, OTHERS_BATCHES_MAX, OTHERS_BYTES, PATIENCE, PEERS_MAX, RETENTION, SPREAD};
 use others::Others;
 use own::Own;
 use proto::{AccountKey, WorkerKey};
@@ -43,6 +43,8 @@ pub struct Config {
     pub worker: WorkerKey,
     /// Its owner.
     pub account: AccountKey,
+    /// Peers that are to hold each batch of one's own.
+    pub copies: usize,
     /// Bytes that may be held for others.
     pub others_bytes: u64,
     /// How long a batch of somebody else waits for its reporter.
@@ -60,6 +62,7 @@ impl Config {
         Self {
             worker,
             account,
+            copies: COPIES,
             others_bytes: OTHERS_BYTES,
             patience: PATIENCE,
             spread: SPREAD,
@@ -97,7 +100,7 @@ impl Hold {
     #[must_use]
     pub fn restore(now: Now, config: Config, stored: Vec<Stored>) -> (Self, Vec<Action>) {
         let mut hold = Self {
-            own: Own::default(),
+            own: Own::new(config.copies),
             others: Others::default(),
             peers: BTreeMap::new(),
             attached: None,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Peers that are to hold each batch of one's own: with half of all machines leaving for ever, seven of eight batches are
+/// Peers that are to hold each batch of one's own, unless the owner says otherwise: with half of all machines leaving for ever, seven of eight batches are
 /// still had, beside the reporter's own copy.
 pub const COPIES: usize = 3;
 /// How long a sealed batch is kept after it came, whatever became of it: the time that an operator has to notice the loss

@@ -1,7 +1,7 @@
 //! One's own batches, and which peers hold them.
 
 use super::bounds::{
-    COPIES, HANDOVER_TIMEOUT, HANDOVERS_MAX, OWN_BATCHES_MAX, OWN_BYTES_MAX, VANISHED_AFTER,
+    HANDOVER_TIMEOUT, HANDOVERS_MAX, OWN_BATCHES_MAX, OWN_BYTES_MAX, VANISHED_AFTER,
 };
 use super::{Action, Now, Peer, Stored};
 use proto::{AccountKey, WorkerKey};
@@ -20,6 +20,8 @@ struct Batch {
 /// Batches by sequence, which grows with time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Own {
+    /// Peers that are to hold each.
+    wanted: usize,
     batches: BTreeMap<u64, Batch>,
     bytes: u64,
     /// Those that the coordinator has.
@@ -33,6 +35,11 @@ pub(super) struct Own {
 }
 
 impl Own {
+    /// Nothing yet; each batch is to be held by `wanted` peers.
+    pub(super) fn new(wanted: usize) -> Self {
+        Self { wanted, ..Self::default() }
+    }
+
     pub(super) fn reported(&mut self, now: Now, sequence: u64, bytes: u32, expires: Now) {
         debug_assert!(now <= expires);
         let batch = Batch { bytes, expires, acknowledged: false, holders: BTreeSet::new() };
@@ -113,7 +120,11 @@ impl Own {
     fn reconsider(&mut self, sequence: u64) {
         self.stuck.remove(&sequence);
         self.open.remove(&sequence);
-        if self.batches.get(&sequence).is_some_and(|batch| self.copies(sequence, batch) < COPIES) {
+        if self
+            .batches
+            .get(&sequence)
+            .is_some_and(|batch| self.copies(sequence, batch) < self.wanted)
+        {
             self.open.insert(sequence);
         }
     }
@@ -270,14 +281,14 @@ impl Own {
         }
         for (sequence, batch) in &self.batches {
             let copies = self.copies(*sequence, batch);
-            if COPIES < copies {
+            if self.wanted < copies {
                 return Err(format!("own {sequence}: too many copies"));
             }
             if batch.acknowledged != self.acknowledged.contains(sequence) {
                 return Err(format!("own {sequence}: listed wrongly"));
             }
             let sought = self.open.contains(sequence) || self.stuck.contains(sequence);
-            if copies < COPIES && !batch.acknowledged && !sought {
+            if copies < self.wanted && !batch.acknowledged && !sought {
                 return Err(format!("own {sequence}: too few copies and nobody looks for more"));
             }
         }
