@@ -66,16 +66,13 @@ async fn a_surrounded_newcomer_keeps_the_one_honest_peer_and_little_is_spent() -
     newcomer.arguments.extend(["--peers-max".into(), LINKS_MAX.to_string()]);
     newcomer.restart()?;
     let contact = members.contact(&newcomer, address).await?;
-    let surrounded = async |honest: &str| {
-        until("attackers around the newcomer", async || {
-            crowd(&ring, &contact);
-            Ok((2 <= neighbours(&newcomer, honest)?.0).then_some(()))
-        })
-        .await
-    };
-    surrounded("").await?;
+    until("attackers around the newcomer", async || {
+        crowd(&ring, &contact);
+        Ok((2 <= neighbours(&newcomer, "")?.0).then_some(()))
+    })
+    .await?;
 
-    // Only the coordinator knows of the honest one, which looks for nobody itself.
+    // Of the honest one only the coordinator tells.
     let mut honest = Worker::join(Profile::Same, &coordinator.join, "honest")?;
     let at = listen(&mut honest)?;
     honest.arguments.push("--no-exchange".into());

@@ -252,7 +252,7 @@ impl Net {
     /// Whether a peer tells of itself on the local network.
     #[must_use]
     pub fn is_near(&self, worker: &WorkerKey) -> bool {
-        self.0.is_near(worker)
+        self.0.state().is_near(worker)
     }
 
     /// Who comes and goes from now on.

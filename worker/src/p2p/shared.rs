@@ -190,11 +190,6 @@ impl Shared {
         state.greeted.get(worker).is_some_and(good)
     }
 
-    /// Whether a peer is on the same local network.
-    pub(super) fn is_near(&self, worker: &WorkerKey) -> bool {
-        self.state().is_near(worker)
-    }
-
     /// A peer tells of itself on the local network, or no more.
     pub(super) fn note_near(&self, worker: WorkerKey, near: bool) {
         let mut state = self.state();
@@ -370,6 +365,7 @@ impl State {
         }
     }
 
+    /// Whether a peer is on the same local network.
     pub(super) fn is_near(&self, worker: &WorkerKey) -> bool {
         self.near.contains(worker)
     }
