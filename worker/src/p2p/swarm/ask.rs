@@ -1,14 +1,17 @@
 //! Which piece to ask of whom.
 
-use super::blob::Stage;
+use super::blob::{Blob, Stage};
 use super::meter::Dice;
 use super::peer::{self, Peer};
-use super::{Action, Bits, Message, Now, Request, RequestId, Source, Swarm, What};
+use super::{Action, Bits, Message, Now, Request, RequestId, Source, Swarm, Totals, What};
 use proto::pieces::PIECE_BYTES_MIN;
 use proto::{Digest, WorkerKey};
 
 /// Most pieces of one blob that the coordinator is asked for at a time.
 const ORIGIN_IN_FLIGHT_MAX: usize = 8;
+/// Who has given less than this part of what it got of peers since a blob began gives little, once it got so many bytes.
+const LITTLE: u64 = 16;
+const LITTLE_OF: u64 = 4 << 20;
 /// Under way is at most what comes in so many seconds, where the owner limits what comes in.
 const DOWN_SECONDS: u64 = 4;
 /// Most sources that are asked for the same piece at a time.
@@ -209,20 +212,39 @@ impl Swarm {
         others.iter().all(|other| weight(other) < mine)
     }
 
+    /// Whether this worker passes on little of what it gets, since a blob began.
+    fn gives_little(&self, blob: &Blob) -> bool {
+        let Totals { from_peers_bytes: got, to_peers_bytes: gave, .. } = self.totals;
+        let got = got.saturating_sub(blob.begun_with.from_peers_bytes);
+        let gave = gave.saturating_sub(blob.begun_with.to_peers_bytes);
+        LITTLE_OF < got && gave < got / LITTLE
+    }
+
     /// The coordinator is asked for what no peer has or gets; for anything, after nothing has come for some time.
+    ///
+    /// A worker that gives little leaves it to those who get the blob too, because what it takes has to be given once more;
+    /// it asks for one piece when nothing has come for some time.
     fn ask_origin(&mut self, now: Now, digest: Digest, fx: &mut Vec<Action>) {
         let Some(blob) = self.blobs.get(&digest) else { return };
         let Some(cut) = blob.cut else { return };
-        let rate = self.origin_given.rate(now);
-        let aim = peer::ahead(rate, cut.piece_bytes()).min(ORIGIN_IN_FLIGHT_MAX);
         let settled = self.is_settled(now, blob.begun_at);
         if !self.origin_here
             || !settled
-            || aim <= blob.origin.in_flight
             || now < blob.origin.again_at
             || blob.origin.never.is_some()
             || blob.n_unasked() == 0
         {
+            return;
+        }
+        let getting = self.getting(digest, false);
+        let still = blob.moved_at + self.config.fallen <= now && blob.origin.in_flight == 0;
+        let aim = if !getting.is_empty() && self.gives_little(blob) {
+            usize::from(still)
+        } else {
+            let rate = self.origin_given.rate(now);
+            peer::ahead(rate, cut.piece_bytes()).min(ORIGIN_IN_FLIGHT_MAX)
+        };
+        if aim <= blob.origin.in_flight {
             return;
         }
         let mut theirs = Bits::none(cut.n_pieces());
@@ -232,11 +254,7 @@ impl Swarm {
             }
             add_of(&mut theirs, now, peer, digest);
         }
-        let getting = self.getting(digest, false);
-        if let Some(blob) = self.blobs.get_mut(&digest)
-            && blob.moved_at + self.config.fallen <= now
-            && blob.origin.in_flight == 0
-        {
+        if let Some(blob) = self.blobs.get_mut(&digest).filter(|_| still) {
             blob.origin.all_until = now + self.config.fallen;
         }
         while let Some(blob) = self.blobs.get(&digest).filter(|blob| blob.origin.in_flight < aim) {

@@ -1,6 +1,8 @@
 //! Blobs under way and blobs that are offered.
 
-use super::{Action, Bits, Message, Now, OFFERED_MAX, RequestId, Source, Swarm, UNDER_WAY_MAX};
+use super::{
+    Action, Bits, Message, Now, OFFERED_MAX, RequestId, Source, Swarm, Totals, UNDER_WAY_MAX,
+};
 use proto::Digest;
 use proto::pieces::Cut;
 use std::collections::BTreeMap;
@@ -53,6 +55,8 @@ pub(super) struct Blob {
     /// Requests for each piece.
     pub(super) in_flight: BTreeMap<u32, Vec<RequestId>>,
     pub(super) begun_at: Now,
+    /// What had been carried when it began.
+    pub(super) begun_with: Totals,
     /// When anything of it came last, or it began.
     pub(super) moved_at: Now,
     /// A peer did not give the list: the coordinator is asked for it first, if it is there.
@@ -116,6 +120,7 @@ impl Swarm {
             availability: Vec::new(),
             in_flight: BTreeMap::new(),
             begun_at: now,
+            begun_with: self.totals,
             moved_at: now,
             asked_at: now,
             list_failed: false,
@@ -148,6 +153,7 @@ impl Swarm {
             availability: Vec::new(),
             in_flight: BTreeMap::new(),
             begun_at: now,
+            begun_with: self.totals,
             moved_at: now,
             asked_at: now,
             list_failed: false,

@@ -60,7 +60,7 @@ impl Swarm {
     /// Decides anew who is given to.
     pub(super) fn rechoke(&mut self, now: Now, fx: &mut Vec<Action>) {
         let mut ranked = self.ranked(now);
-        let rest = ranked.split_off(self.n_deserving(&ranked).min(self.config.slots));
+        let rest = ranked.split_off(ranked.len().min(self.config.slots));
         let kept = self.optimistic.filter(|(key, until)| now < *until && rest.contains(key));
         self.optimistic = match kept {
             Some(kept) => Some(kept),
@@ -77,24 +77,24 @@ impl Swarm {
         }
     }
 
-    /// Peers that could use what is here, those near left out, those that deserve it most first.
+    /// Peers that could use what is here, those near left out, those that deserve it most first; free riders only when
+    /// nobody else wants anything.
     ///
     /// While something is under way here, those that gave most of late; else, and among equals, those that gave most in
     /// all, then those that took least of late, so that a seed gives to each in turn; the rest by lot.
     fn ranked(&mut self, now: Now) -> Vec<WorkerKey> {
         let getting = self.blobs.values().any(|blob| blob.stage == Stage::Getting);
+        let others = self.peers.values().filter(|peer| !peer.near && !peer.is_free_rider());
+        let others_want =
+            others.flat_map(|peer| &peer.wants).any(|digest| self.blobs.contains_key(digest));
         let mut ranked = Vec::new();
-        let far = self.peers.iter().filter(|(_, peer)| !peer.near && self.is_interested(peer));
+        let far = self.peers.iter().filter(|(_, peer)| {
+            !peer.near && self.is_interested(peer) && !(others_want && peer.is_free_rider())
+        });
         for (key, peer) in far {
             let late = if getting { steps(peer.given.rate(now)) } else { 0 };
-            ranked.push((
-                peer.is_free_rider(),
-                Reverse(late),
-                Reverse(peer.given.total()),
-                steps(peer.taken.rate(now)),
-                0,
-                *key,
-            ));
+            let taken = steps(peer.taken.rate(now));
+            ranked.push((Reverse(late), Reverse(peer.given.total()), taken, 0, *key));
         }
         for (.., lot, _) in &mut ranked {
             *lot = self.dice.roll();
@@ -103,28 +103,12 @@ impl Swarm {
         ranked.into_iter().map(|(.., key)| key).collect()
     }
 
-    /// How many of those ranked may have a slot: free riders, who come last, only when nobody else wants anything.
-    fn n_deserving(&self, ranked: &[WorkerKey]) -> usize {
-        let others = self.peers.values().filter(|peer| !peer.near && !peer.is_free_rider());
-        if others.flat_map(|peer| &peer.wants).all(|digest| !self.blobs.contains_key(digest)) {
-            return ranked.len();
-        }
-        let free_rider = |key: &WorkerKey| self.peers.get(key).is_some_and(Peer::is_free_rider);
-        ranked.iter().position(free_rider).unwrap_or(ranked.len())
-    }
-
-    /// One of these by lot, newcomers three times as easily, free riders a quarter: they may mend their ways.
+    /// One of these by lot, newcomers three times as easily.
     fn drawn(&mut self, now: Now, keys: &[WorkerKey]) -> Option<WorkerKey> {
         let mut lots = Vec::new();
         for key in keys {
-            let peer = self.peers.get(key)?;
-            let is_new = now < peer.connected_at + NEWCOMER;
-            let n_lots = match (peer.is_free_rider(), is_new) {
-                (true, _) => 1,
-                (false, false) => 4,
-                (false, true) => 12,
-            };
-            lots.extend(std::iter::repeat_n(*key, n_lots));
+            let is_new = now < self.peers.get(key)?.connected_at + NEWCOMER;
+            lots.extend(std::iter::repeat_n(*key, if is_new { 3 } else { 1 }));
         }
         let index = self.dice.below(lots.len() as u64);
         lots.get(usize::try_from(index).unwrap_or(0)).copied()
@@ -137,9 +121,8 @@ impl Swarm {
         if self.config.slots < n_used || self.peers.values().all(|peer| !peer.choked) {
             return;
         }
-        let mut ranked = self.ranked(now);
-        ranked.truncate(self.n_deserving(&ranked));
         let free = self.config.slots + 1 - n_used;
+        let ranked = self.ranked(now);
         let choked = ranked.into_iter().filter(|key| self.peers.get(key).is_some_and(|p| p.choked));
         let chosen: Vec<_> = choked.take(free).collect();
         for key in chosen {
