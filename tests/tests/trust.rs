@@ -6,9 +6,10 @@ use proto::cut::Axis;
 use proto::evidence::Evidence;
 use proto::job::JobSpec;
 use proto::{JobId, pb};
-use std::collections::BTreeMap;
-use std::time::Duration;
-use tests::grid::{Coordinator, Profile, Worker, until_within};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::time::{Duration, SystemTime};
+use tests::grid::{Coordinator, Profile, Worker, until, until_within};
 
 /// Fuel between two points: each step of the kernel is a segment.
 const SPACING: u64 = 1 << 16;
@@ -114,12 +115,18 @@ async fn workers(coordinator: &Coordinator) -> Result<BTreeMap<String, pb::Worke
     Ok(workers.into_iter().map(|worker| (worker.name.clone(), worker)).collect())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn whoever_lies_is_caught_and_the_results_are_right() -> Result<()> {
+/// One that checks every report in part.
+async fn strict() -> Result<Coordinator> {
     let mut coordinator = Coordinator::start(Profile::Same).await?;
     coordinator.arguments = vec!["--check-floor".into(), "1".into()];
     coordinator.kill()?;
     coordinator.restart().await?;
+    Ok(coordinator)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_lies_is_caught_and_the_results_are_right() -> Result<()> {
+    let coordinator = strict().await?;
     let start = |name: &str, fault: Option<&str>| {
         let mut worker = Worker::join(Profile::Same, &coordinator.join, name)?;
         worker.arguments.extend(["--buffer", "1s"].map(str::to_owned));
@@ -188,5 +195,49 @@ async fn whoever_lies_is_caught_and_the_results_are_right() -> Result<()> {
     // The owner of a machine whose fault may be its memory is told so.
     let said = liars[0].said();
     ensure!(said.contains("proved wrong"), "the owner is told:\n{said}");
+    coordinator.stop_and_check().await
+}
+
+/// What a worker has on disk for errands, and since when: names come again.
+fn errands(worker: &Worker) -> Result<BTreeSet<(OsString, SystemTime)>> {
+    let mut files = BTreeSet::new();
+    for entry in std::fs::read_dir(worker.data.join("errands"))? {
+        let entry = entry?;
+        // It may go between two looks.
+        if let Ok(about) = entry.metadata() {
+            files.insert((entry.file_name(), about.modified()?));
+        }
+    }
+    Ok(files)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_on_an_errand_leaves_nothing_behind_and_holds_nobody_up() -> Result<()> {
+    let coordinator = strict().await?;
+    let mut workers: Vec<Worker> = ["ada", "bob", "cleo"]
+        .into_iter()
+        .map(|name| Worker::start(Profile::Same, &coordinator.join, name))
+        .collect::<Result<_>>()?;
+    let spec = spec(&coordinator, 0).await?;
+    let job = coordinator.submit(&spec).await?.job_id;
+    let mut n_killed = 0;
+    until_within(ONE_JOB, "the job's end", async || {
+        for worker in workers.iter_mut().filter(|_| n_killed < 3) {
+            if errands(worker)?.is_empty() {
+                continue;
+            }
+            worker.kill()?;
+            let left = errands(worker)?;
+            worker.restart()?;
+            until("a worker that is back", async || Ok(worker.told("status").ok())).await?;
+            ensure!(errands(worker)?.is_disjoint(&left), "{left:?} is still there");
+            n_killed += usize::from(!left.is_empty());
+        }
+        let status = coordinator.job(job).await?;
+        Ok((status.state() == pb::job_status::State::Done).then_some(()))
+    })
+    .await?;
+    ensure!(0 < n_killed, "no worker was on an errand when it was looked at");
+    check_results(&spec, &coordinator.results(JobId(job)).await?)?;
     coordinator.stop_and_check().await
 }

@@ -23,7 +23,9 @@ const FIND_SELF_EVERY: Duration = Duration::from_secs(1_800);
 /// A link that was opened for a search is kept for so long, and while more than a sign of life passes.
 const SEARCHED_FOR: Duration = Duration::from_secs(30);
 const SIGN_OF_LIFE_BYTES: u64 = 1024;
-/// How often what is known is written to disk.
+/// What is known is written to disk so long after the start, then after twice as long each time, at most [`KEEP_EVERY`]: a
+/// newcomer that is killed soon has its first peers.
+const KEEP_FIRST: Duration = Duration::from_secs(4);
 const KEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// When what was last done.
@@ -32,12 +34,18 @@ struct Care {
     asked: Option<Instant>,
     found_self: Option<Instant>,
     kept: Instant,
+    keep_after: Duration,
 }
 
 /// Runs until it is dropped.
 pub(super) async fn run(shared: Arc<Shared>) {
-    let mut care =
-        Care { relays: Relays::default(), asked: None, found_self: None, kept: Instant::now() };
+    let mut care = Care {
+        relays: Relays::default(),
+        asked: None,
+        found_self: None,
+        kept: Instant::now(),
+        keep_after: KEEP_FIRST,
+    };
     let mut certified = shared.certificate.subscribe();
     let mut ticks = interval(shared.config.tick);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -57,7 +65,11 @@ pub(super) async fn run(shared: Arc<Shared>) {
         // A new certificate is kept at once: with it, a worker that is killed comes back as a member.
         let renewed = certified.has_changed().unwrap_or(false);
         certified.mark_unchanged();
-        if renewed || KEEP_EVERY <= care.kept.elapsed() {
+        let due = care.keep_after <= care.kept.elapsed();
+        if due {
+            care.keep_after = KEEP_EVERY.min(care.keep_after * 2);
+        }
+        if renewed || due {
             care.kept = Instant::now();
             store::keep(&shared).await;
         }

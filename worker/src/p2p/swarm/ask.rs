@@ -212,6 +212,27 @@ impl Swarm {
         others.iter().all(|other| weight(other) < mine)
     }
 
+    /// The pieces that somebody was asked for, but for those that only peers were asked for, some time ago, that have given
+    /// nothing yet: they may never.
+    fn counted_on(&self, now: Now, blob: &Blob) -> Bits {
+        let mut pieces = blob.asked_pieces();
+        let hopeful = |id: &RequestId| {
+            self.requests.get(id).is_some_and(|request| match request.source {
+                Source::Peer(key) => {
+                    now < request.at + self.config.endgame
+                        || self.peers.get(&key).is_some_and(|peer| 0 < peer.given.total())
+                }
+                Source::Origin => true,
+            })
+        };
+        for (piece, ids) in &blob.in_flight {
+            if !ids.iter().any(hopeful) {
+                pieces.clear(*piece);
+            }
+        }
+        pieces
+    }
+
     /// Whether this worker passes on little of what it gets, since a blob began.
     fn gives_little(&self, blob: &Blob) -> bool {
         let Totals { from_peers_bytes: got, to_peers_bytes: gave, .. } = self.totals;
@@ -232,8 +253,11 @@ impl Swarm {
             || !settled
             || now < blob.origin.again_at
             || blob.origin.never.is_some()
-            || blob.n_unasked() == 0
         {
+            return;
+        }
+        let asked = self.counted_on(now, blob);
+        if asked.n_set() + blob.have.n_set() == blob.have.n_bits() {
             return;
         }
         let getting = self.getting(digest, false);
@@ -260,7 +284,7 @@ impl Swarm {
         while let Some(blob) = self.blobs.get(&digest).filter(|blob| blob.origin.in_flight < aim) {
             let takes_all = now < blob.origin.all_until;
             let all = Bits::all(cut.n_pieces());
-            let asked = blob.asked_pieces();
+            let asked = self.counted_on(now, blob);
             let rarity = |piece: u32| blob.availability.get(piece as usize).copied().unwrap_or(0);
             let others = [&blob.have, &asked, &theirs];
             let own = |piece: &u32| takes_all || self.falls_to_me(&getting, *piece);

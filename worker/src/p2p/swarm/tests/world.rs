@@ -15,7 +15,7 @@ use std::time::Duration;
 pub(super) enum Kind {
     /// By the rules.
     Giver,
-    /// Takes, and never gives.
+    /// Takes, and gives a kilobyte a second.
     FreeRider,
     /// Says that it has all, and gives wrong bytes.
     Poisoner,
@@ -140,7 +140,10 @@ impl World {
                 seed: seed ^ (index as u64) << 32,
                 ..Config::default()
             }),
-            up: Line { bytes_per_second: speed, ..Line::default() },
+            up: Line {
+                bytes_per_second: if *kind == Kind::FreeRider { 1024 } else { speed },
+                ..Line::default()
+            },
             lan: Line { bytes_per_second: LAN, ..Line::default() },
             house: None,
             here: false,
@@ -373,11 +376,6 @@ impl World {
             Action::Serve { ticket, piece, .. } => {
                 let (to, request, bytes) = self.machines[of].tickets.remove(&ticket).unwrap();
                 debug_assert_eq!(bytes, self.cut.len_of(piece));
-                if self.machines[of].kind == Kind::FreeRider {
-                    self.tell(of, Event::Served { peer: key(to), bytes: 0 });
-                    let event = Event::Failed { request, fault: Fault::Choked };
-                    return self.schedule(soon, Happening::Tell(to, event));
-                }
                 let outcome = Outcome::Piece;
                 let upload = Upload { to, request, bytes, outcome, counted: true };
                 self.upload(Source::Peer(from), upload);
