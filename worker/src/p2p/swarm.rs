@@ -56,6 +56,8 @@ const CLAIMS_MAX: usize = 16;
 const NEAR_CLAIMS_MAX: usize = 256;
 /// Peers that sent wrong bytes are remembered, so many of them.
 const BANNED_MAX: usize = 1024;
+/// And peers that took and did not give: those that took most.
+const OWING_MAX: usize = 1024;
 
 /// Times and numbers that a test may want otherwise.
 #[derive(Clone, Debug)]
@@ -414,6 +416,8 @@ pub struct Swarm {
     next_request: RequestId,
     /// Peers that sent wrong bytes, until when.
     banned: BTreeMap<WorkerKey, Now>,
+    /// Bytes that peers which have gone took and gave nothing for: they owe them when they come back.
+    owing: BTreeMap<WorkerKey, u64>,
     origin_here: bool,
     /// What the coordinator gave of late.
     origin_given: Meter,
@@ -438,6 +442,7 @@ impl Swarm {
             requests: BTreeMap::new(),
             next_request: 0,
             banned: BTreeMap::new(),
+            owing: BTreeMap::new(),
             origin_here: false,
             origin_given: Meter::default(),
             rechoke_at: Now::ZERO,

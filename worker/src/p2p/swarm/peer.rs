@@ -68,7 +68,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(now: Now) -> Self {
+    pub(super) fn new(now: Now, withheld: u64) -> Self {
         Self {
             connected_at: now,
             near: false,
@@ -85,7 +85,7 @@ impl Peer {
             strikes: 0,
             snubbed_until: Now::ZERO,
             fruitful_until: Now::ZERO,
-            withheld: 0,
+            withheld,
             said_at: now,
             may_say: MESSAGES_BURST,
         }

@@ -2,7 +2,7 @@
 
 use super::blob::Stage;
 use super::peer::{Holding, Peer};
-use super::{Action, Bits, Message, Now, PEERS_MAX, Swarm, WANTS_MAX};
+use super::{Action, Bits, Message, Now, OWING_MAX, PEERS_MAX, Swarm, WANTS_MAX};
 use proto::pieces::Cut;
 use proto::{Digest, WorkerKey};
 use std::collections::BTreeMap;
@@ -21,7 +21,8 @@ impl Swarm {
             let keep_away = self.config.rechoke;
             return fx.push(Action::Drop { peer: key, reason: "too many peers", keep_away });
         }
-        self.peers.insert(key, Peer::new(now));
+        let withheld = self.owing.remove(&key).unwrap_or(0);
+        self.peers.insert(key, Peer::new(now, withheld));
         for (digest, _) in self.blobs.iter().filter(|(_, blob)| blob.is_under_way()) {
             fx.push(Action::Send { peer: key, message: Message::Want { digest: *digest } });
         }
@@ -44,6 +45,15 @@ impl Swarm {
             self.forget_request(id);
         }
         let Some(peer) = self.peers.remove(&key) else { return };
+        if 0 < peer.withheld {
+            self.owing.insert(key, peer.withheld);
+        }
+        if OWING_MAX < self.owing.len()
+            && let Some(least) = self.owing.iter().min_by_key(|(_, bytes)| **bytes)
+        {
+            let least = *least.0;
+            self.owing.remove(&least);
+        }
         for (digest, holding) in &peer.holds {
             self.count(*digest, &holding.pieces, false);
         }

@@ -280,6 +280,62 @@ fn a_list_that_a_peer_withholds_comes_from_the_coordinator() {
 }
 
 #[test]
+fn what_a_silent_peer_was_asked_for_comes_from_the_coordinator_soon() {
+    let digest = Digest::of(b"x");
+    let mut bench = Bench::new();
+    bench.tell(Event::Origin { here: true });
+    bench.tell(Event::Connected { peer: key(1) });
+    bench.tell(Event::Begin { digest, len: Some(MB / 2) });
+    bench.says(1, Message::Holds { digest, len: MB / 2, pieces: Bits::all(2) });
+    bench.says(1, Message::Unchoke);
+    let asked = bench.tell(Event::Listed { request: 0, len: MB / 2, have: Bits::none(2) });
+    assert_eq!(sources(&asked), [Source::Peer(key(1)); 2]);
+    let patient = Config::default();
+    assert!(patient.unproven + Duration::from_secs(1) < patient.request);
+    let asked = bench.after(patient.unproven.as_secs() + 1);
+    assert_eq!(sources(&asked), [Source::Origin; 2]);
+}
+
+#[test]
+fn a_free_rider_that_comes_back_is_still_one() {
+    let (digest, len) = (Digest::of(b"x"), 8 * MB);
+    let bits = |pieces: std::ops::Range<u32>| {
+        let mut bits = Bits::none(32);
+        for piece in pieces {
+            bits.set(piece);
+        }
+        bits
+    };
+    let mut bench = Bench::new();
+    // The second of the two could use what is here as well.
+    let comes = |bench: &mut Bench, peer| {
+        let mut actions = bench.tell(Event::Connected { peer: key(peer) });
+        actions.extend(bench.says(peer, Message::Want { digest }));
+        actions.extend(bench.says(peer, Message::Holds { digest, len, pieces: bits(20..21) }));
+        actions
+    };
+    let gives_to = |actions: &[Action], peer| {
+        let unchoke = Action::Send { peer: key(peer), message: Message::Unchoke };
+        actions.contains(&unchoke)
+    };
+    bench.tell(Event::Begin { digest, len: Some(len) });
+    comes(&mut bench, 1);
+    comes(&mut bench, 2);
+    let listed = bench.tell(Event::Listed { request: 0, len, have: bits(0..16) });
+    assert!(gives_to(&listed, 1) && gives_to(&listed, 2));
+    bench.tell(Event::Served { peer: key(1), bytes: 2 * MB });
+    bench.tell(Event::Gone { peer: key(1) });
+    bench.tell(Event::Gone { peer: key(2) });
+    let mut actions = comes(&mut bench, 2);
+    actions.extend(comes(&mut bench, 1));
+    actions.extend((0..8).flat_map(|_| bench.after(2)));
+    assert!(gives_to(&actions, 2) && !gives_to(&actions, 1));
+    // Once nobody else wants anything, it gets what is left over.
+    let actions = bench.says(2, Message::Unwant { digest });
+    assert!(gives_to(&actions, 1));
+}
+
+#[test]
 fn what_cannot_be_drops_its_sender() {
     let digest = Digest::of(b"x");
     let holds = |len, pieces| Message::Holds { digest, len, pieces };
