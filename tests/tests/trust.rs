@@ -222,8 +222,8 @@ async fn a_worker_killed_on_an_errand_leaves_nothing_behind_and_holds_nobody_up(
     let job = coordinator.submit(&spec).await?.job_id;
     let mut n_killed = 0;
     until_within(ONE_JOB, "the job's end", async || {
-        for worker in workers.iter_mut().filter(|_| n_killed < 3) {
-            if errands(worker)?.is_empty() {
+        for worker in &mut workers {
+            if 3 <= n_killed || errands(worker)?.is_empty() {
                 continue;
             }
             worker.kill()?;
