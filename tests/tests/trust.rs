@@ -212,7 +212,7 @@ fn errands(worker: &Worker) -> Result<BTreeSet<(OsString, SystemTime)>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_killed_on_an_errand_leaves_nothing_behind_and_holds_nobody_up() -> Result<()> {
+async fn a_worker_killed_on_an_errand_leaves_nothing_behind_and_the_job_ends() -> Result<()> {
     let coordinator = strict().await?;
     let mut workers: Vec<Worker> = ["ada", "bob", "cleo"]
         .into_iter()

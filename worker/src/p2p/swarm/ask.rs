@@ -14,7 +14,7 @@ const LITTLE: u64 = 16;
 const LITTLE_OF: u64 = 4 << 20;
 /// Under way is at most what comes in so many seconds, where the owner limits what comes in.
 const DOWN_SECONDS: u64 = 4;
-/// Most sources that are asked for the same piece at a time.
+/// A peer is asked for a piece that others are slow with while fewer sources than this are asked for it.
 const SOURCES_MAX: usize = 2;
 
 impl Swarm {
@@ -248,28 +248,28 @@ impl Swarm {
     fn ask_origin(&mut self, now: Now, digest: Digest, fx: &mut Vec<Action>) {
         let Some(blob) = self.blobs.get(&digest) else { return };
         let Some(cut) = blob.cut else { return };
+        let rate = self.origin_given.rate(now);
+        let mut aim = peer::ahead(rate, cut.piece_bytes()).min(ORIGIN_IN_FLIGHT_MAX);
         let settled = self.is_settled(now, blob.begun_at);
         if !self.origin_here
             || !settled
+            || aim <= blob.origin.in_flight
             || now < blob.origin.again_at
             || blob.origin.never.is_some()
         {
             return;
         }
-        let asked = self.counted_on(now, blob);
+        let mut asked = self.counted_on(now, blob);
         if asked.n_set() + blob.have.n_set() == blob.have.n_bits() {
             return;
         }
         let getting = self.getting(digest, false);
         let still = blob.moved_at + self.config.fallen <= now && blob.origin.in_flight == 0;
-        let aim = if !getting.is_empty() && self.gives_little(blob) {
-            usize::from(still)
-        } else {
-            let rate = self.origin_given.rate(now);
-            peer::ahead(rate, cut.piece_bytes()).min(ORIGIN_IN_FLIGHT_MAX)
-        };
-        if aim <= blob.origin.in_flight {
-            return;
+        if !getting.is_empty() && self.gives_little(blob) {
+            if !still {
+                return;
+            }
+            aim = 1;
         }
         let mut theirs = Bits::none(cut.n_pieces());
         for peer in self.peers.values() {
@@ -284,7 +284,6 @@ impl Swarm {
         while let Some(blob) = self.blobs.get(&digest).filter(|blob| blob.origin.in_flight < aim) {
             let takes_all = now < blob.origin.all_until;
             let all = Bits::all(cut.n_pieces());
-            let asked = self.counted_on(now, blob);
             let rarity = |piece: u32| blob.availability.get(piece as usize).copied().unwrap_or(0);
             let others = [&blob.have, &asked, &theirs];
             let own = |piece: &u32| takes_all || self.falls_to_me(&getting, *piece);
@@ -307,6 +306,7 @@ impl Swarm {
             let last = blob.origin.told_off || self.peers.is_empty();
             let source = Source::Origin;
             let request = self.request(now, source, digest, What::Piece(piece));
+            asked.set(piece);
             fx.push(Action::Ask { request, source, digest, piece, last });
             self.tell_gets(digest, piece, false, fx);
         }

@@ -88,6 +88,24 @@ impl Blob {
 }
 
 impl Swarm {
+    /// One of which nothing is known.
+    fn blob(&self, now: Now, stage: Stage) -> Blob {
+        Blob {
+            stage,
+            len: None,
+            cut: None,
+            have: Bits::none(0),
+            availability: Vec::new(),
+            in_flight: BTreeMap::new(),
+            begun_at: now,
+            begun_with: self.totals,
+            moved_at: now,
+            asked_at: now,
+            list_failed: false,
+            origin: Origin::default(),
+        }
+    }
+
     /// See [`super::Event::Begin`].
     pub(super) fn begin(
         &mut self,
@@ -112,20 +130,10 @@ impl Swarm {
             };
             return fx.push(Action::GiveUp { digest, trouble });
         }
-        let blob = Blob {
-            stage: Stage::Listing { request: None, again_at: now },
-            len,
-            cut: cut.flatten(),
-            have: Bits::none(cut.flatten().map_or(0, |cut| cut.n_pieces())),
-            availability: Vec::new(),
-            in_flight: BTreeMap::new(),
-            begun_at: now,
-            begun_with: self.totals,
-            moved_at: now,
-            asked_at: now,
-            list_failed: false,
-            origin: Origin::default(),
-        };
+        let cut = cut.flatten();
+        let have = Bits::none(cut.map_or(0, |cut| cut.n_pieces()));
+        let stage = Stage::Listing { request: None, again_at: now };
+        let blob = Blob { len, cut, have, ..self.blob(now, stage) };
         self.blobs.insert(digest, blob);
         for peer in self.peers.keys() {
             fx.push(Action::Send { peer: *peer, message: Message::Want { digest } });
@@ -145,20 +153,8 @@ impl Swarm {
             let oldest = *oldest.0;
             self.blobs.remove(&oldest);
         }
-        let blob = Blob {
-            stage: Stage::Whole,
-            len: Some(len),
-            cut: Some(cut),
-            have: Bits::all(cut.n_pieces()),
-            availability: Vec::new(),
-            in_flight: BTreeMap::new(),
-            begun_at: now,
-            begun_with: self.totals,
-            moved_at: now,
-            asked_at: now,
-            list_failed: false,
-            origin: Origin::default(),
-        };
+        let have = Bits::all(cut.n_pieces());
+        let blob = Blob { len: Some(len), cut: Some(cut), have, ..self.blob(now, Stage::Whole) };
         self.blobs.insert(digest, blob);
         self.tell_holders(digest, fx);
         self.fill_slots(now, fx);
