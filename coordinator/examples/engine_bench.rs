@@ -117,7 +117,7 @@ async fn run(handle: &Handle, spec: &JobSpec, batch: u64, clients: u64) -> f64 {
 async fn volunteer(handle: Handle, job: JobId, spec: Digest, units: u32, client: u64) {
     let key = WorkerKey(Digest::of(&client.to_le_bytes()).0);
     let account = AccountKey(key.0);
-    let (sink, mut heard) = tokio::sync::mpsc::channel(256);
+    let (sink, mut heard) = coordinator::engine::sink();
     let (name, account_name) = (format!("w{client}"), String::new());
     let hello = Hello {
         worker: key,

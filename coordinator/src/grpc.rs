@@ -24,7 +24,7 @@ use tonic::transport::Server;
 
 pub(crate) mod access;
 mod admin;
-mod blobs;
+pub(crate) mod blobs;
 mod convert;
 pub(crate) mod given;
 mod grid;
@@ -33,6 +33,7 @@ mod jobs;
 mod log;
 pub(crate) mod named;
 pub(crate) mod peers;
+mod places;
 mod rebuild;
 mod refusal;
 mod tls;
@@ -55,6 +56,8 @@ const HEADER_BYTES_MAX: u32 = 16 << 10;
 pub struct Patience {
     /// For a TLS handshake.
     pub handshake: Duration,
+    /// For a connection to show who it is, by a call with a token or a worker's hello.
+    pub stranger: Duration,
     /// For a worker's hello, from the challenge on.
     pub hello: Duration,
     /// How often workers are told to say that they live.
@@ -69,6 +72,7 @@ impl Default for Patience {
     fn default() -> Self {
         Self {
             handshake: Duration::from_secs(10),
+            stranger: Duration::from_secs(30),
             hello: Duration::from_secs(15),
             heartbeat: Duration::from_secs(30),
             silence: Duration::from_secs(100),
@@ -84,6 +88,7 @@ pub(crate) struct Shared {
     pub(crate) access: Access,
     pub(crate) named: Named,
     pub(crate) given: Given,
+    pub(crate) transfers: blobs::Transfers,
     pub(crate) swarm: peers::Swarm,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) project: ProjectKey,
@@ -124,7 +129,8 @@ pub(crate) fn serve(
     shared: &Arc<Shared>,
 ) -> Result<(), rustls::Error> {
     let config = Arc::new(tls::server_config(identity)?);
-    let bounds = tls::Bounds { connections_max, handshake: shared.patience.handshake };
+    let Patience { handshake, stranger, .. } = shared.patience;
+    let bounds = tls::Bounds { connections_max, handshake, stranger };
     let accepted = tls::accept(listener, config, bounds, &shared.tasks, &shared.stop);
     let stop = shared.stop.clone();
     let router = router(shared);

@@ -6,6 +6,7 @@ use crate::clock::SystemClock;
 use crate::core::time::Clock;
 use crate::engine::{self, Engine, Handle};
 use crate::grpc::access::Access;
+use crate::grpc::blobs::Transfers;
 use crate::grpc::given::Given;
 use crate::grpc::held::Allowances;
 use crate::grpc::named::Named;
@@ -277,6 +278,7 @@ async fn open(
         office: Office::new(&identity.key),
         deliveries: Allowances::default(),
         given: Given::default(),
+        transfers: Transfers::default(),
         swarm: Swarm::default(),
         gather,
         join: join.to_string(),

@@ -30,6 +30,11 @@ pub const OVERDUE_LEASES_MAX: usize = 1 << 16;
 /// A lease is renewed for at most so many times its first duration: a unit that loops for ever on one machine goes to
 /// another.
 pub const RENEWALS_MAX: u64 = 16;
+/// Bytes of a batch from which on half of its reports at least must be of units that were lent to its worker: a batch is
+/// stored as it was signed, so that what nobody asked for would be stored with the rest.
+pub const PADDED_BATCH_BYTES: usize = 16 << 10;
+/// Leases that one heartbeat names in vain of which the worker is told: the answer is no larger than the question.
+pub const OVER_AT_ONCE: usize = 1_024;
 /// Wait before a unit is lent again after its first failed attempt, milliseconds; doubles with each.
 pub const RETRY_MS: u64 = 1_000;
 /// How many times as many attempts as a job allows a unit is given that only one account has tried, while others are

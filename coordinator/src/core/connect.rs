@@ -1,8 +1,7 @@
 //! Workers come and go.
 
 use crate::core::Core;
-use crate::core::bounds::RENEWALS_MAX;
-use crate::core::bounds::{CORES_MAX, WORKERS_CONNECTED_MAX};
+use crate::core::bounds::{CORES_MAX, OVER_AT_ONCE, RENEWALS_MAX, WORKERS_CONNECTED_MAX};
 use crate::core::event::Want;
 use crate::core::event::{Effects, Heartbeat, Hello, Refused, Reply, Session, ToWorker, Welcome};
 use crate::core::lease::LeaseState;
@@ -143,12 +142,10 @@ impl Core {
         effects: &mut Effects,
     ) -> Reply {
         let Some(number) = self.worker_of(session) else { return Reply::Done };
-        let over: Vec<LeaseId> = heartbeat
-            .leases
-            .iter()
-            .filter(|lease| !self.renew(now, number, **lease))
-            .copied()
-            .collect();
+        let named: BTreeSet<LeaseId> = heartbeat.leases.iter().copied().collect();
+        let over = named.into_iter().filter(|lease| !self.renew(now, number, *lease));
+        // The others are named again by the next heartbeat, if they are meant.
+        let over: Vec<LeaseId> = over.take(OVER_AT_ONCE).collect();
         if !over.is_empty() {
             effects
                 .messages

@@ -1,5 +1,6 @@
 //! Reports come in.
 
+use crate::core::bounds::PADDED_BATCH_BYTES;
 use crate::core::event::{Acks, Earlier, Effects, Missing, Session, SignedBatch};
 use crate::core::job::Job;
 use crate::core::queue::Run;
@@ -36,6 +37,7 @@ impl Core {
     ) -> Acks {
         let batch = &signed.batch;
         match self.worker_of(session) {
+            Some(worker) if self.is_padded(worker, signed) => self.without_padding(now, worker, signed),
             Some(worker) => self.report_of(now, worker, signed, effects),
             None => Acks {
                 sequence: batch.sequence,
@@ -43,6 +45,43 @@ impl Core {
                 credit: 0,
             },
         }
+    }
+
+    /// Whether a batch that is not stored yet consists mostly of reports on what was not lent to its worker.
+    fn is_padded(&self, worker: u32, signed: &SignedBatch) -> bool {
+        if signed.earlier == Earlier::Same || signed.payload.len() < PADDED_BATCH_BYTES {
+            return false;
+        }
+        let reports = &signed.batch.reports;
+        let lent = reports.iter().filter(|report| self.is_lent(worker, report)).count();
+        lent < reports.len().div_ceil(2)
+    }
+
+    fn is_lent(&self, worker: u32, report: &Report) -> bool {
+        let lease = self.leases.get(&report.lease).filter(|lease| lease.worker == worker);
+        lease.and_then(|lease| lease.offset(report.unit.0).map(|offset| lease.is_open(offset)))
+            == Some(true)
+    }
+
+    /// Answers a padded batch, of which nothing is stored: what was lent is to come again, in a batch without the rest.
+    fn without_padding(&mut self, now: Now, worker: u32, signed: &SignedBatch) -> Acks {
+        let account = self.worker(worker).record.account;
+        let mut incoming = Incoming {
+            worker,
+            account,
+            signed,
+            waiting: Vec::new(),
+            accepted: 0,
+            finished: Vec::new(),
+        };
+        let answer = |(position, report): (u32, &Report)| {
+            if self.is_lent(worker, report) {
+                return Ack::Busy;
+            }
+            self.take_report(now, &mut incoming, position, report, None)
+        };
+        let acks = (0..).zip(&signed.batch.reports).map(answer).collect();
+        Acks { sequence: signed.batch.sequence, acks, credit: self.accounts[account as usize].credit }
     }
 
     /// Takes a batch of a worker in, whoever brings it.

@@ -9,6 +9,7 @@ use crate::core::record::{Table, batch_key, decode_batch};
 use crate::core::time::Now;
 use crate::engine::handle::{Command, Handle};
 use crate::engine::load::load;
+use crate::engine::sink::Sink;
 use crate::engine::{Config, Error, read};
 use crate::random;
 use crate::store::Store;
@@ -43,7 +44,7 @@ type Answer = (oneshot::Sender<Reply>, Reply);
 struct Driver {
     config: Config,
     core: Core,
-    sinks: HashMap<Session, mpsc::Sender<ToWorker>>,
+    sinks: HashMap<Session, Sink>,
     changes: watch::Sender<u64>,
     trouble: Arc<RwLock<String>>,
     /// What the operator must mend: the disk is full.
@@ -263,7 +264,7 @@ impl Driver {
     fn say(&mut self, session: Session, message: ToWorker) {
         let last = matches!(message, ToWorker::Replaced);
         let Some(sink) = self.sinks.get(&session) else { return };
-        if sink.try_send(message).is_err() || last {
+        if !sink.send(message) || last {
             self.sinks.remove(&session);
         }
     }

@@ -3,12 +3,13 @@
 use crate::core::Core;
 use crate::core::event::{
     Acks, Delivered, Earlier, Event, Found, Heartbeat, Hello, LogHead, Missing, Refused, Reply,
-    Return, Session, Shown, SignedBatch, Submission, SubmitRefused, ToWorker, Want, Welcome,
+    Return, Session, Shown, SignedBatch, Submission, SubmitRefused, Want, Welcome,
 };
 use crate::core::record::{Table, batch_key};
 use crate::core::status::{JobStatus, Page, Totals, WorkerStatus};
 use crate::core::token::{Token, TokenId};
 use crate::engine::blobs::Blobs;
+use crate::engine::sink::Sink;
 use crate::engine::{Error, log, read};
 use crate::store::Store;
 use proto::cut::Axis;
@@ -26,7 +27,7 @@ pub(super) enum Command {
     /// Apply an event; answer after the commit.
     Apply(Event, oneshot::Sender<Reply>),
     /// As `Apply`, for a worker's stream, whose messages go to the sink.
-    Connect(Hello, mpsc::Sender<ToWorker>, oneshot::Sender<Reply>),
+    Connect(Hello, Sink, oneshot::Sender<Reply>),
     /// Look at the core after the commit.
     Look(Box<dyn FnOnce(&Core) + Send>),
     /// Commit what is pending, then end.
@@ -61,7 +62,7 @@ impl Handle {
     pub async fn connected(
         &self,
         hello: Hello,
-        sink: mpsc::Sender<ToWorker>,
+        sink: Sink,
     ) -> Result<Result<Welcome, Refused>, Error> {
         let (answer, answered) = oneshot::channel();
         self.send(Command::Connect(hello, sink, answer)).await?;

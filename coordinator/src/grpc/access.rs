@@ -4,13 +4,14 @@ use crate::core::time::Clock;
 use crate::core::token::{Role, Token, TokenId};
 use crate::engine::Handle;
 use crate::grpc::refusal::Refusal;
+use crate::grpc::tls::Peer;
 use crate::random;
 use proto::bounds::NAME_BYTES_MAX;
 use proto::{AccountKey, Digest, WorkerKey};
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use tonic::Status;
 use tonic::metadata::MetadataMap;
+use tonic::{Request, Status};
 
 /// The account under which the operator of the folder acts.
 pub(crate) const OPERATOR: &str = "operator";
@@ -69,8 +70,23 @@ impl Access {
     }
 
     /// Who calls. Tokens are compared by digest, so that the time it takes tells nothing about them.
-    pub(crate) async fn caller(&self, metadata: &MetadataMap) -> Result<Caller, Refusal> {
-        let digest = bearer(metadata)?;
+    /// The connection that `request` came by is no stranger's from then on.
+    pub(crate) fn caller<'a, T>(
+        &'a self,
+        request: &Request<T>,
+    ) -> impl Future<Output = Result<Caller, Refusal>> + Send + use<'a, T> {
+        let digest = bearer(request.metadata());
+        let peer = request.extensions().get::<Peer>().cloned();
+        async move {
+            let caller = self.known(digest?).await?;
+            if let Some(peer) = peer {
+                peer.is_known();
+            }
+            Ok(caller)
+        }
+    }
+
+    async fn known(&self, digest: Digest) -> Result<Caller, Refusal> {
         if digest == self.operator {
             return Ok(Caller::Person(Person { account: OPERATOR.into(), role: Role::Operator }));
         }
@@ -89,22 +105,34 @@ impl Access {
     }
 
     /// A researcher or operator.
-    pub(crate) async fn person(&self, metadata: &MetadataMap) -> Result<Person, Refusal> {
-        match self.caller(metadata).await? {
-            Caller::Person(person) => Ok(person),
-            Caller::Volunteer(_) => Err(Refusal(Status::permission_denied(
-                "workers' session tokens are good for blobs and the log only: use a researcher's token",
-            ))),
+    pub(crate) fn person<'a, T>(
+        &'a self,
+        request: &Request<T>,
+    ) -> impl Future<Output = Result<Person, Refusal>> + Send + use<'a, T> {
+        let caller = self.caller(request);
+        async move {
+            match caller.await? {
+                Caller::Person(person) => Ok(person),
+                Caller::Volunteer(_) => Err(Refusal(Status::permission_denied(
+                    "workers' session tokens are good for blobs and the log only: use a researcher's token",
+                ))),
+            }
         }
     }
 
     /// An operator.
-    pub(crate) async fn operator(&self, metadata: &MetadataMap) -> Result<(), Refusal> {
-        match self.person(metadata).await?.role {
-            Role::Operator => Ok(()),
-            Role::Researcher => Err(Refusal(Status::permission_denied(
-                "this needs an operator's token, and yours is a researcher's: ask the operator to do it",
-            ))),
+    pub(crate) fn operator<'a, T>(
+        &'a self,
+        request: &Request<T>,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send + use<'a, T> {
+        let person = self.person(request);
+        async move {
+            match person.await?.role {
+                Role::Operator => Ok(()),
+                Role::Researcher => Err(Refusal(Status::permission_denied(
+                    "this needs an operator's token, and yours is a researcher's: ask the operator to do it",
+                ))),
+            }
         }
     }
 

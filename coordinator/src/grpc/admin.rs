@@ -21,7 +21,7 @@ type Reply<T> = Result<Response<T>, Status>;
 #[tonic::async_trait]
 impl pb::admin_server::Admin for Admin {
     async fn status(&self, request: Request<pb::StatusRequest>) -> Reply<pb::StatusReply> {
-        self.0.access.operator(request.metadata()).await?;
+        self.0.access.operator(&request).await?;
         let totals = self.0.engine.totals().await.map_err(Refusal::from)?;
         let blobs = Arc::clone(&self.0.blobs);
         let blob_bytes = blocking(move || blobs.bytes()).await?;
@@ -49,7 +49,7 @@ impl pb::admin_server::Admin for Admin {
         request: Request<pb::IssueTokenRequest>,
     ) -> Reply<pb::IssueTokenReply> {
         use pb::issue_token_request::Role as Asked;
-        self.0.access.operator(request.metadata()).await?;
+        self.0.access.operator(&request).await?;
         let request = request.into_inner();
         let role = match request.role() {
             Asked::Researcher => Role::Researcher,
@@ -71,7 +71,7 @@ impl pb::admin_server::Admin for Admin {
         &self,
         request: Request<pb::RevokeTokenRequest>,
     ) -> Reply<pb::RevokeTokenReply> {
-        self.0.access.operator(request.metadata()).await?;
+        self.0.access.operator(&request).await?;
         let id = request.into_inner().token_id;
         match self.0.engine.revoke_token(TokenId(id.clone())).await.map_err(Refusal::from)? {
             true => Ok(Response::new(pb::RevokeTokenReply {})),
@@ -82,7 +82,7 @@ impl pb::admin_server::Admin for Admin {
     }
 
     async fn tokens(&self, request: Request<pb::TokensRequest>) -> Reply<pb::TokensReply> {
-        self.0.access.operator(request.metadata()).await?;
+        self.0.access.operator(&request).await?;
         let tokens = self.0.engine.tokens().await.map_err(Refusal::from)?;
         Ok(Response::new(pb::TokensReply {
             tokens: tokens.into_iter().map(convert::token).collect(),
@@ -90,7 +90,7 @@ impl pb::admin_server::Admin for Admin {
     }
 
     async fn workers(&self, request: Request<pb::WorkersRequest>) -> Reply<pb::WorkersReply> {
-        self.0.access.operator(request.metadata()).await?;
+        self.0.access.operator(&request).await?;
         let pb::WorkersRequest { after_worker_key, count_max } = request.into_inner();
         let after = match after_worker_key.as_ref() {
             [] => None,
@@ -107,7 +107,7 @@ impl pb::admin_server::Admin for Admin {
     }
 
     async fn appoint(&self, request: Request<pb::AppointRequest>) -> Reply<pb::AppointReply> {
-        self.0.access.operator(request.metadata()).await?;
+        self.0.access.operator(&request).await?;
         let pb::AppointRequest { worker_key, appointed } = request.into_inner();
         let worker = WorkerKey::try_from(worker_key.as_ref())
             .map_err(|_| Status::invalid_argument("a worker's key has 32 bytes"))?;
@@ -120,7 +120,7 @@ impl pb::admin_server::Admin for Admin {
     }
 
     async fn backup(&self, request: Request<pb::BackupRequest>) -> Reply<pb::BackupReply> {
-        self.0.access.operator(request.metadata()).await?;
+        self.0.access.operator(&request).await?;
         let (name, shared) = (request.into_inner().name, Arc::clone(&self.0));
         let made =
             blocking(move || shared.backups.make(&shared.data, &name, &shared.blobs)).await?;

@@ -3,13 +3,16 @@
 use crate::blobs::{Blob, Error, Put, Putter};
 use crate::grpc::Shared;
 use crate::grpc::access::Caller;
+use crate::grpc::places::{Crowd, Place, Places, Rule};
 use crate::grpc::refusal::{Refusal, blocking};
+use crate::grpc::tls::Peer;
 use bytes::Bytes;
 use proto::bounds::CHUNK_BYTES_MAX;
 use proto::{Digest, pb};
+use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::sync::Arc;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -19,15 +22,60 @@ const HAVE_MAX: usize = 10_000;
 /// Chunks read ahead of a reader.
 const CHUNKS_AHEAD: usize = 2;
 /// Blobs given out at once, in bounded memory: 512 readers x 3 chunks x 256 KiB.
-static READERS: Semaphore = Semaphore::const_new(512);
+const READERS_MAX: usize = 512;
 /// Blobs taken in at once: each holds an open file.
-static WRITERS: Semaphore = Semaphore::const_new(256);
+const WRITERS_MAX: usize = 256;
+
+/// Whom a blob's reading or writing is counted to. Accounts of volunteers are free, so their networks stand for them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Party {
+    Researcher(String),
+    Network(Crowd),
+}
+
+impl Party {
+    fn of<T>(caller: &Caller, request: &Request<T>) -> Self {
+        match caller {
+            Caller::Person(person) => Self::Researcher(person.account.clone()),
+            Caller::Volunteer(_) => {
+                let peer = request.extensions().get::<Peer>();
+                let address = peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.address.ip());
+                Self::Network(Crowd::of(address))
+            }
+        }
+    }
+}
+
+/// Blobs on their way in and out.
+#[derive(Debug)]
+pub(crate) struct Transfers {
+    readers: Arc<Places<Party>>,
+    writers: Arc<Places<Party>>,
+}
+
+impl Default for Transfers {
+    fn default() -> Self {
+        Self {
+            readers: Places::new(READERS_MAX, Rule::Fair),
+            writers: Places::new(WRITERS_MAX, Rule::Fair),
+        }
+    }
+}
 
 /// `starling.v1.Blobs`.
 pub(super) struct Blobs(pub(super) Arc<Shared>);
 
 fn digest(bytes: &[u8]) -> Result<Digest, Status> {
     Digest::try_from(bytes).map_err(|malformed| Status::invalid_argument(malformed.to_string()))
+}
+
+fn taken(what: &str) -> Status {
+    Status::unavailable(format!("too many blobs are being {what} at once: try again in a few seconds"))
+}
+
+fn gave_way() -> Status {
+    let text = "this transfer gave way to others, of whom each has fewer: try again in a few seconds";
+    Status::unavailable(text)
 }
 
 fn stalled() -> Refusal {
@@ -43,7 +91,7 @@ impl pb::blobs_server::Blobs for Blobs {
         &self,
         request: Request<pb::HaveRequest>,
     ) -> Result<Response<pb::HaveReply>, Status> {
-        self.0.access.caller(request.metadata()).await?;
+        self.0.access.caller(&request).await?;
         let digests = request.into_inner().digests;
         if HAVE_MAX < digests.len() {
             return Err(Status::invalid_argument(format!(
@@ -62,16 +110,13 @@ impl pb::blobs_server::Blobs for Blobs {
         &self,
         request: Request<pb::GetRequest>,
     ) -> Result<Response<Self::GetStream>, Status> {
-        let caller = self.0.access.caller(request.metadata()).await?;
+        let caller = self.0.access.caller(&request).await?;
+        let party = Party::of(&caller, &request);
         let pb::GetRequest { digest: bytes, offset, len, sparing, last_resort } =
             request.into_inner();
         let digest = digest(&bytes)?;
         self.may_get(&caller, &digest)?;
-        let Ok(turn) = READERS.try_acquire() else {
-            return Err(Status::unavailable(
-                "too many blobs are being read at once: try again in a few seconds",
-            ));
-        };
+        let turn = self.0.transfers.readers.take(party).ok_or_else(|| taken("read"))?;
         let blobs = Arc::clone(&self.0.blobs);
         let blob = blocking(move || blobs.open_blob(&digest)).await?;
         let end = match len {
@@ -91,8 +136,8 @@ impl pb::blobs_server::Blobs for Blobs {
         let (chunks, stream) = mpsc::channel(CHUNKS_AHEAD);
         let shared = Arc::clone(&self.0);
         self.0.spawn(async move {
-            give(&shared, digest, Arc::new(blob), offset..end, &chunks).await;
-            drop(turn);
+            let giving = give(&shared, digest, Arc::new(blob), offset..end, &chunks);
+            until_over(&turn, giving, &chunks).await;
         });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
@@ -101,14 +146,11 @@ impl pb::blobs_server::Blobs for Blobs {
         &self,
         request: Request<pb::PiecesRequest>,
     ) -> Result<Response<Self::PiecesStream>, Status> {
-        let caller = self.0.access.caller(request.metadata()).await?;
+        let caller = self.0.access.caller(&request).await?;
+        let party = Party::of(&caller, &request);
         let digest = digest(&request.into_inner().digest)?;
         self.may_get(&caller, &digest)?;
-        let Ok(turn) = READERS.try_acquire() else {
-            return Err(Status::unavailable(
-                "too many blobs are being read at once: try again in a few seconds",
-            ));
-        };
+        let turn = self.0.transfers.readers.take(party).ok_or_else(|| taken("read"))?;
         let blobs = Arc::clone(&self.0.blobs);
         let pieces = blocking(move || blobs.pieces(&digest)).await?;
         let pieces = pieces.ok_or_else(|| {
@@ -118,15 +160,17 @@ impl pb::blobs_server::Blobs for Blobs {
         let (chunks, stream) = mpsc::channel(CHUNKS_AHEAD);
         let shared = Arc::clone(&self.0);
         self.0.spawn(async move {
-            for start in (0..list.len()).step_by(CHUNK_BYTES_MAX) {
-                let data = list.slice(start..list.len().min(start + CHUNK_BYTES_MAX));
-                shared.given.count(digest, total_len, data.len() as u64);
-                let sent = chunks.send(Ok(pb::Chunk { data, total_len }));
-                if !matches!(timeout(shared.patience.stall, sent).await, Ok(Ok(()))) {
-                    break;
+            let giving = async {
+                for start in (0..list.len()).step_by(CHUNK_BYTES_MAX) {
+                    let data = list.slice(start..list.len().min(start + CHUNK_BYTES_MAX));
+                    shared.given.count(digest, total_len, data.len() as u64);
+                    let sent = chunks.send(Ok(pb::Chunk { data, total_len }));
+                    if !matches!(timeout(shared.patience.stall, sent).await, Ok(Ok(()))) {
+                        break;
+                    }
                 }
-            }
-            drop(turn);
+            };
+            until_over(&turn, giving, &chunks).await;
         });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
@@ -135,14 +179,12 @@ impl pb::blobs_server::Blobs for Blobs {
         &self,
         request: Request<Streaming<pb::PutRequest>>,
     ) -> Result<Response<pb::PutReply>, Status> {
-        let caller = self.0.access.caller(request.metadata()).await?;
-        let Ok(_turn) = WRITERS.try_acquire() else {
-            return Err(Status::unavailable(
-                "too many blobs are being put at once: try again in a few seconds",
-            ));
-        };
+        let caller = self.0.access.caller(&request).await?;
+        let party = Party::of(&caller, &request);
+        let turn = self.0.transfers.writers.take(party).ok_or_else(|| taken("put"))?;
         let mut messages = request.into_inner();
-        let head = next(&self.0, &mut messages).await?;
+        let head = turn.over().run_until_cancelled(next(&self.0, &mut messages)).await;
+        let head = head.ok_or_else(gave_way)??;
         let head = head.ok_or_else(|| {
             Status::invalid_argument("the first message must have digest and len")
         })?;
@@ -152,10 +194,10 @@ impl pb::blobs_server::Blobs for Blobs {
         }
         let ahead = match &caller {
             Caller::Person(_) => None,
-            Caller::Volunteer(volunteer) => Some((volunteer.account, head.len)),
+            Caller::Volunteer(volunteer) => Some(volunteer.account),
         };
-        if let Some((account, len)) = ahead
-            && !self.0.named.put_ahead(account, len)
+        if let Some(account) = ahead
+            && !self.0.named.put_ahead(account, digest, head.len)
         {
             let max = super::named::AHEAD_BYTES_MAX;
             let text =
@@ -163,12 +205,14 @@ impl pb::blobs_server::Blobs for Blobs {
             return Err(Status::resource_exhausted(text));
         }
         let shows = matches!(&caller, Caller::Volunteer(volunteer) if self.0.named.shows(&volunteer.worker));
-        let taken = self.take(caller, digest, head, &mut messages).await;
+        let taking = self.take(caller, digest, head, &mut messages);
+        let taken = turn.over().run_until_cancelled(taking).await;
+        let taken = taken.unwrap_or_else(|| Err(Refusal(gave_way())));
         if taken.is_ok() && shows {
             self.0.blobs.note_shown(digest);
         }
-        if let (Err(_), Some((account, len))) = (&taken, ahead) {
-            self.0.named.reported(account, len);
+        if let (Err(_), Some(account)) = (&taken, ahead) {
+            self.0.named.reported(account, &digest);
         }
         taken?;
         Ok(Response::new(pb::PutReply {}))
@@ -216,6 +260,18 @@ impl Blobs {
                 None => return blocking(move || put.finish()).await,
             }
         }
+    }
+}
+
+/// Gives a blob out until its place is over, and says so then.
+async fn until_over(
+    turn: &Place<Party>,
+    giving: impl Future<Output = ()>,
+    chunks: &mpsc::Sender<Result<pb::Chunk, Status>>,
+) {
+    if turn.over().run_until_cancelled(giving).await.is_none() {
+        // A reader that takes nothing needs no reason.
+        let _ = chunks.try_send(Err(gave_way()));
     }
 }
 

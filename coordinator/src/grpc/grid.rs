@@ -1,6 +1,7 @@
 //! The volunteer's stream.
 
 use crate::grpc::Shared;
+use crate::grpc::tls::Peer;
 use proto::pb;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -60,7 +61,7 @@ impl pb::grid_server::Grid for Grid {
         &self,
         request: Request<Streaming<pb::WorkerMessage>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
-        let peer = request.extensions().get::<std::net::SocketAddr>().copied();
+        let peer = request.extensions().get::<Peer>().cloned();
         let (outbound, replies) = mpsc::channel(OUTBOUND_MESSAGES);
         self.0.tasks.spawn(stream::serve(
             Arc::clone(&self.0),

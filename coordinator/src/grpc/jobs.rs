@@ -118,7 +118,7 @@ impl pb::jobs_server::Jobs for Jobs {
     type FetchStream = ReceiverStream<Result<pb::FetchReply, Status>>;
 
     async fn submit(&self, request: Request<pb::SubmitRequest>) -> Reply<pb::JobStatus> {
-        let person = self.0.access.person(request.metadata()).await?;
+        let person = self.0.access.person(&request).await?;
         let request = request.into_inner();
         let submission = <[u8; 16]>::try_from(request.submission_id.as_ref())
             .map_err(|_| Status::invalid_argument("submission_id must have 16 random bytes"))?;
@@ -133,13 +133,13 @@ impl pb::jobs_server::Jobs for Jobs {
     }
 
     async fn get(&self, request: Request<pb::JobRequest>) -> Reply<pb::JobStatus> {
-        let person = self.0.access.person(request.metadata()).await?;
+        let person = self.0.access.person(&request).await?;
         let status = self.visible(&person, request.get_ref().job_id).await?;
         Ok(Response::new(convert::job(status)))
     }
 
     async fn list(&self, request: Request<pb::ListRequest>) -> Reply<pb::ListReply> {
-        let person = self.0.access.person(request.metadata()).await?;
+        let person = self.0.access.person(&request).await?;
         let pb::ListRequest { after_job_id, count_max } = request.into_inner();
         let max = usize::try_from(count_max).unwrap_or(LIST_MAX).clamp(1, LIST_MAX);
         let (mut jobs, mut after) = (Vec::new(), JobId(after_job_id));
@@ -154,7 +154,7 @@ impl pb::jobs_server::Jobs for Jobs {
     }
 
     async fn watch(&self, request: Request<pb::JobRequest>) -> Reply<Self::WatchStream> {
-        let person = self.0.access.person(request.metadata()).await?;
+        let person = self.0.access.person(&request).await?;
         let job = self.visible(&person, request.get_ref().job_id).await?.id;
         let (statuses, stream) = mpsc::channel(STREAM_MESSAGES);
         let shared = Arc::clone(&self.0);
@@ -163,7 +163,7 @@ impl pb::jobs_server::Jobs for Jobs {
     }
 
     async fn cancel(&self, request: Request<pb::JobRequest>) -> Reply<pb::JobStatus> {
-        let person = self.0.access.person(request.metadata()).await?;
+        let person = self.0.access.person(&request).await?;
         let job = self.visible(&person, request.get_ref().job_id).await?.id;
         let status =
             self.0.engine.cancel(job).await.map_err(Refusal::from)?.ok_or_else(|| absent(job.0))?;
@@ -171,7 +171,7 @@ impl pb::jobs_server::Jobs for Jobs {
     }
 
     async fn fetch(&self, request: Request<pb::FetchRequest>) -> Reply<Self::FetchStream> {
-        let person = self.0.access.person(request.metadata()).await?;
+        let person = self.0.access.person(&request).await?;
         let pb::FetchRequest { job_id, after, follow } = request.into_inner();
         let job = self.visible(&person, job_id).await?.id;
         let (replies, stream) = mpsc::channel(STREAM_MESSAGES);
@@ -181,7 +181,7 @@ impl pb::jobs_server::Jobs for Jobs {
     }
 
     async fn evidence(&self, request: Request<pb::EvidenceRequest>) -> Reply<pb::EvidenceReply> {
-        let person = self.0.access.person(request.metadata()).await?;
+        let person = self.0.access.person(&request).await?;
         let pb::EvidenceRequest { job_id, number } = request.into_inner();
         let job = self.visible(&person, job_id).await?.id;
         let engine = self.0.engine.clone();
@@ -193,7 +193,7 @@ impl pb::jobs_server::Jobs for Jobs {
     }
 
     async fn why(&self, request: Request<pb::WhyRequest>) -> Reply<pb::WhyReply> {
-        let person = self.0.access.person(request.metadata()).await?;
+        let person = self.0.access.person(&request).await?;
         let pb::WhyRequest { job_id, unit } = request.into_inner();
         let job = self.visible(&person, job_id).await?;
         if let Some(unit) = unit.filter(|unit| job.units <= *unit) {
@@ -211,7 +211,7 @@ impl pb::jobs_server::Jobs for Jobs {
     }
 
     async fn receipt(&self, request: Request<pb::UnitRequest>) -> Reply<pb::SignedReceipt> {
-        let person = self.0.access.person(request.metadata()).await?;
+        let person = self.0.access.person(&request).await?;
         let pb::UnitRequest { job_id, unit } = request.into_inner();
         let job = self.visible(&person, job_id).await?.id;
         let engine = self.0.engine.clone();
@@ -225,7 +225,7 @@ impl pb::jobs_server::Jobs for Jobs {
     }
 
     async fn spec(&self, request: Request<pb::JobRequest>) -> Reply<pb::SpecReply> {
-        let person = self.0.access.person(request.metadata()).await?;
+        let person = self.0.access.person(&request).await?;
         let job = self.visible(&person, request.get_ref().job_id).await?.id;
         let engine = self.0.engine.clone();
         let spec = blocking(move || engine.spec(job)).await?.ok_or_else(|| absent(job.0))?;

@@ -29,12 +29,12 @@ type Reply<T> = Result<Response<T>, Status>;
 impl Log {
     /// Anybody of the project: the log is there to be read.
     async fn member<T>(&self, request: &Request<T>) -> Result<(), Refusal> {
-        self.0.access.caller(request.metadata()).await.map(drop)
+        self.0.access.caller(&request).await.map(drop)
     }
 
     /// The job, if this person may see it.
     async fn visible<T>(&self, request: &Request<T>, job: JobId) -> Result<JobStatus, Refusal> {
-        let person: Person = self.0.access.person(request.metadata()).await?;
+        let person: Person = self.0.access.person(&request).await?;
         jobs::visible(&self.0, &person, job.0).await
     }
 }
@@ -138,7 +138,7 @@ impl pb::log_server::Log for Log {
 
     async fn reports(&self, request: Request<pb::LogReportsRequest>) -> Reply<Self::ReportsStream> {
         // Who is nobody here is not told how long the log is.
-        self.0.access.person(request.metadata()).await?;
+        self.0.access.person(&request).await?;
         let index = request.get_ref().index;
         let engine = self.0.engine.clone();
         let entry = blocking(move || engine.log().entry(index)).await?;

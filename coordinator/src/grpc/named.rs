@@ -14,6 +14,8 @@ const MERGING_MAX: usize = 1 << 20;
 /// Bytes of outputs that an account's workers may put ahead of the reports that name them: stops filling the disk with
 /// what nobody asked for, and is far above what honest workers have under way.
 pub(crate) const AHEAD_BYTES_MAX: u64 = 16 << 30;
+/// Such outputs, by number: what is remembered of each is small, but one of 257 bytes costs as much as one of a gigabyte.
+const AHEAD_BLOBS_MAX: usize = 1 << 16;
 /// Questions for states that are remembered: a few for each of ten thousand workers.
 const SHOWS_MAX: usize = 1 << 15;
 /// Bytes of a state beside its pages and output.
@@ -27,12 +29,19 @@ struct JobBlobs {
     output_bytes: u64,
 }
 
+/// Outputs that an account's workers have put and no report has named.
+#[derive(Debug, Default)]
+struct Ahead {
+    bytes: u64,
+    blobs: HashMap<Digest, u64>,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     jobs: HashMap<JobId, JobBlobs>,
     merging: HashSet<Digest>,
     merging_order: VecDeque<Digest>,
-    ahead: HashMap<AccountKey, u64>,
+    ahead: HashMap<AccountKey, Ahead>,
     /// What was asked to be shown: by whom, and the largest state that it may put for it.
     shows: HashMap<u64, (WorkerKey, u64)>,
 }
@@ -158,24 +167,30 @@ impl Named {
     }
 
     /// Counts an output to the account that puts it; false when it has put too much that no report names.
-    pub(crate) fn put_ahead(&self, account: AccountKey, len: u64) -> bool {
+    pub(crate) fn put_ahead(&self, account: AccountKey, digest: Digest, len: u64) -> bool {
         let mut inner = self.write();
         let ahead = inner.ahead.entry(account).or_default();
-        let fits = ahead.saturating_add(len) <= AHEAD_BYTES_MAX;
+        if ahead.blobs.contains_key(&digest) {
+            return true;
+        }
+        let fits = ahead.bytes.saturating_add(len) <= AHEAD_BYTES_MAX
+            && ahead.blobs.len() < AHEAD_BLOBS_MAX;
         if fits {
-            *ahead += len;
+            ahead.bytes += len;
+            ahead.blobs.insert(digest, len);
         }
         fits
     }
 
-    /// Outputs of so many bytes were reported, or not put after all.
-    pub(crate) fn reported(&self, account: AccountKey, len: u64) {
+    /// An output was reported, or not put after all. One that the account did not put counts for nothing.
+    pub(crate) fn reported(&self, account: AccountKey, digest: &Digest) {
         let mut inner = self.write();
-        if let Some(ahead) = inner.ahead.get_mut(&account) {
-            *ahead = ahead.saturating_sub(len);
-            if *ahead == 0 {
-                inner.ahead.remove(&account);
-            }
+        let Some(ahead) = inner.ahead.get_mut(&account) else { return };
+        if let Some(len) = ahead.blobs.remove(digest) {
+            ahead.bytes -= len;
+        }
+        if ahead.blobs.is_empty() {
+            inner.ahead.remove(&account);
         }
     }
 

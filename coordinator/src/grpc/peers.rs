@@ -41,7 +41,7 @@ impl pb::peers_server::Peers for Peers {
         &self,
         request: Request<pb::AnnounceRequest>,
     ) -> Result<Response<pb::AnnounceReply>, Status> {
-        let caller = self.0.access.caller(request.metadata()).await?;
+        let caller = self.0.access.caller(&request).await?;
         let Caller::Volunteer(volunteer) = caller else {
             return Err(Refusal(Status::permission_denied(
                 "peers are told to workers only: use the token of a worker's stream",

@@ -4,7 +4,8 @@ use super::support::{Project, Worker};
 use anyhow::Result;
 use proto::{Digest, pb, tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use std::net::SocketAddr;
+use tokio::net::{TcpSocket, TcpStream};
 use tonic::transport::Endpoint;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
@@ -51,6 +52,44 @@ async fn garbage_closes_its_connection_and_no_other() -> Result<()> {
         assert!(answer.len() < 100, "no more than an alert");
     }
     let (_, spec) = project.job(3, 1).await?;
+    assert_eq!(worker.work(&spec, 3).await?, 3);
+    Ok(())
+}
+
+/// More silent connections than there are places, from one network, which are not closed here.
+async fn silent_crowd(project: &Project, count: usize) -> Result<Vec<TcpStream>> {
+    let mut crowd = Vec::new();
+    for host in 0..count {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from(([127, 9, 9, u8::try_from(1 + host % 250)?], 0)))?;
+        crowd.push(socket.connect(project.coordinator.local_addr()).await?);
+    }
+    Ok(crowd)
+}
+
+#[tokio::test]
+async fn a_silent_crowd_shuts_nobody_out() -> Result<()> {
+    let project = Project::start_with(|config| config.connections_max = 40).await?;
+    let crowd = silent_crowd(&project, 700).await?;
+    let (_, spec) = project.job(3, 1).await?;
+    let mut worker = Worker::connect(&project, 1, 1).await?;
+    let more = silent_crowd(&project, 100).await?;
+    assert_eq!(worker.work(&spec, 3).await?, 3, "whoever is known stays");
+    drop((crowd, more));
+    Ok(())
+}
+
+#[tokio::test]
+async fn strangers_that_only_keep_a_connection_give_way() -> Result<()> {
+    let project = Project::start_with(|config| config.connections_max = 12).await?;
+    let mut strangers = Vec::new();
+    for _ in 0..20 {
+        let channel = project.channel().await?;
+        HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await?;
+        strangers.push(channel);
+    }
+    let (_, spec) = project.job(3, 1).await?;
+    let mut worker = Worker::connect(&project, 1, 1).await?;
     assert_eq!(worker.work(&spec, 3).await?, 3);
     Ok(())
 }

@@ -117,6 +117,12 @@ impl Env {
         self.store.commit(self.core.take_changes(self.now)).unwrap();
     }
 
+    /// Bytes of all records.
+    pub(super) fn stored_bytes(&self) -> usize {
+        let records = self.store.page(&[], None, usize::MAX).unwrap();
+        records.iter().map(|(key, value)| key.len() + value.len()).sum()
+    }
+
     fn deliver(&mut self, session: Session, message: ToWorker) {
         let Some(worker) = self.workers.iter_mut().find(|worker| worker.session == Some(session))
         else {

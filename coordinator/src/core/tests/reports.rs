@@ -118,6 +118,38 @@ fn the_same_batch_again_is_a_duplicate_even_after_a_crash() {
 }
 
 #[test]
+fn a_batch_of_mostly_junk_is_not_stored_and_what_is_right_comes_again() {
+    let mut env = Env::new();
+    let (job, worker) = (env.submit(spec(2000, 1)), env.worker(1));
+    env.lease(worker, 100);
+    let lease = env.lease_of(worker, 0);
+    let junk = |unit: u64| (LeaseId(77), unit, (Outcome::Done(Output::Inline(vec![7; 256])), 5));
+    let mut reports: Vec<_> = (100..1100).map(junk).collect();
+    reports.insert(500, (lease, 0, honest(0)));
+    let before = env.stored_bytes();
+    let batch = env.batch(worker, job, &reports);
+    let acks = env.send(worker, batch).acks;
+    assert_eq!(acks.iter().filter(|ack| **ack == Ack::NotLeased).count(), 1000);
+    assert_eq!(acks[500], Ack::Busy);
+    assert_eq!(env.stored_bytes(), before);
+    assert_eq!(env.report_honestly(worker, job, 0), Ack::Accepted);
+    // As many of the one as of the other may be what came too late.
+    let mut reports: Vec<_> = (100..110).map(junk).collect();
+    reports.extend((1..11).map(|unit| (lease, unit, (Outcome::Done(Output::Inline(vec![7; 1000])), 5))));
+    let batch = env.batch(worker, job, &reports);
+    assert_eq!(env.send(worker, batch).acks[10..], [Ack::Accepted; 10]);
+}
+
+#[test]
+fn a_heartbeat_is_answered_with_no_more_than_it_says() {
+    let mut env = Env::new();
+    env.submit(spec(1, 1));
+    let worker = env.worker(1);
+    env.heartbeat(worker, vec![LeaseId(77); 16_000]);
+    assert!(env.workers[worker].heard.last().unwrap().starts_with("cancel 1: "));
+}
+
+#[test]
 fn another_batch_under_the_same_sequence_is_not_stored_over_the_first() {
     let mut env = Env::new();
     let (job, worker) = (env.submit(spec(2, 1)), env.worker(1));

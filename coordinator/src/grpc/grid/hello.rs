@@ -1,7 +1,8 @@
 //! The beginning of a stream: challenge, hello, welcome.
 
 use super::{End, Outbound, RETRY_MS, send};
-use crate::core::event::{Hello, Refused, Session, ToWorker};
+use crate::core::event::{Hello, Refused, Session};
+use crate::engine::{FromCore, sink};
 use crate::grpc::access::{SessionToken, Volunteer};
 use crate::grpc::{SOFTWARE, Shared, convert};
 use crate::random;
@@ -9,18 +10,14 @@ use proto::bounds::{BATCH_REPORTS_MAX, INLINE_OUTPUT_BYTES_MAX};
 use proto::member::{Certificate, Member, TERM_MS};
 use proto::pb::{self, coordinator_message::Kind as ToKind, refusal::Code, worker_message::Kind};
 use proto::{AccountKey, WorkerKey, hello, version};
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::Streaming;
-
-/// Messages of the core for one worker that wait for its stream; a worker that lets more pile up reads too slowly.
-const SINK_MESSAGES: usize = 1024;
 
 /// A worker that has proved who it is.
 pub(super) struct Greeted {
     pub(super) session: Session,
     pub(super) volunteer: Volunteer,
-    pub(super) from_core: mpsc::Receiver<ToWorker>,
+    pub(super) from_core: FromCore,
     pub(super) _token: SessionToken,
 }
 
@@ -51,7 +48,7 @@ pub(super) async fn greet(
     let hello = Hello { network, ..verify(shared, &nonce, &said)? };
     let certificate = certify(shared, &hello);
     let volunteer = Volunteer { worker: hello.worker, account: hello.account };
-    let (sink, from_core) = mpsc::channel(SINK_MESSAGES);
+    let (sink, from_core) = sink();
     let welcome =
         shared.engine.connected(hello, sink).await?.map_err(|refused| refusal(&refused))?;
     let (session_token, token) = shared.access.open_session(volunteer);

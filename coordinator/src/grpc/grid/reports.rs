@@ -24,15 +24,15 @@ pub(super) async fn taken(
             shared.blobs.keep(digest);
         }
     }
-    let outputs: Vec<Option<u64>> =
-        batch.reports.iter().map(|report| blob_len(&report.outcome)).collect();
+    let outputs: Vec<Option<Digest>> =
+        batch.reports.iter().map(|report| blob(&report.outcome)).collect();
     let acks = shared
         .engine
         .reported(session, (batch, root), Arc::from(signed.payload.as_ref()), signature)
         .await?;
-    for (len, ack) in outputs.iter().zip(&acks.acks) {
-        if let (Some(len), Ack::Accepted | Ack::Duplicate | Ack::Late) = (len, ack) {
-            shared.named.reported(volunteer.account, *len);
+    for (digest, ack) in outputs.iter().zip(&acks.acks) {
+        if let (Some(digest), Ack::Accepted | Ack::Duplicate | Ack::Late) = (digest, ack) {
+            shared.named.reported(volunteer.account, digest);
         }
     }
     let status: Vec<u8> = acks.acks.iter().map(|ack| *ack as u8).collect();
@@ -43,9 +43,9 @@ pub(super) async fn taken(
     })
 }
 
-fn blob_len(outcome: &Outcome) -> Option<u64> {
+fn blob(outcome: &Outcome) -> Option<Digest> {
     match outcome {
-        Outcome::Done(Output::Blob { len, .. }) => Some(*len),
+        Outcome::Done(Output::Blob { digest, .. }) => Some(*digest),
         Outcome::Done(Output::Inline(_)) | Outcome::Failed(_) => None,
     }
 }

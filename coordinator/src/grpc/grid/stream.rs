@@ -5,6 +5,7 @@ use super::rate::Rate;
 use super::{End, Outbound, RETRY_MS, reports, send, shown, writer};
 use crate::core::event::Session;
 use crate::grpc::access::Volunteer;
+use crate::grpc::tls::Peer;
 use crate::grpc::{Shared, convert};
 use proto::bounds::LEASE_UNITS_MAX;
 use proto::pb::{self, coordinator_message::Kind as ToKind, refusal::Code, worker_message::Kind};
@@ -24,10 +25,12 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Serves the stream to its end.
 pub(super) async fn serve(
     shared: Arc<Shared>,
-    peer: Option<SocketAddr>,
+    peer: Option<Peer>,
     mut inbound: Streaming<pb::WorkerMessage>,
     outbound: Outbound,
 ) {
+    let known = peer;
+    let peer = known.as_ref().map(|peer| peer.address);
     let stop = shared.stop.clone();
     let greeted = match stop
         .run_until_cancelled(greet(&shared, &mut inbound, &outbound, network(peer)))
@@ -37,6 +40,9 @@ pub(super) async fn serve(
         Some(Err(end)) => return last_words(peer, &outbound, end).await,
         None => return last_words(peer, &outbound, stopping()).await,
     };
+    if let Some(peer) = known {
+        peer.is_known();
+    }
     let session = greeted.session;
     tracing::debug!(?peer, worker = ?greeted.volunteer.worker, "worker connected");
     let end = tokio::select! {

@@ -2,12 +2,12 @@
 
 use super::{End, Outbound, send};
 use crate::core::event::{Lease, ToWorker};
+use crate::engine::FromCore;
 use crate::grpc::{Shared, convert};
 use prost::Message;
 use proto::WorkerKey;
 use proto::bounds::MESSAGE_BYTES_MAX;
 use proto::pb::{self, coordinator_message::Kind, refusal::Code};
-use tokio::sync::mpsc;
 
 /// Messages of the core taken at once: leases among them travel together.
 const AT_ONCE: usize = 64;
@@ -16,7 +16,7 @@ const AT_ONCE: usize = 64;
 pub(super) async fn write(
     shared: &Shared,
     worker: &WorkerKey,
-    mut from_core: mpsc::Receiver<ToWorker>,
+    mut from_core: FromCore,
     outbound: &Outbound,
 ) -> End {
     let mut said = Vec::with_capacity(AT_ONCE);
