@@ -51,6 +51,16 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The folder itself cannot be made, or nothing can be made in it.
+    #[error(
+        "cannot use the project's folder {path}: {source}; give one that you may write to with --data DIR, or in the variable STARLING_COORDINATOR_DATA"
+    )]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Another process runs on the folder.
     #[error("another process runs on {0}: stop it first, or give another folder with --data")]
     Locked(PathBuf),
@@ -127,9 +137,13 @@ impl Folder {
     /// # Errors
     /// [`Error::Locked`] when another process has it, [`Error::File`] when it cannot be made.
     pub fn take(path: &Path) -> Result<Self, Error> {
-        file::make_folder(path)?;
+        let unusable = |error| match error {
+            Error::File { source, .. } => Error::Folder { path: path.to_owned(), source },
+            error => error,
+        };
+        file::make_folder(path).map_err(unusable)?;
         let lock_path = path.join(names::LOCK);
-        let lock = file::open_private(&lock_path)?;
+        let lock = file::open_private(&lock_path).map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(Error::Locked(path.to_owned())),

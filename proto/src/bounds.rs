@@ -26,6 +26,8 @@ pub const OUTPUT_BYTES_MAX: u64 = 256 << 20;
 pub const STATE_MEMORY_BYTES_MAX: u64 = 4 << 30;
 /// Longest name of a job, machine or account, bytes.
 pub const NAME_BYTES_MAX: usize = 128;
+/// Longest name of an input, bytes: the longest that a file may have.
+pub const INPUT_NAME_BYTES_MAX: usize = 255;
 /// Longest reason given for people, bytes.
 pub const REASON_BYTES_MAX: usize = 1024;
 /// Largest entry of the project's log, bytes: the coordinator begins another one at about half of it, and one fits into a

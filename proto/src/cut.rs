@@ -95,7 +95,7 @@ impl Axis {
     }
 
     /// The name of the parameter that it sets.
-    fn name(&self) -> Option<&str> {
+    pub(crate) fn name(&self) -> Option<&str> {
         match self {
             Self::Range { name, .. } | Self::Steps { name, .. } | Self::Values { name, .. } => {
                 Some(name)

@@ -2,7 +2,8 @@
 //! (and, where it says so, of what the lease brings).
 
 use crate::bounds::{
-    FAN_IN_MAX, INPUTS_MAX, NAME_BYTES_MAX, OUTPUT_BYTES_MAX, SPEC_BYTES_MAX, UNITS_MAX,
+    FAN_IN_MAX, INPUT_NAME_BYTES_MAX, INPUTS_MAX, NAME_BYTES_MAX, OUTPUT_BYTES_MAX, SPEC_BYTES_MAX,
+    UNITS_MAX,
 };
 use crate::cut::{self, Axis};
 use crate::json::{self, Object};
@@ -152,6 +153,17 @@ fn within(name: &str, value: u64, min: u64, max: u64) -> Result<(), Invalid> {
     Err(field(name, format!("{value} is not allowed: give {min} to {max}")))
 }
 
+fn check_name(at: &str, name: &str, bytes_max: usize) -> Result<(), Invalid> {
+    if bytes_max < name.len() {
+        let allowed = format!("{} bytes are too many: give at most {bytes_max}", name.len());
+        return Err(field(at, allowed));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(field(at, "control characters are not allowed"));
+    }
+    Ok(())
+}
+
 /// A stretch of a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
@@ -263,6 +275,23 @@ impl JobSpec {
         }
         cut::check(self)?;
         within("cut (units)", self.cut_units(), 1, UNITS_MAX)
+    }
+
+    /// Checks the names of inputs and axes, which people see: for jobs that are submitted now. Those that were submitted
+    /// to older releases stay as they are.
+    ///
+    /// # Errors
+    /// [`Invalid`], naming the field and what is allowed.
+    pub fn check_names(&self) -> Result<(), Invalid> {
+        for (index, input) in self.inputs.iter().enumerate() {
+            check_name(&format!("inputs[{index}].name"), &input.name, INPUT_NAME_BYTES_MAX)?;
+        }
+        for (index, axis) in self.cut.iter().enumerate() {
+            if let Some(name) = axis.name() {
+                check_name(&format!("cut[{index}].name"), name, NAME_BYTES_MAX)?;
+            }
+        }
+        Ok(())
     }
 
     fn check_confidence(&self, confidence: f64) -> Result<(), Invalid> {

@@ -17,6 +17,7 @@ mod pulsar;
 mod rude;
 mod seti;
 mod storms;
+mod surroundings;
 mod swarm;
 mod tidy;
 mod trust;

@@ -24,7 +24,7 @@ mod wasi;
 
 pub use child::{CHILD_VERB, child_main};
 pub use compile::CompileLimits;
-pub use pool::{Config, Error, Pool, Priority, Running, Status, run_once};
+pub use pool::{Config, Error, Pool, Priority, Running, Status, run_once, run_watched};
 pub use unit::{
     Begin, Digest, Event, FUEL_MAX, Failure, Finished, INPUTS_MAX, Input, KeepPlan, Kernel, Limits,
     MEMORY_BYTES_MAX, OUTPUT_BYTES_MAX, Outcome, PARAMS_BYTES_MAX, SEGMENTS_MAX, Segment,

@@ -33,6 +33,16 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The folder itself cannot be made, or nothing can be made in it.
+    #[error(
+        "cannot use the worker's folder {path}: {source}; give one that you may write to with --data DIR, or in the variable STARLING_WORKER_DATA"
+    )]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Another process runs on the folder.
     #[error("another worker runs on {0}: stop it first, or give another folder with --data")]
     Locked(PathBuf),
@@ -129,11 +139,12 @@ impl Folder {
     /// # Errors
     /// [`Error::Locked`] when another process has it, [`Error::File`] when it cannot be made.
     pub fn take(path: &Path) -> Result<Self, Error> {
-        file::make_folder(path).map_err(at(path))?;
+        let unusable = |source| Error::Folder { path: path.to_path_buf(), source };
+        file::make_folder(path).map_err(unusable)?;
         // Paths go to the children and into the journal.
-        let path = fs::canonicalize(path).map_err(at(path))?;
+        let path = fs::canonicalize(path).map_err(unusable)?;
         let lock_path = path.join(LOCK);
-        let lock = file::open_private(&lock_path).map_err(at(&lock_path))?;
+        let lock = file::open_private(&lock_path).map_err(unusable)?;
         let mut patience = LOCK_TRIES;
         loop {
             match lock.try_lock() {

@@ -20,24 +20,22 @@ pub(super) fn init(data: &Path, address: &Address, output: &Output) -> Result<()
         folder.at(names::PROJECT_KEY).display(),
         folder.at(names::CA_KEY).display()
     );
-    output.result(&text, &json!({ "join": join, "operator_token_file": token_file }));
-    Ok(())
+    output.result(&text, &json!({ "join": join, "operator_token_file": token_file }))
 }
 
 pub(super) fn restore(from: &Path, data: &Path, output: &Output) -> Result<(), Failure> {
     let restored = backup::restore(from, data).map_err(|error| Failure::failed(&error))?;
     let text = format!(
         "{} records and {} blobs ({}) are restored to {}; every byte was verified.\n\
-         Go on with starling-coordinator --data {} run.",
+         Go on with: {}",
         restored.records,
         restored.blobs,
         ByteSize(restored.blob_bytes),
         data.display(),
-        data.display()
+        super::typed(data, "run")
     );
     let value = json!({ "records": restored.records, "blobs": restored.blobs, "blob_bytes": restored.blob_bytes });
-    output.result(&text, &value);
-    Ok(())
+    output.result(&text, &value)
 }
 
 pub(super) fn check(data: &Path, output: &Output) -> Result<(), Failure> {
@@ -68,6 +66,6 @@ pub(super) fn check(data: &Path, output: &Output) -> Result<(), Failure> {
         "blob_bytes": findings.blob_bytes,
         "wrong": findings.wrong,
     });
-    output.result(&text, &value);
+    output.result(&text, &value)?;
     if findings.wrong.is_empty() { Ok(()) } else { Err(Failure::Wrong) }
 }

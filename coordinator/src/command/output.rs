@@ -3,6 +3,7 @@
 use super::{Failure, Form};
 use serde_json::{Value, json};
 use std::io::Write;
+use program::stdout::{self, Trouble};
 
 /// Prints results, for people or for programs.
 #[derive(Clone, Copy, Debug)]
@@ -13,14 +14,23 @@ impl Output {
         Self(form)
     }
 
-    /// Prints a result: `text` for people, `value` for programs. A reader that has gone is no failure.
-    pub(crate) fn result(self, text: &str, value: &Value) {
-        let mut out = std::io::stdout().lock();
-        let _ = match self.0 {
-            Form::Text => writeln!(out, "{}", text.trim_end()),
-            Form::Json => writeln!(out, "{value}"),
-        };
-        let _ = out.flush();
+    /// Prints a result: `text` for people, `value` for programs. A reader that has gone is no failure; what nobody
+    /// could read is told with the failure.
+    pub(crate) fn result(self, text: &str, value: &Value) -> Result<(), Failure> {
+        match self.secret(text, value) {
+            Ok(()) | Err(Trouble::Closed) => Ok(()),
+            Err(trouble) => {
+                Err(Failure::Failed(format!("{trouble}; this is what it did not take:\n{text}")))
+            }
+        }
+    }
+
+    /// Prints a result that belongs nowhere else.
+    pub(crate) fn secret(self, text: &str, value: &Value) -> Result<(), Trouble> {
+        match self.0 {
+            Form::Text => stdout::line(text.trim_end()),
+            Form::Json => stdout::line(&value.to_string()),
+        }
     }
 
     /// Prints why a command failed.

@@ -123,6 +123,7 @@ impl pb::jobs_server::Jobs for Jobs {
         let submission = <[u8; 16]>::try_from(request.submission_id.as_ref())
             .map_err(|_| Status::invalid_argument("submission_id must have 16 random bytes"))?;
         let spec = JobSpec::parse(&request.spec)
+            .and_then(|spec| spec.check_names().map(|()| spec))
             .map_err(|invalid| Status::invalid_argument(super::told(&invalid)))?;
         self.check_content(&spec).await?;
         let bytes = Arc::from(request.spec.as_ref());

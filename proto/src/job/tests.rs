@@ -164,3 +164,24 @@ fn a_wrong_field_is_named() {
     check(|s| s.name = "a\nb".into(), "name: control");
     assert!(JobSpec::parse(br#"{"version":1,"colour":2}"#).is_err());
 }
+
+#[test]
+fn names_are_short_and_plain() {
+    let mut spec = spec(vec![range(0, 10, 1)]);
+    assert!(spec.check_names().is_ok());
+    for (name, allowed) in [
+        ("a".repeat(256), "256 bytes are too many: give at most 255"),
+        ("a\u{1b}[31m".to_owned(), "control characters are not allowed"),
+    ] {
+        let mut spec = spec.clone();
+        spec.inputs[1].name = name;
+        let error = spec.check_names().unwrap_err().to_string();
+        assert_eq!(error, format!("inputs[1].name: {allowed}"));
+        // Jobs of older releases are read all the same.
+        assert!(spec.check().is_ok());
+    }
+    let Axis::Range { name, .. } = &mut spec.cut[0] else { panic!("a range") };
+    *name = "p".repeat(129);
+    let error = spec.check_names().unwrap_err().to_string();
+    assert_eq!(error, "cut[0].name: 129 bytes are too many: give at most 128");
+}

@@ -50,17 +50,13 @@ pub(super) fn join(data: &Path, arguments: &super::Join, format: Format) -> Resu
     folder.join(&project)?;
     let (worker, account) =
         (WorkerKey::from(&identity.worker), AccountKey::from(&identity.account));
-    let run = match data == crate::folder::default_path() {
-        true => "starling-worker run".to_owned(),
-        false => format!("starling-worker --data {} run", data.display()),
-    };
+    let run = super::typed(data, "run");
     let text = format!(
         "joined the project at {}\n  worker  {worker}\n  account {account}\nnow type: {run}",
         project.join.address
     );
     let json = json!({ "coordinator": project.join.address, "worker": worker, "account": account, "next": run });
-    output::print(format, &text, &json);
-    Ok(())
+    output::print(format, &text, &json)
 }
 
 /// What this machine calls itself.

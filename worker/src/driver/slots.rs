@@ -104,7 +104,9 @@ impl Sink {
                 tracing::info!("{id} resumed from its snapshot")
             }
             execute::Event::Started { resumed: false } => tracing::debug!("{id} started"),
-            execute::Event::Progress { done, total } => {
+            // Of a kernel that does not tell.
+            execute::Event::Progress { total: 0, .. } => {}
+            execute::Event::Progress { done, total, .. } => {
                 self.tell(Event::Progress { run, done, total })
             }
             execute::Event::Log { level, line } => tracing::debug!(level, "{id} says: {line}"),

@@ -90,6 +90,8 @@ pub(super) enum Word {
     Progress {
         done: u64,
         total: u64,
+        fuel: u64,
+        cpu: Duration,
     },
     Log {
         level: u8,

@@ -10,6 +10,7 @@ use wasmtime::{Caller, Global, Linker, Memory, ResourceLimiter, Val};
 use super::child::Replies;
 use super::frame::Word;
 use super::input::Inputs;
+use super::process;
 use super::unit::{Failure, Limits, Trouble, Unit};
 use super::wasi::World;
 
@@ -43,7 +44,14 @@ pub(super) struct Host {
     /// Bytes of log that may still be written.
     pub(super) log_left: u64,
     pub(super) replies: Rc<RefCell<Replies>>,
+    /// What the kernel said last of how far it is.
+    progress: (u64, u64),
+    /// When that was handed on last.
     progressed: Option<Instant>,
+    began: Instant,
+    budget: u64,
+    /// CPU time of earlier runs of the unit, and that of this process when this run began.
+    pub(super) cpu_before: (Duration, Duration),
     pub(super) limiter: Limiter,
     pub(super) world: World,
     /// Known from instantiation on.
@@ -66,7 +74,11 @@ impl Host {
             output_max: unit.limits.output,
             log_left: unit.limits.log,
             replies,
+            progress: (0, 0),
             progressed: None,
+            began: Instant::now(),
+            budget: unit.limits.fuel,
+            cpu_before: (Duration::ZERO, process::cpu()),
             limiter: Limiter::new(&unit.limits),
             world,
             exports: None,
@@ -99,13 +111,24 @@ impl Host {
         self.replies.borrow_mut().say(Word::Log { level, line });
     }
 
-    fn progress(&mut self, done: i64, total: i64) {
-        if self.progressed.is_some_and(|at| at.elapsed() < PROGRESS_INTERVAL) {
-            return;
-        }
+    /// Whether progress may be handed on that the kernel tells.
+    fn may_progress(&self) -> bool {
+        self.progressed.is_none_or(|at| PROGRESS_INTERVAL <= at.elapsed())
+    }
+
+    /// Whether progress is handed on that only the fuel tells: not of units that are over in a moment.
+    pub(super) fn is_progress_due(&self) -> bool {
+        PROGRESS_INTERVAL <= self.progressed.unwrap_or(self.began).elapsed()
+    }
+
+    /// Hands on how far the unit is; `left` is what remains of its fuel.
+    pub(super) fn tell_progress(&mut self, left: i64) {
         self.progressed = Some(Instant::now());
-        let (done, total) = (done.cast_unsigned(), total.cast_unsigned());
-        self.replies.borrow_mut().say(Word::Progress { done, total });
+        let (done, total) = self.progress;
+        let fuel = self.budget.saturating_sub(u64::try_from(left).unwrap_or(0));
+        let (earlier, before) = self.cpu_before;
+        let cpu = earlier + process::cpu().saturating_sub(before);
+        self.replies.borrow_mut().say(Word::Progress { done, total, fuel, cpu });
     }
 }
 
@@ -225,13 +248,7 @@ pub(super) fn define(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     })?;
     linker.func_wrap(module, "input_read", input_read)?;
     linker.func_wrap(module, "output_write", output_write)?;
-    linker.func_wrap(
-        module,
-        "progress",
-        |mut caller: Caller<'_, Host>, done: i64, total: i64| {
-            caller.data_mut().progress(done, total);
-        },
-    )?;
+    linker.func_wrap(module, "progress", progress)?;
     linker.func_wrap(module, "log", log)?;
     Ok(())
 }
@@ -274,6 +291,16 @@ fn input_read(
 /// An input that cannot be read is this machine's fault.
 pub(super) fn unreadable(input: usize, error: &std::io::Error) -> Stop {
     Stop::Trouble(Trouble::Host(format!("input {input} could not be read: {error}")))
+}
+
+fn progress(mut caller: Caller<'_, Host>, done: i64, total: i64) -> wasmtime::Result<()> {
+    let fuel = exports(&caller)?.fuel;
+    caller.data_mut().progress = (done.cast_unsigned(), total.cast_unsigned());
+    if caller.data().may_progress() {
+        let left = fuel.get(&mut caller).i64().unwrap_or(0);
+        caller.data_mut().tell_progress(left);
+    }
+    Ok(())
 }
 
 fn output_write(mut caller: Caller<'_, Host>, ptr: i32, len: i32) -> wasmtime::Result<()> {

@@ -3,7 +3,8 @@
 mod shared;
 
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
@@ -25,6 +26,8 @@ const QUEUE_MAX: usize = 100_000;
 const SLOTS_MAX: usize = 4096;
 /// Time that a unit has to reach the end of its step and write its snapshot.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long a watched unit may be silent until whoever watches is asked whether to go on.
+const LOOK: Duration = Duration::from_millis(100);
 /// Memory of a slot where nothing else was said.
 const SLOT_MEMORY_BYTES: u64 = 4 << 30;
 
@@ -219,17 +222,38 @@ pub fn run_once(
     unit: Unit,
     mut seen: impl FnMut(Event),
 ) -> Result<Finished, Error> {
+    let finished = run_watched(config, unit, |event| {
+        event.into_iter().for_each(&mut seen);
+        true
+    })?;
+    finished.ok_or(Error::Stopped)
+}
+
+/// As [`run_once`], but `each` also gets a `None` now and then while nothing happens, and ends the unit where it is by
+/// answering `false`: then nothing is returned.
+pub fn run_watched(
+    config: Config,
+    unit: Unit,
+    mut each: impl FnMut(Option<Event>) -> bool,
+) -> Result<Option<Finished>, Error> {
     let (sender, events) = mpsc::sync_channel(1024);
     let pool = Pool::start(Config { slots: 1, ..config }, move |_, event| {
-        // The receiver leaves only after the last event.
+        // The receiver leaves after the last event, or when no more is wanted.
         let _ = sender.send(event);
     })?;
     pool.submit(0, unit)?;
     loop {
-        match events.recv() {
-            Ok(Event::Finished(finished)) => return Ok(finished),
-            Ok(event) => seen(event),
-            Err(mpsc::RecvError) => return Err(Error::Stopped),
+        let event = match events.recv_timeout(LOOK) {
+            Ok(Event::Finished(finished)) => return Ok(Some(finished)),
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::Stopped),
+        };
+        if !each(event) {
+            pool.cancel(0);
+            // Before the pool, whose thread may wait to be rid of an event.
+            drop(events);
+            return Ok(None);
         }
     }
 }

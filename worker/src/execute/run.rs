@@ -237,6 +237,7 @@ impl Kernel<'_> {
             None => false,
         };
         run.replies.borrow_mut().say(Word::Started { resumed, cpu: run.earlier });
+        store.data_mut().cpu_before = (run.earlier, run.before);
         if !resumed && !self.begin(run, store)? {
             start.call(&mut *store, ())?;
         }
@@ -256,7 +257,13 @@ impl Kernel<'_> {
                 return Ok(End::Interrupted { saved: false });
             }
             match step.call(&mut *store, ())? {
-                1 => run.replies.borrow_mut().breathe(),
+                1 => {
+                    if store.data().is_progress_due() {
+                        let left = self.fuel(store);
+                        store.data_mut().tell_progress(left);
+                    }
+                    run.replies.borrow_mut().breathe();
+                }
                 0 => return Ok(End::Done { fuel: self.burned(store, run.unit.limits.fuel) }),
                 other => {
                     let fuel = self.burned(store, run.unit.limits.fuel);

@@ -236,8 +236,8 @@ impl<'a> Talk<'a> {
                 self.earlier = cpu;
                 self.shared.event(id, Event::Started { resumed });
             }
-            Word::Progress { done, total } => {
-                self.shared.event(id, Event::Progress { done, total })
+            Word::Progress { done, total, fuel, cpu } => {
+                self.shared.event(id, Event::Progress { done, total, fuel, cpu })
             }
             Word::Log { level, line } => self.shared.event(id, Event::Log { level, line }),
             Word::Warning(text) => self.shared.event(id, Event::Warning(text)),

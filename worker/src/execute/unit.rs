@@ -179,6 +179,10 @@ pub enum Event {
         done: u64,
         /// In the kernel's own measure; 0 if it does not know.
         total: u64,
+        /// Fuel burned so far.
+        fuel: u64,
+        /// CPU time so far, over all resumptions.
+        cpu: Duration,
     },
     /// A line for the researcher.
     Log {

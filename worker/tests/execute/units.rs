@@ -51,7 +51,7 @@ fn a_kernel_sees_its_parameters_and_inputs_and_is_heard() {
     assert!(output == want);
     assert!(want.len() as u64 / 8 < fuel, "moving bytes costs fuel: {fuel}");
     assert!(events.contains(&Event::Log { level: 3, line: "a line".to_owned() }));
-    assert!(events.contains(&Event::Progress { done: 3, total: 4 }));
+    assert!(events.iter().any(|event| matches!(event, Event::Progress { done: 3, total: 4, .. })));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -8,6 +9,7 @@ use proto::id::UnitId;
 use proto::join::Join;
 use proto::{JobId, ProjectKey, UnitIndex};
 
+use crate::amount;
 use crate::error::EXIT_CODES;
 use crate::output::Format;
 
@@ -34,7 +36,7 @@ pub enum Command {
     /// Make, build and check kernels.
     #[command(subcommand)]
     Kernel(Kernel),
-    /// Run some units of a job on this machine: output, fuel and time, and a forecast of the whole.
+    /// Run some units of a job on this machine: progress, output, fuel and time, and a forecast of the whole.
     Try(Try),
     /// Remember which coordinator to speak with, and as whom.
     Login(Login),
@@ -147,6 +149,9 @@ pub struct Try {
     /// Run this many units, spread evenly over the job.
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub units: u64,
+    /// Stop after this time, as in 30s, with what is known by then; Ctrl-C does the same.
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_time)]
+    pub time: Option<Duration>,
     /// Forecast for this many cores [default: those of this machine].
     #[arg(long, value_name = "N")]
     pub cores: Option<u32>,
@@ -160,9 +165,11 @@ pub struct Try {
 pub struct Login {
     /// The join string, starling://..., as `starling-coordinator run` prints it.
     pub join: Join,
-    /// The token that the operator made for you (starling-coordinator token issue).
-    #[arg(long, env = "STARLING_TOKEN", hide_env_values = true)]
-    pub token: String,
+    /// The token that the operator made for you (starling-coordinator token issue); - for standard input. Given here, it
+    /// is seen in this machine's list of processes: without it, it is taken from the variable STARLING_TOKEN, else asked
+    /// for, else read from standard input.
+    #[arg(long, allow_hyphen_values = true)]
+    pub token: Option<String>,
 }
 
 /// `starling submit`.
@@ -211,6 +218,11 @@ fn parse_job(text: &str) -> Result<JobId, &'static str> {
 
 fn parse_unit(text: &str) -> Result<UnitIndex, &'static str> {
     text.parse().map_err(|_| "not a unit: write its number, as in 12 or u12")
+}
+
+fn parse_time(text: &str) -> Result<Duration, &'static str> {
+    let time = amount::parse_duration(text).filter(|time| !time.is_zero());
+    time.ok_or("not a time: write it as in 30s or 5min")
 }
 
 fn parse_unit_id(text: &str) -> Result<UnitId, &'static str> {

@@ -116,7 +116,7 @@ impl Client {
                 Error::Unreachable { address, why: chain(status) }
             }
             Code::Unauthenticated => {
-                refused(": log in with a token that is good: starling login JOIN --token TOKEN")
+                refused(": log in with a token that is good: starling login JOIN")
             }
             Code::Internal | Code::Unknown | Code::DataLoss | Code::Cancelled | Code::Aborted => {
                 Error::Failed(format!("the coordinator failed to {doing}: {}", chain(status)))

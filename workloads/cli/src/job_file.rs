@@ -147,7 +147,7 @@ fn build(mut root: Fields<'_>, places: &Places, mut files: Files) -> Result<Job,
         trace_fuel: root.count("trace")?.unwrap_or(proto::trace::SPACING),
         name,
     };
-    spec.check().map_err(|invalid| mistake(places, &invalid))?;
+    spec.check().and_then(|()| spec.check_names()).map_err(|invalid| mistake(places, &invalid))?;
     let bytes = spec.encode().len();
     if proto::bounds::SPEC_BYTES_MAX < bytes {
         let message = format!(

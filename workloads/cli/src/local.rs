@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use worker::execute::{self, Event, Finished, Outcome, Priority};
 
 use crate::error::Error;
+use crate::forecast::Part;
 use crate::job_file::{Blob, Content};
 use crate::profile;
 
@@ -47,16 +48,18 @@ impl Run {
 }
 
 impl Local {
-    /// A sandbox that keeps compiled kernels for the next time.
+    /// A sandbox that keeps compiled kernels for the next time, where the user's home lets it.
     pub(crate) fn new() -> Result<Self, Error> {
         let program = std::env::current_exe()
             .map_err(|error| Error::Failed(format!("this program cannot find itself: {error}")))?;
-        let cache = profile::cache_path()?;
-        fs::create_dir_all(&cache).map_err(Error::file("create", &cache))?;
+        let scratch = tempfile::Builder::new().prefix("starling-").tempdir();
+        let scratch = scratch.map_err(|source| Error::NoScratch {
+            path: std::env::temp_dir(),
+            source,
+        })?;
+        let cache = cache().unwrap_or_else(|| scratch.path().join("kernels"));
         let mut config = execute::Config::new(program, cache, 1);
         config.priority = Priority::Normal;
-        let scratch = tempfile::Builder::new().prefix("starling-").tempdir();
-        let scratch = scratch.map_err(Error::file("create a folder in", &std::env::temp_dir()))?;
         Ok(Self { config, scratch, files: BTreeMap::new() })
     }
 
@@ -188,14 +191,45 @@ impl Local {
 
     /// Runs a unit to its end.
     pub(crate) fn run(&self, unit: execute::Unit) -> Result<Run, Error> {
-        let mut log = Vec::new();
-        let finished = execute::run_once(self.config(), unit, |event| match event {
-            Event::Log { line, .. } => log.push(line),
-            Event::Warning(text) => log.push(format!("warning: {text}")),
-            Event::Started { .. } | Event::Progress { .. } | Event::Finished(_) => {}
-        })?;
-        outcome(finished, log)
+        let run = self.watch(unit, |_| true)?;
+        run.ok_or_else(|| Error::Failed("the unit was interrupted".into()))
     }
+
+    /// Runs a unit and hands on how far it is, or a `None` now and then; when `each` answers `false` the unit ends where it
+    /// is, and nothing is returned.
+    pub(crate) fn watch(
+        &self,
+        unit: execute::Unit,
+        mut each: impl FnMut(Option<Part>) -> bool,
+    ) -> Result<Option<Run>, Error> {
+        let mut log = Vec::new();
+        let finished = execute::run_watched(self.config(), unit, |event| {
+            let part = match event {
+                Some(Event::Progress { done, total, fuel, cpu }) => {
+                    Some(Part { done, total, fuel, cpu })
+                }
+                Some(Event::Log { line, .. }) => {
+                    log.push(line);
+                    None
+                }
+                Some(Event::Warning(text)) => {
+                    log.push(format!("warning: {text}"));
+                    None
+                }
+                Some(Event::Started { .. } | Event::Finished(_)) | None => None,
+            };
+            each(part)
+        })?;
+        finished.map(|finished| outcome(finished, log)).transpose()
+    }
+}
+
+/// A folder for compiled kernels that outlives this process. A home that cannot be written costs a compilation, no more.
+fn cache() -> Option<PathBuf> {
+    let cache = profile::cache_path().ok()?;
+    fs::create_dir_all(&cache).ok()?;
+    tempfile::tempfile_in(&cache).ok()?;
+    Some(cache)
 }
 
 /// What came out, unless it was this machine's fault.

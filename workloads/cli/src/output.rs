@@ -1,14 +1,18 @@
 //! The one place that writes to standard output and standard error.
 
 use std::borrow::Cow;
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{IsTerminal, Write, stderr};
 use std::time::Duration;
 
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use program::stdout::{self, Trouble};
 use serde::Serialize;
 
 use crate::error::Error;
+
+/// Of an answer that could not be written, what is told with the error, bytes.
+const UNWRITTEN_BYTES_MAX: usize = 2048;
 
 /// How answers are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -46,7 +50,10 @@ impl Output {
     }
 
     /// One answer: `value` for programs, `text` for people.
-    pub fn answer(self, value: &impl Serialize, text: impl FnOnce() -> String) {
+    ///
+    /// # Errors
+    /// When standard output does not take it.
+    pub fn answer(self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Error> {
         match self.format {
             Format::Json => line(&serde_json::to_string(value).unwrap_or_default()),
             Format::Human => line(&text()),
@@ -54,10 +61,11 @@ impl Output {
     }
 
     /// A line for people only, where they look for answers.
-    pub fn say(self, text: &str) {
-        if !self.is_json() {
-            line(text);
-        }
+    ///
+    /// # Errors
+    /// When standard output does not take it.
+    pub fn say(self, text: &str) -> Result<(), Error> {
+        if self.is_json() { Ok(()) } else { line(text) }
     }
 
     /// A line for people only, beside the answers.
@@ -69,6 +77,9 @@ impl Output {
 
     /// An error: for programs `{"error":{"message","exit_code"}}` on standard error.
     pub fn error(self, error: &Error) {
+        if matches!(error, Error::Closed) {
+            return;
+        }
         match self.format {
             Format::Json => {
                 let error =
@@ -96,17 +107,26 @@ impl Output {
     }
 }
 
-/// Writes a line of an answer. Nobody is left to be told when this fails: the reader has gone.
-pub(crate) fn line(text: &str) {
-    let _ = writeln!(stdout().lock(), "{text}");
+/// Writes a line of an answer.
+fn line(text: &str) -> Result<(), Error> {
+    stdout::line(text).map_err(|trouble| match trouble {
+        Trouble::Closed => Error::Closed,
+        Trouble::Failed(_) => Error::Unwritten {
+            why: trouble.to_string(),
+            text: excerpt(text.as_bytes(), UNWRITTEN_BYTES_MAX),
+        },
+    })
 }
 
 /// Writes bytes as they are.
-pub(crate) fn raw(bytes: &[u8]) {
-    let _ = stdout().lock().write_all(bytes);
+pub(crate) fn raw(bytes: &[u8]) -> Result<(), Error> {
+    stdout::write(bytes).map_err(|trouble| match trouble {
+        Trouble::Closed => Error::Closed,
+        Trouble::Failed(_) => Error::Failed(trouble.to_string()),
+    })
 }
 
-/// Writes a line to standard error.
+/// Writes a line to standard error, beyond which there is nothing to tell of a failure.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(stderr().lock(), "{text}");
 }

@@ -13,5 +13,9 @@ mod alone;
 mod grid;
 #[path = "it/log.rs"]
 mod log;
+#[path = "it/stdout.rs"]
+mod stdout;
+#[path = "it/try_out.rs"]
+mod try_out;
 #[path = "it/world.rs"]
 mod world;

@@ -8,6 +8,7 @@ mod rerun;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
+use program::shell::word;
 use proto::bounds::LOG_ENTRIES_MAX;
 use proto::log::{Entry, Frontier, Head, Heads, consistent};
 use proto::{Digest, JobId, ProjectKey, merkle, pb};
@@ -75,7 +76,7 @@ pub(super) async fn run(args: Audit, context: &Context) -> Result<(), Error> {
             }
         }
         text
-    });
+    })?;
     Ok(())
 }
 
@@ -242,9 +243,10 @@ impl Auditor<'_> {
     /// Writes the proof of a contradiction.
     fn proved(&self, heads: &Heads, what: &str) -> Result<Error, Error> {
         shown::save(self.proof, &HeadsFile::new(self.project, heads))?;
-        let file = self.proof.display();
         Ok(Error::Unverified(format!(
-            "{what}\n  the proof is in {file}; anybody can check it: starling verify heads {file} --project {}",
+            "{what}\n  the proof is in {}; anybody can check it: starling verify heads {} --project {}",
+            self.proof.display(),
+            word(self.proof),
             self.project
         )))
     }

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use program::shell::word;
 use proto::evidence::{Evidence, Segment};
 use proto::job::JobSpec;
 use proto::trace::Claim;
@@ -58,9 +59,9 @@ pub(super) async fn run(args: args::Evidence, context: &Context) -> Result<(), E
             "{} of wrong reports in {}\ncheck one anywhere: starling verify evidence {} --rerun --project {project}",
             counted(files.len() as u64, "proof"),
             folder.display(),
-            first.display()
+            word(first)
         ),
-    });
+    })?;
     Ok(())
 }
 
@@ -121,7 +122,7 @@ pub(super) fn check(
             segment.from.map_or(0, |from| from.fuel),
             accused.join("\n")
         )
-    });
+    })?;
     Ok(())
 }
 

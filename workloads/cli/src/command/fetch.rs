@@ -80,7 +80,7 @@ pub(super) async fn run(args: Fetch, context: &Context) -> Result<(), Error> {
                 "\nthe job goes on: fetch again, or --follow"
             },
         )
-    });
+    })?;
     Ok(())
 }
 

@@ -54,7 +54,7 @@ pub(super) fn run(args: Pulsar, context: &Context) -> Result<(), Error> {
             periodogram.display(),
             folded.display()
         )
-    });
+    })?;
     Ok(())
 }
 

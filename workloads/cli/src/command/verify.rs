@@ -60,7 +60,7 @@ async fn fetched(args: &Verify, folder: &Path, context: &Context) -> Result<(), 
         "job": state.job.to_string(), "results": found.lines, "receipts": found.receipts, "given_up": found.given_up,
         "copies": found.copies, "accounts": found.accounts.len(), "rerun": rerun,
     });
-    context.output.answer(&answer, || described(&found, &rerun));
+    context.output.answer(&answer, || described(&found, &rerun))?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
+use program::stdout;
 use proto::{JobId, pb};
 
 use super::Context;
@@ -30,10 +31,14 @@ pub(super) async fn follow(
     output: Output,
 ) -> Result<pb::JobStatus, Error> {
     let mut screen = Screen::new(output);
-    let status = until_end(client, job, |status| screen.show(status)).await?;
+    let status = tokio::select! {
+        status = until_end(client, job, |status| screen.show(status)) => status?,
+        // It may be long until the next line, and nobody reads it.
+        () = stdout::closed() => return Err(Error::Closed),
+    };
     screen.bar.finish_and_clear();
     if !output.is_json() {
-        output.say(&line(&status));
+        output.say(&line(&status))?;
     }
     Ok(status)
 }
@@ -42,7 +47,7 @@ pub(super) async fn follow(
 pub(super) async fn until_end(
     client: &Client,
     job: JobId,
-    mut each: impl FnMut(&pb::JobStatus),
+    mut each: impl FnMut(&pb::JobStatus) -> Result<(), Error>,
 ) -> Result<pb::JobStatus, Error> {
     let mut heard = Instant::now();
     loop {
@@ -53,7 +58,7 @@ pub(super) async fn until_end(
                     match stream.message().await {
                         Ok(Some(status)) => {
                             heard = Instant::now();
-                            each(&status);
+                            each(&status)?;
                             if has_ended(&status) {
                                 return Ok(status);
                             }
@@ -110,21 +115,23 @@ impl Screen {
         }
     }
 
-    fn show(&mut self, status: &pb::JobStatus) {
+    fn show(&mut self, status: &pb::JobStatus) -> Result<(), Error> {
         if self.output.is_json() {
             return self.output.answer(&View::from(status), String::new);
         }
         if self.output.is_live() {
             self.bar.set_length(status.units);
             self.bar.set_position(status.settled);
-            return self.bar.set_message(details(status));
+            self.bar.set_message(details(status));
+            return Ok(());
         }
         let due = self
             .written
             .is_none_or(|(at, settled)| settled != status.settled && LINE_INTERVAL <= at.elapsed());
         if due && !has_ended(status) {
             self.written = Some((Instant::now(), status.settled));
-            self.output.say(&line(status));
+            self.output.say(&line(status))?;
         }
+        Ok(())
     }
 }

@@ -31,6 +31,6 @@ pub(super) async fn run(what: What, context: &Context) -> Result<(), Error> {
                 .collect::<Vec<_>>()
                 .join("\n"),
         }
-    });
+    })?;
     Ok(())
 }

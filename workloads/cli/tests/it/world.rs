@@ -1,7 +1,7 @@
 //! A folder of its own for each test, the program, and a grid to speak with.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use coordinator::Coordinator;
@@ -65,6 +65,20 @@ impl World {
         answer.stderr
     }
 
+    /// Starts it with its standard output and standard error led into pipes.
+    pub(crate) fn spawn(&self, args: &[&str]) -> Child {
+        let mut command = self.command(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Runs with its standard output led elsewhere; the exit code and what it complained of.
+    pub(crate) fn run_to(&self, args: &[&str], to: Stdio) -> (Option<i32>, String) {
+        let mut command = self.command(args);
+        let child = command.stdout(to).stderr(Stdio::piped()).spawn().unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    }
+
     /// Runs with `--output json` and expects success; the objects.
     pub(crate) fn json(&self, args: &[&str]) -> Vec<Value> {
         let text = self.ok(&[&["--output", "json"], args].concat());
@@ -104,6 +118,10 @@ impl Grid {
 
     pub(crate) fn join(&self) -> Join {
         self.coordinator.join().clone()
+    }
+
+    pub(crate) fn token(&self) -> String {
+        self.coordinator.operator_token().to_owned()
     }
 
     pub(crate) fn login(&self, world: &World) {

@@ -33,9 +33,9 @@ pub(super) fn run(args: Check, output: Output) -> Result<(), Error> {
         }
     };
     let summary = look(&args.kernel, &wasm)?;
-    output.say(&described(&summary));
+    output.say(&described(&summary))?;
     if args.no_run {
-        output.answer(&json!({ "kernel": summary }), || "admissible; not run".into());
+        output.answer(&json!({ "kernel": summary }), || "admissible; not run".into())?;
         return Ok(());
     }
     let mut local = Local::new()?;
@@ -55,9 +55,9 @@ pub(super) fn run(args: Check, output: Output) -> Result<(), Error> {
         "kernel": summary, "fuel": first.fuel, "cpu_s": first.cpu.as_secs_f64(), "result": result, "log": first.log,
         "runs_agree": true, "cut": cut.name(),
     });
-    output.answer(&answer, || told(&first, &cut));
+    let written = output.answer(&answer, || told(&first, &cut));
     match &first.result {
-        Ok(_) => Ok(()),
+        Ok(_) => written,
         Err(failure) => Err(Error::Failed(format!("with these parameters and inputs: {failure}"))),
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn run(args: &SetiPlots, context: &Context) -> Result<(), Error> {
             counted(records.len() as u64, "signal"),
             args.to.join("index.html").display()
         )
-    });
+    })?;
     Ok(())
 }
 

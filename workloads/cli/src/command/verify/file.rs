@@ -53,7 +53,7 @@ fn receipt(args: &VerifyOne, context: &Context) -> Result<(), Error> {
         "copies": receipt.copies.len(), "settled_at_ms": receipt.settled_at_ms,
         "index": logged.index, "size": head.size, "root": head.root,
     });
-    context.output.answer(&answer, || described(&receipt, &entry, &head, logged.index));
+    context.output.answer(&answer, || described(&receipt, &entry, &head, logged.index))?;
     Ok(())
 }
 
@@ -89,6 +89,6 @@ fn heads(args: &VerifyOne, context: &Context) -> Result<(), Error> {
         return Err(wrong(&args.file, "both heads can be of one log: they prove nothing"));
     };
     let answer = json!({ "project": project, "contradiction": contradiction.to_string() });
-    context.output.answer(&answer, || format!("proved of project {project}: {contradiction}"));
+    context.output.answer(&answer, || format!("proved of project {project}: {contradiction}"))?;
     Ok(())
 }
