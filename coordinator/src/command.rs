@@ -2,8 +2,8 @@
 
 use crate::grpc::told;
 use clap::{Parser, Subcommand, ValueEnum};
-use std::net::SocketAddr;
 use program::shell::word;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;

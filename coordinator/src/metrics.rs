@@ -2,9 +2,7 @@
 
 use crate::grpc::given::{GIVEN_MAX, OfBlob};
 use crate::grpc::{Shared, told};
-use iroh_metrics::{
-    Counter, EncodeLabelSet, Family, Gauge, MetricsGroup, MetricsSource, Registry,
-};
+use iroh_metrics::{Counter, EncodeLabelSet, Family, Gauge, MetricsGroup, MetricsSource, Registry};
 use program::collector::Server;
 use std::collections::BTreeSet;
 use std::io;

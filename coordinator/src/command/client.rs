@@ -4,8 +4,8 @@ use super::{Failure, Output, Role, Token};
 use crate::grpc::told;
 use crate::project;
 use bytesize::ByteSize;
-use proto::pb::{self, admin_client::AdminClient, issue_token_request};
 use program::stdout::Trouble;
+use proto::pb::{self, admin_client::AdminClient, issue_token_request};
 use proto::{AccountKey, Digest, WorkerKey};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -85,7 +85,8 @@ fn issue(data: &Path, account: String, role: Role, output: &Output) -> Result<()
     let request = pb::IssueTokenRequest { account, role: role.into() };
     let reply = with_admin(data, async |mut admin| admin.issue_token(request).await)?.into_inner();
     let text = format!("{}\n\nIt is shown only now; its id is {}.", reply.token, reply.token_id);
-    let written = output.secret(&text, &json!({ "token": reply.token, "token_id": reply.token_id }));
+    let written =
+        output.secret(&text, &json!({ "token": reply.token, "token_id": reply.token_id }));
     written.map_err(|trouble| not_handed_out(data, reply.token_id, &trouble))
 }
 
@@ -125,7 +126,8 @@ fn list(data: &Path, output: &Output) -> Result<(), Failure> {
             json!({ "token_id": id, "role": role, "issued": issued, "account": token.account }),
         );
     }
-    output.result(if tokens.is_empty() { "No tokens." } else { &text }, &json!({ "tokens": values }))
+    output
+        .result(if tokens.is_empty() { "No tokens." } else { &text }, &json!({ "tokens": values }))
 }
 
 /// A moment of the wall clock, for people and programs alike.

@@ -1,9 +1,9 @@
 //! The one place that prints.
 
 use super::{Failure, Form};
+use program::stdout::{self, Trouble};
 use serde_json::{Value, json};
 use std::io::Write;
-use program::stdout::{self, Trouble};
 
 /// Prints results, for people or for programs.
 #[derive(Clone, Copy, Debug)]

@@ -111,10 +111,8 @@ async fn collectors_are_told_the_numbers() -> Result<()> {
         told["blob_bytes_given"] == 1_500 && told["given_most"] == Value::from([given]),
         "{told}"
     );
-    let of_blob = format!(
-        "blob_given_most_bytes_total{{blob=\"{}\"}} 1500",
-        &digest.to_string()[..8]
-    );
+    let of_blob =
+        format!("blob_given_most_bytes_total{{blob=\"{}\"}} 1500", &digest.to_string()[..8]);
     let wanted = ["workers_connected 0", "trouble 0", "blob_given_bytes_total 1500", &of_blob];
     let all_told = async {
         loop {
@@ -165,8 +163,7 @@ async fn init_is_done_once_and_run_prints_the_same_project() -> Result<()> {
 async fn command_to(data: &Path, words: &str, to: Stdio) -> Result<(i32, String)> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_starling-coordinator"));
     command.arg("--data").arg(data).args(words.split(' ')).stdout(to).stderr(Stdio::piped());
-    let output =
-        tokio::task::spawn_blocking(move || command.spawn()?.wait_with_output()).await??;
+    let output = tokio::task::spawn_blocking(move || command.spawn()?.wait_with_output()).await??;
     Ok((output.status.code().context("killed")?, String::from_utf8(output.stderr)?))
 }
 
@@ -186,7 +183,10 @@ async fn what_cannot_be_printed_is_not_lost() -> Result<()> {
     let data = super::support::data(&project.dir);
     for words in ["status", "status --workers", "token list", "backup one", "--help", "--version"] {
         let (code, said) = command_to(&data, words, full()?).await?;
-        ensure!(code == 1 && said.contains("could not write to standard output"), "{words}: {said}");
+        ensure!(
+            code == 1 && said.contains("could not write to standard output"),
+            "{words}: {said}"
+        );
         ensure!(said.contains("No space left"), "{words}: {said}");
         let (code, said) = command_to(&data, &words.replace("one", "two"), closed()?).await?;
         ensure!((code, said.as_str()) == (0, ""), "{words}: {code} {said}");

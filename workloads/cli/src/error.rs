@@ -51,7 +51,9 @@ pub enum Error {
         source: io::Error,
     },
     /// The folder for what lives as long as a command.
-    #[error("could not create a folder in {path}: name one that you may write to in the variable TMPDIR")]
+    #[error(
+        "could not create a folder in {path}: name one that you may write to in the variable TMPDIR"
+    )]
     NoScratch {
         /// Where it was tried.
         path: PathBuf,

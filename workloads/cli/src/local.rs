@@ -53,10 +53,8 @@ impl Local {
         let program = std::env::current_exe()
             .map_err(|error| Error::Failed(format!("this program cannot find itself: {error}")))?;
         let scratch = tempfile::Builder::new().prefix("starling-").tempdir();
-        let scratch = scratch.map_err(|source| Error::NoScratch {
-            path: std::env::temp_dir(),
-            source,
-        })?;
+        let scratch =
+            scratch.map_err(|source| Error::NoScratch { path: std::env::temp_dir(), source })?;
         let cache = cache().unwrap_or_else(|| scratch.path().join("kernels"));
         let mut config = execute::Config::new(program, cache, 1);
         config.priority = Priority::Normal;

@@ -53,7 +53,11 @@ impl Output {
     ///
     /// # Errors
     /// When standard output does not take it.
-    pub fn answer(self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Error> {
+    pub fn answer(
+        self,
+        value: &impl Serialize,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Error> {
         match self.format {
             Format::Json => line(&serde_json::to_string(value).unwrap_or_default()),
             Format::Human => line(&text()),

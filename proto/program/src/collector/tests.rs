@@ -26,7 +26,8 @@ async fn a_collector_gets_the_numbers() {
     assert!(text.contains("application/openmetrics-text") && text.ends_with("\r\nnumbers 1\n"));
     let text = ask(&server, b"GET /other HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(text.starts_with("HTTP/1.1 404"), "{text}");
-    let text = ask(&server, b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").await;
+    let text =
+        ask(&server, b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").await;
     assert!(text.starts_with("HTTP/1.1 405"), "{text}");
 }
 

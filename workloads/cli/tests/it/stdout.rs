@@ -40,7 +40,7 @@ fn alone_each_verb_tells_what_it_could_not_write() {
     is_told_of_all(&world, &["kernel", "check", "mersenne", "--params", params], "step kernel");
     is_told_of_all(&world, &["try", "job.toml"], "u0: done");
     let told = ["--output", "json", "try", "job.toml", "--unit", "1"];
-    is_told_of_all(&world, &told, "\"unit\":1");
+    is_told_of_all(&world, &told, "31 prime");
     is_told_of_all(&world, &["seti", "generate", "a.sah", "--samples", "16384"], "a.sah: 16384");
     assert!(world.path("a.sah").exists() && world.path("one/job.toml").exists());
 
