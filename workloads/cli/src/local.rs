@@ -193,7 +193,7 @@ impl Local {
         run.ok_or_else(|| Error::Failed("the unit was interrupted".into()))
     }
 
-    /// Runs a unit and hands on how far it is, or a `None` now and then; when `each` answers `false` the unit ends where it
+    /// Runs a unit and hands on how far it is, nowhere at first, or a `None` now and then and while the kernel is prepared; when `each` answers `false` the unit ends where it
     /// is, and nothing is returned.
     pub(crate) fn watch(
         &self,
@@ -214,7 +214,8 @@ impl Local {
                     log.push(format!("warning: {text}"));
                     None
                 }
-                Some(Event::Started { .. } | Event::Finished(_)) | None => None,
+                Some(Event::Started { .. }) => Some(Part::default()),
+                Some(Event::Finished(_)) | None => None,
             };
             each(part)
         })?;

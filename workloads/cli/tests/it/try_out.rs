@@ -3,72 +3,79 @@
 use crate::world::World;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
-use std::process::Command;
+use std::process::{Child, ChildStdout, Command};
 
 /// Units of minutes.
 const LONG: &str = "name = \"long\"\nkernel = \"mersenne\"\n[[cut]]\nrange = \"p\"\nfirst = 20_000\nend = 60_000\nper_unit = 10_000\n";
 
-fn lines(text: &str) -> Vec<Value> {
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+/// Starts a trial of units of minutes and reads its lines up to the first that tells of a step; the line, and the rest.
+fn until_a_step(world: &World) -> (Child, Value, BufReader<ChildStdout>) {
+    world.write("job.toml", LONG);
+    let mut running = world.spawn(&["--output", "json", "try", "job.toml", "--cores", "2"]);
+    let mut reader = BufReader::new(running.stdout.take().unwrap());
+    loop {
+        let mut line = String::new();
+        assert!(0 < reader.read_line(&mut line).unwrap(), "it ended");
+        let told: Value = serde_json::from_str(&line).unwrap();
+        let progress = &told["progress"];
+        if progress["done"] != 0 {
+            return (running, progress.clone(), reader);
+        }
+        assert_eq!((&progress["unit"], &progress["forecast"]), (&0.into(), &Value::Null));
+    }
+}
+
+fn interrupt(running: &Child) {
+    let sent = Command::new("kill").args(["-INT", &running.id().to_string()]).status().unwrap();
+    assert!(sent.success());
 }
 
 #[test]
-fn it_forecasts_from_the_first_step_and_ends_in_time() {
+fn it_forecasts_from_the_first_step_and_ctrl_c_ends_it_with_what_is_known() {
     let world = World::new();
-    world.write("job.toml", LONG);
-    let told = world.json(&["try", "job.toml", "--for", "4s", "--cores", "2"]);
-    let [first, .., stopped, forecast] = told.as_slice() else { panic!("{told:?}") };
-    let first = &first["progress"];
-    assert_eq!(first["unit"], 0, "{first}");
+    let (running, first, mut reader) = until_a_step(&world);
     for field in ["done", "total", "fuel", "cpu_s", "fuel_per_second", "elapsed_s"] {
         assert!(first[field].as_f64().is_some_and(|value| 0.0 < value), "{field}: {first}");
     }
     assert!(0 < first["forecast"]["cpu_s"].as_u64().unwrap(), "{first}");
+    interrupt(&running);
+    let mut rest = String::new();
+    reader.read_to_string(&mut rest).unwrap();
+    let rest: Vec<Value> = rest.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [.., stopped, forecast] = rest.as_slice() else { panic!("{rest:?}") };
     let stopped = &stopped["stopped"];
     assert_eq!((&stopped["unit"], &stopped["units_done"]), (&0.into(), &0.into()), "{stopped}");
     let (done, total) = (stopped["done"].as_u64().unwrap(), stopped["total"].as_u64().unwrap());
-    assert!(0 < done && done < total, "{stopped}");
-    assert_eq!(forecast["forecast"]["units"], 4, "{forecast}");
+    assert!(0 < done && done < total && 0 < stopped["fuel"].as_u64().unwrap(), "{stopped}");
     // Four units of which this is a part, each computed twice.
     let cpu_s = stopped["cpu_s"].as_f64().unwrap() * total as f64 / done as f64 * 8.0;
     let told = forecast["forecast"]["cpu_s"].as_f64().unwrap();
     assert!((told / cpu_s - 1.0).abs() < 0.1, "{told} is not {cpu_s}");
-}
-
-#[test]
-fn ctrl_c_ends_it_with_what_is_known() {
-    let world = World::new();
-    world.write("job.toml", LONG);
-    let mut running = world.spawn(&["--output", "json", "try", "job.toml"]);
-    let mut reader = BufReader::new(running.stdout.take().unwrap());
-    let mut first = String::new();
-    reader.read_line(&mut first).unwrap();
-    assert!(first.contains("\"progress\""), "{first}");
-    let sent = Command::new("kill").args(["-INT", &running.id().to_string()]).status().unwrap();
-    assert!(sent.success());
-    let mut rest = String::new();
-    reader.read_to_string(&mut rest).unwrap();
-    let rest = lines(&rest);
-    let [.., stopped, forecast] = rest.as_slice() else { panic!("{rest:?}") };
-    assert!(0 < stopped["stopped"]["fuel"].as_u64().unwrap(), "{stopped}");
-    assert!(0 < forecast["forecast"]["time_s"].as_u64().unwrap(), "{forecast}");
     let ended = running.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(130));
     assert!(String::from_utf8_lossy(&ended.stderr).contains("interrupted"));
 }
 
 #[test]
-fn people_are_shown_lines_where_no_bar_can_be_drawn() {
+fn a_trial_ends_with_its_reader() {
+    let world = World::new();
+    let (mut running, _, reader) = until_a_step(&world);
+    drop(reader);
+    assert_eq!(running.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn time_ends_it_and_people_are_shown_lines_where_no_bar_can_be_drawn() {
     let world = World::new();
     world.write("job.toml", LONG);
     let told = world.run(&["try", "job.toml", "--for", "3s"]);
     assert_eq!(told.code, Some(0), "{}", told.stderr);
     assert!(told.stderr.starts_with("u0: "), "{}", told.stderr);
-    for part in [" % (", "fuel ", "/s, ", "; the job: "] {
-        assert!(told.stderr.contains(part), "{part}: {}", told.stderr);
-    }
-    assert!(told.stdout.starts_with("stopped after 0 units; u0 was at "), "{}", told.stdout);
-    assert!(told.stdout.contains("\nforecast: 4 units of "), "{}", told.stdout);
+    assert!(told.stdout.starts_with("stopped after 0 units"), "{}", told.stdout);
+    // A machine that is busy may not have come to a step in that time.
+    let forecast = told.stdout.contains("; u0 was at ") && told.stdout.contains("% (");
+    let expected = if forecast { "\nforecast: 4 units of " } else { "\nno forecast yet" };
+    assert!(told.stdout.contains(expected), "{}", told.stdout);
     world.fails(2, &["try", "job.toml", "--for", "soon"]);
 }
 

@@ -24,34 +24,38 @@ pub(super) struct Screen {
     bar: ProgressBar,
     began: Instant,
     due: Instant,
+    /// Whether a forecast was told.
+    forecast: bool,
 }
 
 impl Screen {
     pub(super) fn new(output: Output, unit: UnitIndex) -> Self {
         let began = Instant::now();
         let bar = output.bar(0, "[{bar:20}] {msg}");
-        Self { output, unit, bar, began, due: began + FIRST_LINE }
+        Self { output, unit, bar, began, due: began + FIRST_LINE, forecast: false }
     }
 
     /// Shows how far the unit is and what that makes of the whole, if something is known already.
     pub(super) fn show(&mut self, part: Option<&Part>, judge: &Judge) -> Result<(), Error> {
         let forecast = judge.forecast(part);
         if self.output.is_live() {
+            self.bar.set_message(self.line(part, forecast.as_ref()));
             let part = part.copied().unwrap_or_default();
             self.bar.set_length(part.total.max(1));
             self.bar.set_position(part.done.min(part.total));
-            self.bar.set_message(self.line(&part, forecast.as_ref()));
             return Ok(());
         }
-        if Instant::now() < self.due {
+        let first = forecast.is_some() && !self.forecast && FIRST_LINE <= self.began.elapsed();
+        if Instant::now() < self.due && !first {
             return Ok(());
         }
+        self.forecast = forecast.is_some();
         self.due = Instant::now() + LINE_INTERVAL;
-        let part = part.copied().unwrap_or_default();
         if !self.output.is_json() {
-            self.output.note(&self.line(&part, forecast.as_ref()));
+            self.output.note(&self.line(part, forecast.as_ref()));
             return Ok(());
         }
+        let part = part.copied().unwrap_or_default();
         let value = json!({ "progress": {
             "unit": self.unit.0, "done": part.done, "total": part.total, "fuel": part.fuel,
             "cpu_s": part.cpu.as_secs_f64(), "fuel_per_second": speed(part.fuel, part.cpu),
@@ -60,7 +64,7 @@ impl Screen {
         self.output.answer(&value, String::new)
     }
 
-    fn line(&self, part: &Part, forecast: Option<&Forecast>) -> String {
+    fn line(&self, part: Option<&Part>, forecast: Option<&Forecast>) -> String {
         let forecast = forecast.map(|forecast| {
             format!(
                 "; the job: {} CPU, {} on {} cores",
@@ -72,7 +76,7 @@ impl Screen {
         format!(
             "{}: {}, {}{}",
             self.unit,
-            place(part),
+            part.map_or_else(|| "the kernel is prepared".into(), place),
             amount::duration(Duration::from_secs(self.began.elapsed().as_secs())),
             forecast.unwrap_or_default()
         )
