@@ -143,8 +143,8 @@ fn each_line_tells_the_unit_s_line_values_and_files() {
         "{\"p\":{\"first\":2,\"end\":4},\"of\":\"x\"}\n{\"p\":{\"first\":5,\"end\":9}}\n",
     );
     world.write("a.dat", "0123456789");
-    world.write("b.dat", "0123456789");
-    world.write("c.dat", "0123456789");
+    world.write("b.dat", "b");
+    world.write("c.dat", "c");
     let cuts = [
         "lines = \"some.jsonl\"",
         "steps = \"dm\"\nstart = 0.5\nstep = 0.25\ncount = 3\nper_unit = 2",
