@@ -7,6 +7,7 @@ mod handle;
 pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod read;
+mod results;
 
 use crate::core::time::Clock;
 use crate::store::{self, Store};
@@ -18,7 +19,8 @@ pub use driver::{Engine, earlier};
 pub use handle::{Handle, named};
 pub use load::load;
 pub use log::{OutOfRange, Shown};
-pub use read::{Material, ended_job, results};
+pub use read::{Material, ended_job};
+pub use results::Results;
 
 /// Free disk space below which nothing more is taken in, bytes: room for a few full commits and for the store's own
 /// housekeeping, so that a full disk is met by us, with a message, and never by the store in the middle of a write.

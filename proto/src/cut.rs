@@ -7,6 +7,10 @@ use crate::{Digest, UnitIndex};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+mod values;
+
+pub use values::{FilePart, Merges, Span, Values};
+
 /// One direction of a cut.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
@@ -221,6 +225,31 @@ fn positions(spec: &JobSpec, unit: UnitIndex) -> Vec<u64> {
     positions
 }
 
+/// What the parameter of a named axis is at a position; null for others.
+fn value(axis: &Axis, at: u64) -> Value {
+    match axis {
+        Axis::Range { first, end, per_unit, .. } => {
+            let first = first + at * per_unit;
+            let end = first.saturating_add(*per_unit).min(*end);
+            json!({ "first": first, "end": end })
+        }
+        Axis::Steps { start, step, count, per_unit, .. } => {
+            let skipped = at * per_unit;
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "exact below 2^53, deterministic beyond"
+            )]
+            let start = start + step * skipped as f64;
+            let count = (count - skipped).min(*per_unit);
+            json!({ "start": start, "step": step, "count": count })
+        }
+        Axis::Values { values, .. } => {
+            usize::try_from(at).ok().and_then(|at| values.get(at)).cloned().unwrap_or_default()
+        }
+        Axis::Records { .. } | Axis::Files { .. } | Axis::Lines { .. } => Value::Null,
+    }
+}
+
 /// The inputs of a unit of the cut; what its axes say goes into `params`.
 pub(crate) fn inputs(
     spec: &JobSpec,
@@ -234,29 +263,8 @@ pub(crate) fn inputs(
     let mut chosen = Vec::new();
     for (at, axis) in positions(spec, unit).into_iter().zip(&spec.cut) {
         match axis {
-            Axis::Range { name, first, end, per_unit } => {
-                let first = first + at * per_unit;
-                let end = first.saturating_add(*per_unit).min(*end);
-                params.insert(name.clone(), json!({ "first": first, "end": end }));
-            }
-            Axis::Steps { name, start, step, count, per_unit } => {
-                let skipped = at * per_unit;
-                #[expect(
-                    clippy::cast_precision_loss,
-                    reason = "exact below 2^53, deterministic beyond"
-                )]
-                let start = start + step * skipped as f64;
-                let count = (count - skipped).min(*per_unit);
-                params
-                    .insert(name.clone(), json!({ "start": start, "step": step, "count": count }));
-            }
-            Axis::Values { name, values } => {
-                let value = usize::try_from(at)
-                    .ok()
-                    .and_then(|at| values.get(at))
-                    .cloned()
-                    .unwrap_or_default();
-                params.insert(name.clone(), value);
+            Axis::Range { name, .. } | Axis::Steps { name, .. } | Axis::Values { name, .. } => {
+                params.insert(name.clone(), value(axis, at));
             }
             Axis::Records { input, header_bytes, record_bytes, per_unit, overlap } => {
                 let (input, position) = (&spec.inputs[*input as usize], *input as usize);

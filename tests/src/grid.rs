@@ -567,8 +567,7 @@ impl Coordinator {
     /// # Errors
     /// When they cannot be had.
     pub async fn results(&self, job_id: JobId) -> Result<Vec<pb::UnitResult>> {
-        let request =
-            self.with_token(pb::FetchRequest { job_id: job_id.0, after: 0, follow: false });
+        let request = self.with_token(pb::FetchRequest { job_id: job_id.0, ..Default::default() });
         let mut replies = self.jobs().await?.fetch(request).await?.into_inner();
         let mut results = Vec::new();
         while let Some(reply) = replies.message().await? {

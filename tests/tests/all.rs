@@ -14,6 +14,7 @@ mod hostile;
 mod peers;
 mod protocol;
 mod pulsar;
+mod results;
 mod rude;
 mod seti;
 mod storms;

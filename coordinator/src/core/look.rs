@@ -29,6 +29,12 @@ impl Core {
         })
     }
 
+    /// Records in the log of a running job; `None` when it has ended or never was.
+    #[must_use]
+    pub fn log_records(&self, id: JobId) -> Option<u64> {
+        self.jobs.get(&id).map(|job| job.record.next_log)
+    }
+
     /// At most `max` workers with keys above `after`, in order.
     #[must_use]
     pub fn workers(&self, after: Option<WorkerKey>, max: usize) -> Vec<WorkerStatus> {

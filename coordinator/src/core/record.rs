@@ -353,6 +353,17 @@ pub enum End {
     Withdrawn(String),
 }
 
+impl End {
+    /// The reports that it rests on.
+    #[must_use]
+    pub fn places(&self) -> &[Place] {
+        match self {
+            Self::Done(places) | Self::Failed(places) => places,
+            Self::GivenUp(_) | Self::Withdrawn(_) => &[],
+        }
+    }
+}
+
 /// Consecutive units that ended alike.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {

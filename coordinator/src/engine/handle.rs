@@ -6,10 +6,10 @@ use crate::core::event::{
     Return, Session, Shown, SignedBatch, Submission, SubmitRefused, ToWorker, Want, Welcome,
 };
 use crate::core::record::{Table, batch_key};
-use crate::core::status::{JobStatus, Page, Totals, WorkerStatus};
+use crate::core::status::{JobStatus, Totals, WorkerStatus};
 use crate::core::token::{Token, TokenId};
 use crate::engine::blobs::Blobs;
-use crate::engine::{Error, log, read};
+use crate::engine::{Error, Results, log, read};
 use crate::store::Store;
 use proto::cut::Axis;
 use proto::evidence::Evidence;
@@ -272,13 +272,21 @@ impl Handle {
         read::spec(self.store.as_ref(), job)
     }
 
-    /// About `max` results after cursor `after` (0: from the start), in the order in which they were settled; `None` when
-    /// there is no such job. Reads the disk.
+    /// Reads the results of a job, with `receipts` or without; `None` when there is no such job. Reads the disk.
     ///
     /// # Errors
     /// [`Error`].
-    pub fn results(&self, job: JobId, after: u64, max: usize) -> Result<Option<Page>, Error> {
-        read::results(self.store.as_ref(), job, after, max)
+    pub fn results(&self, job: JobId, receipts: bool) -> Result<Option<Results>, Error> {
+        Results::of(self.store.as_ref(), job, receipts.then_some(self.project))
+    }
+
+    /// Records in the log of a job that are on disk for good, for whoever reads its results: one that is being written is
+    /// seen in the store before it is. `None`: the job runs no more, and all are.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn committed(&self, job: JobId) -> Result<Option<u64>, Error> {
+        self.look(move |core| core.log_records(job)).await
     }
 
     /// The receipt of a settled unit, to be signed with the project's key; `None` when it has no verdict or was given up.

@@ -136,7 +136,7 @@ fn tokens<T: DeserializeOwned>(store: &dyn Store) -> Result<Vec<T>, Error> {
 }
 
 /// A batch that must be in the store.
-pub(super) fn batch(store: &dyn Store, worker: u32, sequence: u64) -> Result<Batch, Error> {
+fn batch(store: &dyn Store, worker: u32, sequence: u64) -> Result<Batch, Error> {
     let key = batch_key(Table::Batch, worker, sequence);
     let value = store.get(&key)?.ok_or_else(|| unreadable(&key))?;
     let (_, payload) = decode_batch(&value).ok_or_else(|| unreadable(&key))?;

@@ -160,6 +160,7 @@ pub(super) fn result(result: UnitResult) -> pb::UnitResult {
         fuel: result.fuel,
         figure: result.figure.0.into(),
         outcome: Some(outcome),
+        receipt: None,
     }
 }
 

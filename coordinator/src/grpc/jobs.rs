@@ -1,6 +1,6 @@
 //! The researcher's service: jobs in, results out.
 
-use crate::core::status::{JobState, JobStatus};
+use crate::core::status::{Cursor, JobState, JobStatus};
 use crate::grpc::access::Person;
 use crate::grpc::refusal::{Refusal, blocking};
 use crate::grpc::{Shared, convert};
@@ -173,11 +173,15 @@ impl pb::jobs_server::Jobs for Jobs {
 
     async fn fetch(&self, request: Request<pb::FetchRequest>) -> Reply<Self::FetchStream> {
         let person = self.0.access.person(request.metadata()).await?;
-        let pb::FetchRequest { job_id, after, follow } = request.into_inner();
+        let request = request.into_inner();
+        let pb::FetchRequest { job_id, after, follow, receipts, results_max, offset } = request;
         let job = self.visible(&person, job_id).await?.id;
+        let from = Cursor { record: after, offset };
+        let max = usize::try_from(results_max).ok().filter(|max| 0 < *max);
+        let ask = follow::Ask { job, from, follow, receipts, max };
         let (replies, stream) = mpsc::channel(STREAM_MESSAGES);
         let shared = Arc::clone(&self.0);
-        self.0.spawn(async move { follow::fetch(&shared, job, after, follow, &replies).await });
+        self.0.spawn(async move { follow::fetch(&shared, ask, &replies).await });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 

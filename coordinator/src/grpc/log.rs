@@ -77,18 +77,21 @@ impl pb::log_server::Log for Log {
 
     async fn entries(&self, request: Request<pb::LogEntriesRequest>) -> Reply<Self::EntriesStream> {
         self.member(&request).await?;
-        let pb::LogEntriesRequest { from, count_max } = request.into_inner();
+        let pb::LogEntriesRequest { from, count_max, bytes_max } = request.into_inner();
         let (messages, stream) = mpsc::channel(STREAM_MESSAGES);
         let shared = Arc::clone(&self.0);
         self.0.spawn(async move {
             let (mut from, mut left) = (from, u64::from(count_max.min(LOG_ENTRIES_MAX)));
-            while 0 < left {
+            let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+            let (bytes_max, mut bytes) = (if bytes_max == 0 { usize::MAX } else { bytes_max }, 0);
+            while 0 < left && bytes < bytes_max {
                 let engine = shared.engine.clone();
                 let read = move || engine.log().entries(from, left, REPLY_BYTES);
                 let message = match blocking(read).await {
                     Ok(entries) if entries.is_empty() => return,
                     Ok(entries) => {
                         let count = entries.len() as u64;
+                        bytes += entries.iter().map(Vec::len).sum::<usize>();
                         let entries = entries.into_iter().map(Into::into).collect();
                         let message = pb::LogEntries { from, entries };
                         (from, left) = (from + count, left - count);

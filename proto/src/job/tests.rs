@@ -1,4 +1,5 @@
 use super::*;
+use crate::cut::Values;
 use serde_json::json;
 
 fn spec(cut: Vec<Axis>) -> JobSpec {
@@ -184,4 +185,74 @@ fn names_are_short_and_plain() {
     *name = "p".repeat(129);
     let error = spec.check_names().unwrap_err().to_string();
     assert_eq!(error, "cut[0].name: 129 bytes are too many: give at most 128");
+}
+
+fn named(name: &str, len: u64) -> Input {
+    Input { name: name.into(), digest: Digest::of(name.as_bytes()), len }
+}
+
+fn about(spec: &JobSpec, unit: u64) -> serde_json::Value {
+    serde_json::to_value(Values::of(spec, UnitIndex(unit))).unwrap()
+}
+
+#[test]
+fn every_kind_of_axis_tells_its_value() {
+    let name = |name: &str| name.to_owned();
+    let mut spec = spec(vec![]);
+    spec.inputs =
+        vec![named("a.fil", 3_300), named("b.fil", 10), named("c.fil", 10), named("raw", 1_000)];
+    spec.cut = vec![
+        Axis::Range { name: name("p"), first: 2, end: 21, per_unit: 10 },
+        Axis::Steps { name: name("dm"), start: 1.5, step: 0.5, count: 3, per_unit: 2 },
+        Axis::Values { name: name("method"), values: vec![json!("fast"), json!([1, 2])] },
+        Axis::Records { input: 0, header_bytes: 300, record_bytes: 1_000, per_unit: 2, overlap: 1 },
+        Axis::Files { first: 1, count: 2 },
+        Axis::Records { input: 3, header_bytes: 10, record_bytes: 1, per_unit: 600, overlap: 0 },
+        Axis::Lines { digest: Digest([7; 32]), len: 40, count: 4 },
+    ];
+    let units = spec.cut_units();
+    assert_eq!(units, 2 * 2 * 2 * 2 * 2 * 2 * 4);
+    assert_eq!(
+        about(&spec, 0),
+        json!({
+            "axes": {
+                "p": {"first": 2, "end": 12},
+                "dm": {"start": 1.5, "step": 0.5, "count": 2},
+                "method": "fast",
+            },
+            "line": 1,
+            "files": [
+                {"name": "a.fil", "records": {"first": 0, "end": 2}},
+                {"name": "b.fil"},
+                {"name": "raw", "bytes": {"first": 10, "end": 610}},
+            ],
+        })
+    );
+    assert_eq!(
+        about(&spec, units - 1),
+        json!({
+            "axes": {
+                "p": {"first": 12, "end": 21},
+                "dm": {"start": 2.5, "step": 0.5, "count": 1},
+                "method": [1, 2],
+            },
+            "line": 4,
+            "files": [
+                {"name": "a.fil", "records": {"first": 2, "end": 3}},
+                {"name": "c.fil"},
+                {"name": "raw", "bytes": {"first": 610, "end": 1_000}},
+            ],
+        })
+    );
+}
+
+#[test]
+fn a_merge_tells_what_it_merged_and_no_unit_nothing() {
+    let mut spec = spec(vec![range(0, 7, 1)]);
+    spec.merge = Some(Merge { kernel: None, fan_in: 3 });
+    let merges = |unit| about(&spec, unit)["merges"].clone();
+    assert_eq!(merges(7), json!({"level": 1, "first": 0, "end": 3}));
+    assert_eq!(merges(9), json!({"level": 1, "first": 6, "end": 7}));
+    assert_eq!(merges(10), json!({"level": 2, "first": 7, "end": 10}));
+    assert_eq!(about(&spec, 11), json!({}));
 }

@@ -78,7 +78,8 @@ impl ReceiptFile {
     #[must_use]
     pub fn decode(&self) -> Option<Logged> {
         let (payload, signature) = self.receipt.decode()?;
-        let receipt = pb::SignedReceipt { payload: payload.into(), signature: signature.into() };
+        let (payload, signature) = (payload.into(), signature.into());
+        let receipt = pb::SignedReceipt { payload, signature, ..Default::default() };
         Some(Logged {
             receipt,
             entry: BASE64.decode(self.entry.as_bytes()).ok()?,

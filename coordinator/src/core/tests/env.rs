@@ -7,10 +7,10 @@ use crate::core::event::{
 };
 use crate::core::record::{Table, decode_batch};
 use crate::core::replay::{Found, FoundBatch, rebuild};
-use crate::core::status::{JobState, JobStatus, Told};
+use crate::core::status::{Cursor, JobState, JobStatus, Told};
 use crate::core::time::Now;
 use crate::engine::load::load;
-use crate::engine::{earlier, read};
+use crate::engine::{Results, earlier, read};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use proto::bounds::LEASE_UNITS_MAX;
@@ -418,14 +418,18 @@ impl Env {
 
     /// What a job came to, by unit; each unit once.
     pub(super) fn results(&self, job: JobId) -> BTreeMap<u64, String> {
-        let (mut results, mut cursor) = (BTreeMap::new(), 0);
+        let (mut results, mut cursor) = (BTreeMap::new(), Cursor::default());
+        let (store, project) = (self.store.as_ref(), ProjectKey([0; 32]));
+        let mut reader = Results::of(store, job, Some(project)).unwrap().unwrap();
         loop {
-            let page = read::results(self.store.as_ref(), job, cursor, 10).unwrap().unwrap();
-            if page.results.is_empty() {
+            let page = reader.page(store, cursor, None, 7).unwrap();
+            if page.cursor == cursor {
                 return results;
             }
             cursor = page.cursor;
             for result in page.results {
+                let settled = matches!(result.told, Told::Settled(_));
+                assert_eq!(result.receipt.is_some(), settled, "{}", result.unit);
                 let text = match result.told {
                     Told::Settled(outcome) => format!("{outcome:?} for {}", result.fuel),
                     Told::GivenUp(reason) => reason,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::core::event::{Hello, Want};
-use crate::core::status::JobState;
+use crate::core::status::{Cursor, JobState};
 use crate::core::time::Clock;
 use crate::engine::MemoryBlobs;
 use crate::store::memory::MemoryStore;
@@ -192,7 +192,13 @@ async fn a_job_runs_and_is_there_after_a_restart() {
     let mut worker = Volunteer::join(&grid.handle).await;
     let lease = worker.lease().await;
     assert_eq!(worker.report(job, &lease).await, [Ack::Accepted; 5]);
-    assert_eq!(grid.handle.results(job, 0, 100).unwrap().unwrap().results.len(), 5);
+    let mut results = grid.handle.results(job, false).unwrap().unwrap();
+    let (store, until) = (grid.handle.store(), grid.handle.committed(job).await.unwrap());
+    let page = results.page(store.as_ref(), Cursor::default(), until, 100).unwrap();
+    assert_eq!(page.results.len(), 5);
+    // What is not committed is not read, though the store has it.
+    let none = results.page(store.as_ref(), Cursor::default(), Some(0), 100).unwrap();
+    assert_eq!((none.cursor, none.results.len()), (Cursor::default(), 0));
     let receipt = grid.handle.receipt(job, UnitIndex(3)).unwrap().unwrap();
     assert_eq!((receipt.result, receipt.copies.len()), (Ok(Digest::of(&[3])), 1));
     grid.handle.stop().await;

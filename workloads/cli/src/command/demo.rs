@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use proto::{Digest, JobId, pb};
+use proto::{JobId, pb};
 use serde_json::json;
 
 use self::grid::Grid;
@@ -113,13 +113,7 @@ async fn compute(
     let project = client.profile.join.project;
     let spec = job.spec.encode();
     let mut folder = Folder::open(&path, id, project, &spec)?;
-    let source = Source {
-        client: client.clone(),
-        job: id,
-        spec: Digest::of(&spec),
-        folder: path.clone(),
-        receipts: true,
-    };
+    let source = Source::new(client.clone(), id, &spec, path.clone(), true)?;
     let source = Arc::new(source);
     let bar = output.bar(status.units, "[{bar:30}] {pos}/{len} units, {elapsed}, {msg}");
     let cut_units = job.spec.cut_units();

@@ -67,7 +67,7 @@ async fn get(client: &Client, UnitId { job, unit }: UnitId) -> Result<Logged, Er
             async move { log.inclusion(request).await }
         })
         .await?;
-    let request = pb::LogEntriesRequest { from: place.index, count_max: 1 };
+    let request = pb::LogEntriesRequest { from: place.index, count_max: 1, bytes_max: 0 };
     let mut entries = client
         .call("show the log", || {
             let mut log = log.clone();

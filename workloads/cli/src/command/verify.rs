@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use proto::job::{JobSpec, Stage};
+use proto::key::Verified;
 use proto::receipt::Receipt;
 use proto::report::Output;
 use proto::{AccountKey, Digest, ProjectKey, UnitIndex};
+use roaring::RoaringTreemap;
 use serde_json::json;
 
 use super::view::counted;
@@ -87,7 +89,8 @@ pub(super) fn check(
     project: &ProjectKey,
     unit: Option<UnitIndex>,
 ) -> Result<Found, Error> {
-    let (mut found, mut units) = (Found::default(), BTreeSet::new());
+    let (mut found, mut units) = (Found::default(), RoaringTreemap::new());
+    let mut verified = Verified::default();
     results::for_each(folder, state, |line| {
         if !units.insert(line.unit) {
             return Err(Error::Unverified(format!("u{} has two results", line.unit)));
@@ -104,7 +107,7 @@ pub(super) fn check(
             )));
         }
         found.lines += 1;
-        match line.verify(project, state.spec)? {
+        match line.verify(project, state.spec, &mut verified)? {
             Some(receipt) => found.note(&receipt),
             None if line.failure.is_some() => found.given_up += 1,
             None => {

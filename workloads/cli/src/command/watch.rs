@@ -14,6 +14,8 @@ use crate::output::Output;
 
 /// How long the coordinator may be away before the watch is given up: a restart takes seconds, a repair minutes.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// A stream that was open for longer was open to a coordinator that was there.
+pub(super) const LASTING: Duration = Duration::from_secs(10);
 /// Pause before the connection is tried again.
 const PAUSE: Duration = Duration::from_secs(2);
 /// How often a line is written where no bar can be drawn.
@@ -53,8 +55,8 @@ pub(super) async fn until_end(
     loop {
         let lost = match client.jobs().watch(pb::JobRequest { job_id: job.0 }).await {
             Ok(stream) => {
-                let mut stream = stream.into_inner();
-                loop {
+                let (mut stream, opened) = (stream.into_inner(), Instant::now());
+                let lost = loop {
                     match stream.message().await {
                         Ok(Some(status)) => {
                             heard = Instant::now();
@@ -66,7 +68,12 @@ pub(super) async fn until_end(
                         Ok(None) => break None,
                         Err(status) => break Some(status),
                     }
+                };
+                if LASTING < opened.elapsed() {
+                    // It was there until now, though it may have had nothing to say for days.
+                    heard = Instant::now();
                 }
+                lost
             }
             Err(status) => Some(status),
         };
