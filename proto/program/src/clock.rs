@@ -8,6 +8,10 @@ const EARLIEST: Duration = Duration::from_secs(1_767_225_600);
 
 /// What the owner should know of the clock, if it cannot be right.
 #[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whether the wall clock can be right is what is asked"
+)]
 pub fn warning() -> Option<String> {
     warning_at(SystemTime::now())
 }

@@ -13,16 +13,17 @@ fn until_a_step(world: &World) -> (Child, Value, BufReader<ChildStdout>) {
     world.write("job.toml", LONG);
     let mut running = world.spawn(&["--output", "json", "try", "job.toml", "--cores", "2"]);
     let mut reader = BufReader::new(running.stdout.take().unwrap());
-    loop {
+    let step = loop {
         let mut line = String::new();
         assert!(0 < reader.read_line(&mut line).unwrap(), "it ended");
         let told: Value = serde_json::from_str(&line).unwrap();
         let progress = &told["progress"];
         if progress["done"] != 0 {
-            return (running, progress.clone(), reader);
+            break progress.clone();
         }
         assert_eq!((&progress["unit"], &progress["forecast"]), (&0.into(), &Value::Null));
-    }
+    };
+    (running, step, reader)
 }
 
 fn interrupt(running: &Child) {
