@@ -156,7 +156,8 @@ impl BlobStore {
         })
     }
 
-    fn path(&self, digest: &Digest) -> PathBuf {
+    /// The file of a blob.
+    pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
         path_in(&self.folder, digest)
     }
 

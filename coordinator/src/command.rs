@@ -130,6 +130,10 @@ pub struct Run {
     /// The records are lost, or old: build them up from what workers have kept, until nothing new has come for so long
     #[arg(long, value_name = "DURATION", value_parser = duration, num_args = 0..=1, default_missing_value = "10m")]
     pub rebuild: Option<Duration>,
+    /// The records are not as they were left, and cannot be had from anywhere: go on with what is left, and write down in
+    /// accepted.txt what was missing. For one start: without anything missing it does nothing
+    #[arg(long, conflicts_with = "rebuild")]
+    pub accept_loss: bool,
     /// How long calls may take to end when it stops
     #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
     pub stop_within: Duration,

@@ -58,6 +58,9 @@ pub enum Error {
     /// It has stopped: on request, or because a commit failed.
     #[error("the coordinator has stopped{}", .0.as_deref().map(|why| format!(": {why}")).unwrap_or_default())]
     Stopped(Option<String>),
+    /// It decides nothing any more: its records are not all that this project has signed.
+    #[error("{0}")]
+    Halted(String),
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] store::Error),

@@ -5,6 +5,7 @@ use crate::core::time::Clock;
 use crate::engine::Handle;
 use crate::project::Identity;
 use crate::rebuild::Gather;
+use crate::tally::Heads;
 use crate::tasks::Tasks;
 use access::Access;
 use ed25519_dalek::SigningKey;
@@ -94,6 +95,8 @@ pub(crate) struct Shared {
     pub(crate) deliveries: held::Allowances,
     /// While the records are built up again.
     pub(crate) gather: Option<Arc<Gather>>,
+    /// What heads that workers show are compared with; none while the records are built up again.
+    pub(crate) heads: Option<Heads>,
     pub(crate) join: String,
     pub(crate) data: PathBuf,
     pub(crate) backups: crate::backup::Backups,

@@ -45,6 +45,8 @@ struct Numbers {
     blob_pieces_refused: Counter,
     /// Whether there is something that the operator must mend, which `status` tells: 1 or 0
     trouble: Gauge,
+    /// Whether nothing is lent or settled any more because records are missing: 1 or 0
+    halted: Gauge,
 }
 
 /// The beginning of a blob's digest, which tells blobs apart; whoever knows a whole digest may ask for the blob.
@@ -70,6 +72,7 @@ impl Numbers {
         gauge(&self.credit, u64::try_from(totals.credit).unwrap_or(u64::MAX));
         gauge(&self.store_bytes, totals.store_bytes);
         gauge(&self.trouble, u64::from(!totals.trouble.is_empty()));
+        gauge(&self.halted, u64::from(totals.halted));
         self.blob_given_bytes.set(shared.given.bytes());
         let mut gone = std::mem::take(told);
         for OfBlob { digest, given, .. } in shared.given.most(GIVEN_MAX) {

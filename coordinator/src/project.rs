@@ -34,6 +34,12 @@ pub mod names {
     pub const BACKUPS: &str = "backups";
     /// What came of building the records up again.
     pub const REBUILT: &str = "rebuilt.txt";
+    /// What the records come to, outside the store: a store that has lost something does not agree with it.
+    pub const TALLY: &str = "store.tally";
+    /// A signed head of the log that a worker has shown, and that the records do not lead to.
+    pub const NEWER: &str = "newer.head";
+    /// What was missing when the operator went on with what was left.
+    pub const ACCEPTED: &str = "accepted.txt";
     /// Address at which the running coordinator can be reached from this machine.
     pub const LISTENING: &str = "listening";
     /// What a project cannot be without.
@@ -81,6 +87,16 @@ pub enum Error {
         path: PathBuf,
         /// What it should hold.
         expected: &'static str,
+    },
+    /// What lies in the folder could not be put aside.
+    #[error("cannot move {from} to {to}: is it of use to somebody? move it by hand")]
+    Aside {
+        /// From where.
+        from: PathBuf,
+        /// To where.
+        to: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// No project has been made there.
     #[error(
@@ -172,6 +188,23 @@ impl Folder {
     #[must_use]
     pub fn at(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// Moves what there is of this name to a place beside it, where nothing of it is lost; where that is.
+    ///
+    /// # Errors
+    /// [`Error::Aside`].
+    pub fn put_aside(&self, name: &str, why: &str) -> Result<Option<PathBuf>, Error> {
+        let from = self.at(name);
+        if !from.exists() {
+            return Ok(None);
+        }
+        let to = (1_u32..)
+            .map(|number| self.at(&format!("{name}.{why}-{number}")))
+            .find(|path| !path.exists())
+            .unwrap_or_else(|| self.at(&format!("{name}.{why}")));
+        fs::rename(&from, &to).map_err(|source| Error::Aside { from, to: to.clone(), source })?;
+        Ok(Some(to))
     }
 
     /// The project's identity; whatever of it has not been made yet is made. A start that was cut short is completed by

@@ -99,6 +99,21 @@ impl ServerCertVerifier for Pinned {
     }
 }
 
+/// Checks that a server's certificate is one that clients of the authority `ca` would accept.
+///
+/// # Errors
+/// When they would not.
+pub fn check_server(
+    ca: &CertificateDer<'_>,
+    server: &CertificateDer<'_>,
+) -> Result<(), rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let name = ServerName::try_from(SERVER_NAME).expect("a proper name");
+    let pinned = Pinned { ca: Digest::of(ca), provider };
+    let chain = [ca.clone()];
+    pinned.verify_server_cert(server, &chain, &name, &[], UnixTime::now()).map(drop)
+}
+
 fn client_config(ca: Digest) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))

@@ -293,6 +293,7 @@ impl Driver {
         stop: CancellationToken,
     ) -> Result<Self, StartError> {
         let (project, identity) = (folder.project()?, folder.identity()?);
+        folder.note_keys()?;
         for path in [folder.snapshots(), folder.outputs(), folder.errands()] {
             crate::file::make_folder(&path).map_err(|source| StartError::File { path, source })?;
         }

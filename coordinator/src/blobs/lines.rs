@@ -11,8 +11,20 @@ use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-/// Lines from one mark of the index to the next: a block of short lines is one read, and 10^9 lines need 8 MB of marks.
+/// Lines from one mark of the index to the next: a block of short lines is one read, and 10^9 lines need 16 MB of marks.
 const STRIDE: u64 = 1024;
+
+/// Bytes of a mark: where a block begins, and a digest by which one that was damaged on the disk is known.
+const MARK_BYTES: usize = 16;
+
+fn mark(of: &Digest, number: u64, offset: u64) -> [u8; MARK_BYTES] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&of.0).update(&number.to_le_bytes()).update(&offset.to_le_bytes());
+    let mut mark = [0; MARK_BYTES];
+    mark[..8].copy_from_slice(&offset.to_le_bytes());
+    mark[8..].copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    mark
+}
 
 /// Why a blob cannot be the lines of a job.
 #[derive(Debug, thiserror::Error)]
@@ -97,14 +109,14 @@ impl BlobStore {
                 break;
             }
             if number.is_multiple_of(STRIDE) {
-                marks.extend_from_slice(&offset.to_le_bytes());
+                marks.extend_from_slice(&mark(digest, number / STRIDE, offset));
             }
             (number, offset) = (number + 1, offset + read);
             let text = line.strip_suffix(b"\n").unwrap_or(&line);
             check(number, text.strip_suffix(b"\r").unwrap_or(text))?;
         }
         // The end of the last block, so that a block is what lies between two marks.
-        marks.extend_from_slice(&offset.to_le_bytes());
+        marks.extend_from_slice(&mark(digest, number.div_ceil(STRIDE), offset));
         let path = self.marks(digest);
         file::write(&path, &marks).map_err(|error| match error {
             crate::project::Error::File { path, source } => Error::disk(&path)(source),
@@ -135,17 +147,43 @@ impl BlobStore {
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the line is not UTF-8"))
     }
 
+    /// Where a block begins and ends; none when its marks cannot be read, or are not those that were written.
+    fn read_marks(&self, digest: &Digest, number: u64) -> Option<(u64, u64)> {
+        let mut marks = [0; 2 * MARK_BYTES];
+        let file = File::open(self.marks(digest)).ok()?;
+        file.read_exact_at(&mut marks, number.checked_mul(MARK_BYTES as u64)?).ok()?;
+        let (first, second) = marks.split_at(MARK_BYTES);
+        let offset = |bytes: &[u8], number: u64| {
+            let offset = u64::from_le_bytes(*bytes.first_chunk::<8>()?);
+            (mark(digest, number, offset) == *bytes).then_some(offset)
+        };
+        Some((offset(first, number)?, offset(second, number + 1)?))
+    }
+
+    /// Whether the last mark of a blob is where the blob ends: what is asked for beyond it is not there.
+    fn marks_end(&self, digest: &Digest) -> bool {
+        let last = || {
+            let file = File::open(self.marks(digest)).ok()?;
+            let count = file.metadata().ok()?.len() / MARK_BYTES as u64;
+            let mut bytes = [0; MARK_BYTES];
+            file.read_exact_at(&mut bytes, count.checked_sub(1)? * MARK_BYTES as u64).ok()?;
+            Some(bytes == mark(digest, count - 1, self.len(digest)?))
+        };
+        last().unwrap_or(false)
+    }
+
     fn read_block(&self, digest: &Digest, number: u64) -> io::Result<Block> {
-        let path = self.marks(digest);
-        if !path.exists() {
-            self.index_lines(digest, |_, _| Ok::<_, Error>(())).map_err(io::Error::other)?;
-        }
-        let mut marks = [0; 16];
-        File::open(&path)?
-            .read_exact_at(&mut marks, number.saturating_mul(8))
-            .map_err(|_| io::Error::new(io::ErrorKind::UnexpectedEof, "there is no such line"))?;
-        let mark = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| marks[at + byte]));
-        let (start, end) = (mark(0), mark(8));
+        let there = match self.read_marks(digest, number) {
+            Some(there) => Some(there),
+            None if self.marks_end(digest) => None,
+            // Not there, or not what was written: what the blob itself says counts.
+            None => {
+                self.index_lines(digest, |_, _| Ok::<_, Error>(())).map_err(io::Error::other)?;
+                self.read_marks(digest, number)
+            }
+        };
+        let (start, end) = there
+            .ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "there is no such line"))?;
         // Lines beyond the bound were refused at submission; so is a block that could only be made of them.
         let len =
             usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX).min(BLOCK_BYTES_MAX);

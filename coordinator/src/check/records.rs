@@ -9,6 +9,7 @@ use crate::core::record::{
 use crate::core::token::Token;
 use crate::core::trust::estimate::Standing;
 use crate::store::{self, Store};
+use crate::tally::Tally;
 use proto::job::JobSpec;
 use proto::log::Entry;
 use proto::report::Batch;
@@ -92,6 +93,7 @@ fn keep(key: &[u8], value: &[u8], tables: &mut Tables) -> Option<()> {
         Table::Entry => drop(Entry::decode(value).ok()?),
         Table::Node => drop(Digest::try_from(value).ok()?),
         Table::Evidence => drop(decode::<EvidenceRecord>(value)?),
+        Table::Tally => drop(decode::<Tally>(value)?),
     }
     Some(())
 }

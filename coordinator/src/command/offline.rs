@@ -26,16 +26,30 @@ pub(super) fn init(data: &Path, address: &Address, output: &Output) -> Result<()
 pub(super) fn restore(from: &Path, data: &Path, output: &Output) -> Result<(), Failure> {
     let restored = backup::restore(from, data).map_err(|error| Failure::failed(&error))?;
     let text = format!(
-        "{} records and {} blobs ({}) are restored to {}; every byte was verified.\n\
+        "{} records and {} blobs ({}) are restored to {}; {}.\n\
          Go on with: {}",
         restored.records,
         restored.blobs,
         ByteSize(restored.blob_bytes),
         data.display(),
+        verified(&restored.unverified),
         super::typed(data, "run")
     );
-    let value = json!({ "records": restored.records, "blobs": restored.blobs, "blob_bytes": restored.blob_bytes });
+    let value = json!({
+        "records": restored.records, "blobs": restored.blobs, "blob_bytes": restored.blob_bytes,
+        "unverified": restored.unverified,
+    });
     output.result(&text, &value)
+}
+
+fn verified(unverified: &[String]) -> String {
+    match unverified {
+        [] => "every byte was verified".to_owned(),
+        some => format!(
+            "every byte was verified but those of {}, for which an older release wrote no digest",
+            some.join(", ")
+        ),
+    }
 }
 
 pub(super) fn check(data: &Path, output: &Output) -> Result<(), Failure> {

@@ -42,6 +42,7 @@ fn config(data: PathBuf, run: Run) -> Config {
         summary_every: run.summary,
         metrics: run.metrics,
         rebuild: run.rebuild,
+        accept_loss: run.accept_loss,
         ..Config::new(data)
     }
 }

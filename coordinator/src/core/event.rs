@@ -91,6 +91,8 @@ pub enum Reply {
     Head(LogHead),
     /// To [`Event::Appoint`]: whether there is such a worker.
     Appointed(bool),
+    /// To everything that asks for a decision, once the engine makes none any more: why.
+    Halted(String),
     /// Nothing to say.
     Done,
 }
@@ -148,6 +150,9 @@ pub enum Refused {
     /// The disk is full.
     #[error("{0}")]
     DiskFull(String),
+    /// The coordinator decides nothing any more.
+    #[error("{0}")]
+    Halted(String),
 }
 
 /// How much work a worker will take. The newest replaces the one before and stands until it is filled.

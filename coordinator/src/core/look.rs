@@ -80,6 +80,7 @@ impl Core {
             credit: self.meta.credit,
             store_bytes: 0,
             trouble: String::new(),
+            halted: false,
         }
     }
 

@@ -56,11 +56,13 @@ pub enum Table {
     Node = b'n',
     /// [`EvidenceRecord`] by job and position: who was proved wrong, and how.
     Evidence = b'e',
+    /// [`crate::tally::Tally`], one record: what all others come to.
+    Tally = b'z',
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Meta,
         Self::Job,
         Self::Spec,
@@ -79,6 +81,7 @@ impl Table {
         Self::Entry,
         Self::Node,
         Self::Evidence,
+        Self::Tally,
     ];
 
     /// What the keys of the table start with.

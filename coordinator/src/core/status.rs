@@ -119,6 +119,8 @@ pub struct Totals {
     pub store_bytes: u64,
     /// Empty, or what the operator must mend.
     pub trouble: String,
+    /// Whether nothing is decided any more: records are missing.
+    pub halted: bool,
 }
 
 /// A unit with its verdict.

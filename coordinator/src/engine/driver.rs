@@ -17,7 +17,7 @@ use proto::report::Ack;
 use proto::{JobId, UnitIndex};
 use std::collections::HashMap;
 use std::error::Error as _;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -48,6 +48,8 @@ struct Driver {
     trouble: Arc<RwLock<String>>,
     /// What the operator must mend: the disk is full.
     full: Option<String>,
+    /// Why nothing is decided any more.
+    halted: Arc<OnceLock<String>>,
     /// Found out while answering; applied before anything else.
     pending: Vec<Event>,
 }
@@ -65,6 +67,7 @@ impl Engine {
         let (changes, changed) = watch::channel(0);
         let stopped = Arc::new(RwLock::new(None));
         let trouble = Arc::new(RwLock::new(String::new()));
+        let halted = Arc::new(OnceLock::new());
         let handle = Handle {
             commands,
             store: config.store.clone(),
@@ -73,6 +76,7 @@ impl Engine {
             changes: changed,
             stopped: stopped.clone(),
             trouble: trouble.clone(),
+            halted: halted.clone(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let driver = Driver {
@@ -82,6 +86,7 @@ impl Engine {
             changes,
             trouble,
             full: None,
+            halted,
             pending: Vec::new(),
         };
         let body = move || {
@@ -155,6 +160,9 @@ impl Driver {
 
     /// How long nothing needs to be done, should nothing come in.
     fn wait(&self) -> Option<Duration> {
+        if self.halted.get().is_some() {
+            return None;
+        }
         if !self.pending.is_empty() {
             return Some(Duration::ZERO);
         }
@@ -176,7 +184,8 @@ impl Driver {
         self.look_at_disk();
         let (mut answers, mut effects, mut looks, mut stop) =
             (Vec::new(), Effects::default(), Vec::new(), None);
-        for event in std::mem::take(&mut self.pending) {
+        let halted = self.halted.get().is_some();
+        for event in std::mem::take(&mut self.pending).into_iter().filter(|_| !halted) {
             self.core.apply(now, event, &mut effects);
         }
         for command in group.drain(..) {
@@ -196,7 +205,7 @@ impl Driver {
                 Command::Stop(answer) => stop = Some(answer),
             }
         }
-        if self.full.is_none() {
+        if self.full.is_none() && self.halted.get().is_none() {
             self.core.apply(now, Event::Tick, &mut effects);
         }
         let fresh = self.commit(now)?;
@@ -212,6 +221,12 @@ impl Driver {
 
     /// Applies an event, or refuses it while the disk is full.
     fn apply(&mut self, now: Now, mut event: Event, effects: &mut Effects) -> Result<Reply, Error> {
+        if let Some(why) = self.halted.get() {
+            if let Event::Gone(session) | Event::Goodbye { session, .. } = &event {
+                self.sinks.remove(session);
+            }
+            return Ok(halt(why, &event, effects));
+        }
         if let Some(full) = &self.full
             && let Some(reply) = refuse(full, &event, effects)
         {
@@ -386,6 +401,18 @@ fn refuse(full: &str, event: &Event, effects: &mut Effects) -> Option<Reply> {
         }
         Event::Submit(_) => Some(Reply::Submitted(Err(SubmitRefused::DiskFull(full.to_owned())))),
         _ => None,
+    }
+}
+
+/// The answer to an event once nothing is decided any more.
+fn halt(why: &str, event: &Event, effects: &mut Effects) -> Reply {
+    match event {
+        Event::Connected(_) => Reply::Connected(Err(Refused::Halted(why.to_owned()))),
+        Event::Reported(..) | Event::Delivered(_) | Event::Want(..) => {
+            refuse(why, event, effects).unwrap_or(Reply::Done)
+        }
+        Event::Gone(_) | Event::Goodbye { .. } | Event::Heartbeat(..) | Event::Tick => Reply::Done,
+        _ => Reply::Halted(why.to_owned()),
     }
 }
 

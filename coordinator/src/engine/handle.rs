@@ -18,7 +18,7 @@ use proto::key::Signature;
 use proto::receipt::Receipt;
 use proto::report::{Ack, Batch, Outcome, Output};
 use proto::{Digest, JobId, ProjectKey, UnitIndex, WorkerKey};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// What the engine's thread is asked to do.
@@ -44,6 +44,8 @@ pub struct Handle {
     pub(super) stopped: Arc<RwLock<Option<String>>>,
     /// What the operator must mend; empty when nothing.
     pub(super) trouble: Arc<RwLock<String>>,
+    /// Why nothing is decided any more.
+    pub(super) halted: Arc<OnceLock<String>>,
 }
 
 impl std::fmt::Debug for Handle {
@@ -357,8 +359,26 @@ impl Handle {
     pub async fn totals(&self) -> Result<Totals, Error> {
         let mut totals = self.look(Core::totals).await?;
         totals.store_bytes = self.store.bytes()?;
-        totals.trouble = self.trouble.read().unwrap_or_else(PoisonError::into_inner).clone();
+        totals.trouble = match self.halted.get() {
+            Some(why) => why.clone(),
+            None => self.trouble.read().unwrap_or_else(PoisonError::into_inner).clone(),
+        };
+        totals.halted = self.halted.get().is_some();
         Ok(totals)
+    }
+
+    /// Decides nothing any more, for the reason in `what`: lends and settles nothing, takes no job, signs no head. What is
+    /// there can still be read. Whether it was this call that did it.
+    pub fn halt(&self, what: &str) -> bool {
+        let why = format!(
+            "{what}. Nothing is lent, settled or signed any more. Stop the coordinator, then restore a backup, or start it \
+             with --rebuild, which gathers from the workers what is missing, or with --accept-loss"
+        );
+        let first = self.halted.set(why).is_ok();
+        if let Some(why) = self.halted.get().filter(|_| first) {
+            tracing::error!("{why}");
+        }
+        first
     }
 
     /// Keeps a token.
@@ -428,7 +448,11 @@ impl Handle {
     async fn apply(&self, event: Event) -> Result<Reply, Error> {
         let (answer, answered) = oneshot::channel();
         self.send(Command::Apply(event, answer)).await?;
-        answered.await.map_err(|_| self.stopped())
+        match answered.await {
+            Ok(Reply::Halted(why)) => Err(Error::Halted(why)),
+            Ok(reply) => Ok(reply),
+            Err(_) => Err(self.stopped()),
+        }
     }
 
     async fn send(&self, command: Command) -> Result<(), Error> {

@@ -219,6 +219,7 @@ impl Stranger {
             memory_bytes: 1 << 30,
             name: "machine".into(),
             account_name: "owner".into(),
+            log_head: None,
         })
     }
 

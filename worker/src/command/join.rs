@@ -38,6 +38,7 @@ pub(super) fn join(data: &Path, arguments: &super::Join, format: Format) -> Resu
         identity: identity.clone(),
         slots: 1,
         memory_bytes: 0,
+        log_head: None,
     };
     let greeted = runtime()?.block_on(async { Box::pin(greet(&hello)).await.map(drop) });
     greeted.map_err(|trouble| match trouble {

@@ -260,8 +260,13 @@ pub(super) fn leave(data: &Path, forget: bool, format: Format) -> Result<(), Fai
     let folder = Folder::take(data)?;
     let mut text = "left the project".to_owned();
     if !told && let Some(project) = folder::read_project(folder.path())? {
-        let hello =
-            Introduction { project, identity: folder.identity()?, slots: 1, memory_bytes: 0 };
+        let hello = Introduction {
+            project,
+            identity: folder.identity()?,
+            slots: 1,
+            memory_bytes: 0,
+            log_head: None,
+        };
         if let Err(trouble) = runtime()?.block_on(Box::pin(say_goodbye(&hello))) {
             text = format!(
                 "{text}; the coordinator was not told ({trouble}): it lends the units again when their leases end"

@@ -110,6 +110,7 @@ impl Seed {
             identity: identity.clone(),
             slots: 1,
             memory_bytes: 0,
+            log_head: None,
         };
         tasks.spawn(attach(hello, peers.net().clone(), sessions, refuse));
         if tracker {

@@ -158,6 +158,7 @@ impl Driver {
             identity: self.identity.clone(),
             slots: self.config.slots,
             memory_bytes: self.config.memory_bytes,
+            log_head: self.holding.log_head(),
         };
         let (stream, sender) = (self.stream, self.sender.clone());
         self.reader = Some(self.tasks.spawn(stream::run(hello, stream, sender)));

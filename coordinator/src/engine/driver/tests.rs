@@ -273,6 +273,39 @@ async fn a_full_disk_takes_nothing_in_and_goes_on_by_itself() {
 }
 
 #[tokio::test]
+async fn a_halted_engine_decides_nothing_and_can_be_read() {
+    let grid = grid();
+    let job = grid.submit(&spec(&grid.blobs, range(5))).await;
+    let mut worker = Volunteer::join(&grid.handle).await;
+    let lease = worker.lease().await;
+    let before = grid.disk.records.page(&[], None, 999).unwrap();
+    assert!(grid.handle.halt("entries are gone") && !grid.handle.halt("again"));
+    assert_eq!(worker.report(job, &lease).await, [Ack::Busy; 5]);
+    grid.handle.want(worker.session, WANT).await.unwrap();
+    assert!(
+        matches!(worker.heard.recv().await, Some(ToWorker::Idle { reason, .. }) if reason.contains("entries are gone"))
+    );
+    let (sink, _heard) = mpsc::channel(1);
+    let refused = grid.handle.connected(hello(), sink).await.unwrap();
+    assert!(matches!(refused, Err(Refused::Halted(_))));
+    let again = spec(&grid.blobs, range(7)).encode().into();
+    let submitted = grid.handle.submit(again, [2; 16], "ada".into()).await;
+    for error in [
+        submitted.map(drop).unwrap_err(),
+        grid.handle.cancel(job).await.map(drop).unwrap_err(),
+        grid.handle.log_head().await.map(drop).unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::Halted(_)), "{error}");
+    }
+    let totals = grid.handle.totals().await.unwrap();
+    assert!(totals.halted && totals.trouble.contains("--accept-loss"), "{}", totals.trouble);
+    grid.handle.gone(worker.session).await.unwrap();
+    grid.handle.stop().await;
+    grid.engine.join().unwrap();
+    assert_eq!(grid.disk.records.page(&[], None, 999).unwrap(), before);
+}
+
+#[tokio::test]
 async fn a_failed_commit_stops_the_engine_and_acknowledges_nothing() {
     let grid = grid();
     grid.submit(&spec(&grid.blobs, range(5))).await;

@@ -83,6 +83,7 @@ pub(super) fn check(
 ) -> Result<(), Error> {
     let wrong = |why: &str| Error::Unverified(format!("{}: {why}", path.display()));
     let file: EvidenceFile = shown::load(path)?;
+    verify::of_project(path, &file.project(), project)?;
     let (spec, bytes) = file.decode().ok_or_else(|| wrong("it is damaged"))?;
     let parsed = JobSpec::parse(&spec).map_err(|error| wrong(&chain(&error)))?;
     let (evidence, segment) = Evidence::verify(&bytes, project, parsed.trace_fuel)

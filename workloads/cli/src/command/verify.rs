@@ -2,6 +2,8 @@
 
 mod file;
 
+pub(super) use file::of_project;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
