@@ -22,7 +22,7 @@ use crate::results;
 const SHOWN_BYTES_MAX: usize = 1024;
 
 pub(super) fn run(args: Try, context: &Context) -> Result<(), Error> {
-    let job = args.job.read()?;
+    let job = args.job.read(context.output)?;
     let units = job.spec.cut_units();
     let chosen = match args.unit {
         Some(unit) if units <= unit.0 => {
