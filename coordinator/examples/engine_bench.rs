@@ -72,6 +72,7 @@ fn spec(kernel: Digest, units: u64, copies: u32) -> JobSpec {
         name: "bench".into(),
         kernel,
         nan: proto::job::Nan::Canonical,
+        numbers: proto::job::Numbers::Binary,
         params: Default::default(),
         inputs: Vec::new(),
         cut: vec![Axis::Range { name: "n".into(), first: 0, end: units, per_unit: 1 }],
@@ -88,6 +89,7 @@ fn spec(kernel: Digest, units: u64, copies: u32) -> JobSpec {
         lease_s: 3600,
         attempts_max: 5,
         priority: 0,
+        exit_codes: proto::job::success(),
         seed: Digest([2; 32]),
         trace_fuel: proto::trace::SPACING,
     }

@@ -18,8 +18,14 @@ pub const UNITS_MAX: u64 = 1 << 48;
 pub const FAN_IN_MAX: u32 = 1024;
 /// Most units in one lease: bounds what is redone when one worker vanishes, and one message.
 pub const LEASE_UNITS_MAX: u32 = 4096;
-/// Most inputs of a job: they are listed in the specification.
+/// Most inputs of a job that its specification names.
 pub const INPUTS_MAX: usize = 4096;
+/// Most files of a job that are listed in a blob of their own: at its submission each is looked for.
+pub const LISTED_MAX: u64 = 1 << 20;
+/// Longest name of a listed file, bytes: that of a path.
+pub const NAME_PATH_BYTES_MAX: usize = 4096;
+/// Most exit codes that count as an answer of a job.
+pub const EXIT_CODES_MAX: usize = 64;
 /// Largest output of one unit, bytes: a worker holds it in the memory of the unit's process and of its own.
 pub const OUTPUT_BYTES_MAX: u64 = 256 << 20;
 /// Largest memory of a state, bytes: all that a kernel can address.

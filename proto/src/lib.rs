@@ -12,6 +12,7 @@ pub mod job;
 pub mod join;
 pub mod json;
 pub mod key;
+pub mod lines;
 pub mod log;
 pub mod member;
 pub mod merkle;

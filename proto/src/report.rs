@@ -134,7 +134,10 @@ impl fmt::Display for Failure {
             Self::BadStep(value) => {
                 write!(f, "starling_step returned {value}: only 0 (done) and 1 (more) are allowed")
             }
-            Self::Exit(code) => write!(f, "the command ended with exit code {code}"),
+            Self::Exit(code) => write!(
+                f,
+                "the command ended with exit code {code}, which is no answer of this job: if it is one, add it to exit_codes in the job file"
+            ),
         }
     }
 }

@@ -473,6 +473,7 @@ impl Coordinator {
             name: "trivial".into(),
             kernel,
             nan: Nan::Canonical,
+            numbers: proto::job::Numbers::Binary,
             params: proto::json::Object::new(),
             inputs: vec![],
             cut: vec![axis],
@@ -489,6 +490,7 @@ impl Coordinator {
             lease_s: 600,
             attempts_max: 20,
             priority: 0,
+            exit_codes: proto::job::success(),
             seed: Digest([0; 32]),
             trace_fuel: proto::trace::SPACING,
         })

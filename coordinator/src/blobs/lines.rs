@@ -3,9 +3,10 @@
 
 use super::{BlobStore, Error, LINES};
 use crate::project::file;
+use proto::Digest;
 use proto::bounds::LINE_BYTES_MAX;
-use proto::cut::parse_line;
-use proto::{Digest, job};
+use proto::job::JobSpec;
+use proto::lines::{Lines, RAW_BYTES_MAX, Wrong, bare};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::FileExt;
@@ -29,13 +30,13 @@ fn mark(of: &Digest, number: u64, offset: u64) -> [u8; MARK_BYTES] {
 /// Why a blob cannot be the lines of a job.
 #[derive(Debug, thiserror::Error)]
 pub enum LinesInvalid {
-    /// A line is no parameter object.
-    #[error("line {number} of the file of lines is not allowed")]
+    /// A line is not what it must be.
+    #[error("line {number} of the file of lines is not allowed: {why}")]
     Line {
         /// Counted from 1.
         number: u64,
         /// What is wrong with it.
-        source: job::Invalid,
+        why: String,
     },
     /// There are more or fewer than the specification says.
     #[error(
@@ -52,6 +53,12 @@ pub enum LinesInvalid {
     Blob(#[from] Error),
 }
 
+impl From<Wrong> for LinesInvalid {
+    fn from(Wrong { number, why }: Wrong) -> Self {
+        Self::Line { number, why }
+    }
+}
+
 /// A stretch of lines, read from the disk.
 #[derive(Debug, Default)]
 pub(super) struct Block {
@@ -65,39 +72,38 @@ impl Block {
     fn line(&self, index: usize) -> Option<&[u8]> {
         let end = *self.ends.get(index)?;
         let start = if index == 0 { 0 } else { self.ends[index - 1] + 1 };
-        let line = &self.content[start..end];
-        Some(line.strip_suffix(b"\r").unwrap_or(line))
+        Some(&self.content[start..end])
     }
 }
 
 impl BlobStore {
-    /// Checks that the blob holds `count` lines, each a JSON object, and keeps where they begin. Reads all of it.
+    /// Checks that the blob of lines that a job names holds what the job says, and keeps where they begin. Reads all of it.
     ///
     /// # Errors
     /// [`LinesInvalid`], with the number of the first line that is wrong.
-    pub fn check_lines(&self, digest: &Digest, count: u64) -> Result<(), LinesInvalid> {
-        let check = |number, line: &[u8]| {
-            let text = std::str::from_utf8(line).map_err(|_| job::Invalid::Field {
-                field: "line".into(),
-                allowed: "not UTF-8: one JSON object in UTF-8 is allowed".into(),
-            });
-            let parsed = text.and_then(|text| parse_line(text).map(drop));
-            parsed.map_err(|source| LinesInvalid::Line { number, source })
+    pub fn check_lines(&self, spec: &JobSpec) -> Result<(), LinesInvalid> {
+        let Some((digest, _, said)) = spec.line_file() else { return Ok(()) };
+        let there = if spec.list().is_some() {
+            self.check_list(&digest)?
+        } else {
+            let mut lines = Lines::default();
+            self.index_lines(&digest, |_, raw| lines.next_object(raw).map_err(LinesInvalid::from))?;
+            lines.check(spec)?;
+            lines.count()
         };
-        let there = self.index_lines(digest, check)?;
-        if there == count { Ok(()) } else { Err(LinesInvalid::Count { there, said: count }) }
+        if there == said { Ok(()) } else { Err(LinesInvalid::Count { there, said }) }
     }
 
     fn marks(&self, digest: &Digest) -> PathBuf {
         self.folder.join(LINES).join(digest.to_string())
     }
 
-    /// Reads all lines, keeps where they begin, returns their number.
-    fn index_lines<E: From<Error>>(
+    /// Reads all lines, each with its number from 0 and its end, and keeps where they begin.
+    pub(super) fn index_lines<E: From<Error>>(
         &self,
         digest: &Digest,
-        mut check: impl FnMut(u64, &[u8]) -> Result<(), E>,
-    ) -> Result<u64, E> {
+        mut take: impl FnMut(u64, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         let blob = self.open_blob(digest)?;
         let mut reader = BufReader::with_capacity(1 << 20, &blob.file);
         let (mut marks, mut line) = (Vec::new(), Vec::new());
@@ -111,9 +117,8 @@ impl BlobStore {
             if number.is_multiple_of(STRIDE) {
                 marks.extend_from_slice(&mark(digest, number / STRIDE, offset));
             }
+            take(number, &line)?;
             (number, offset) = (number + 1, offset + read);
-            let text = line.strip_suffix(b"\n").unwrap_or(&line);
-            check(number, text.strip_suffix(b"\r").unwrap_or(text))?;
         }
         // The end of the last block, so that a block is what lies between two marks.
         marks.extend_from_slice(&mark(digest, number.div_ceil(STRIDE), offset));
@@ -122,7 +127,7 @@ impl BlobStore {
             crate::project::Error::File { path, source } => Error::disk(&path)(source),
             other => Error::Disk { path, source: io::Error::other(other) },
         })?;
-        Ok(number)
+        Ok(())
     }
 
     /// Line `index`, out of `block` when it is there, else out of the file, by way of `block`.
@@ -139,6 +144,7 @@ impl BlobStore {
         }
         let line = usize::try_from(index % STRIDE).ok().and_then(|index| block.line(index));
         let line = line
+            .map(|line| bare(index, line))
             .ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "there is no such line"))?;
         if LINE_BYTES_MAX < line.len() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the line is too long"));
@@ -205,7 +211,7 @@ impl BlobStore {
 }
 
 /// Most bytes of a block: every line of it at its bound.
-const BLOCK_BYTES_MAX: usize = 1024 * (LINE_BYTES_MAX + 2);
+const BLOCK_BYTES_MAX: usize = 1024 * RAW_BYTES_MAX;
 
 /// Reads a line with its end into `line`, of which at most a little more than the bound is kept; returns its bytes.
 fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<u64> {
@@ -216,7 +222,7 @@ fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<u64> {
             Some(end) => (end + 1, true),
             None => (buffer.len(), buffer.is_empty()),
         };
-        let room = (LINE_BYTES_MAX + 3).saturating_sub(line.len());
+        let room = RAW_BYTES_MAX.saturating_sub(line.len());
         line.extend_from_slice(&buffer[..taken.min(room)]);
         reader.consume(taken);
         read += taken as u64;

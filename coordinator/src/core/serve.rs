@@ -10,7 +10,6 @@ use crate::core::job::Job;
 use crate::core::time::Now;
 use proto::JobId;
 use proto::bounds::LEASE_UNITS_MAX;
-use proto::cut::Axis;
 
 /// Why a worker got nothing (more).
 #[derive(Debug, PartialEq, Eq)]
@@ -195,6 +194,5 @@ pub(super) fn units_per_message(job: &Job, first: u64) -> u32 {
         let fan_in = job.spec.merge.map_or(1, |merge| merge.fan_in);
         return (MERGE_INPUTS_MAX / fan_in).max(1);
     }
-    let lines = job.spec.cut.iter().any(|axis| matches!(axis, Axis::Lines { .. }));
-    if lines { LINE_UNITS_MAX } else { LEASE_UNITS_MAX }
+    if job.spec.line_file().is_some() { LINE_UNITS_MAX } else { LEASE_UNITS_MAX }
 }

@@ -373,12 +373,9 @@ impl Driver {
     }
 }
 
-/// The file of a job that is cut by lines.
+/// The file of lines of a job of which each unit takes one.
 fn lines_of(spec: &JobSpec) -> Option<proto::Digest> {
-    spec.cut.iter().find_map(|axis| match axis {
-        proto::cut::Axis::Lines { digest, .. } => Some(*digest),
-        _ => None,
-    })
+    spec.line_file().map(|(digest, ..)| digest)
 }
 
 /// The answer to an event that takes room on the disk, while there is none.

@@ -11,7 +11,6 @@ use crate::core::token::{Token, TokenId};
 use crate::engine::blobs::Blobs;
 use crate::engine::{Error, Results, log, read};
 use crate::store::Store;
-use proto::cut::Axis;
 use proto::evidence::Evidence;
 use proto::job::JobSpec;
 use proto::key::Signature;
@@ -492,9 +491,8 @@ impl Handle {
                 )));
             }
         }
-        for axis in &spec.cut {
-            let Axis::Lines { digest, count, .. } = axis else { continue };
-            self.blobs.line(digest, count - 1).map_err(|error| {
+        if let Some((digest, _, count)) = spec.line_file() {
+            self.blobs.line(&digest, count - 1).map_err(|error| {
                 SubmitRefused::Invalid(format!(
                     "line {count} of the job's lines ({digest}) cannot be read: {error}"
                 ))
@@ -504,7 +502,8 @@ impl Handle {
     }
 }
 
-/// The blobs that a specification names: what each is, its digest, and its length where the specification says it.
+/// The blobs that a specification names: what each is, its digest, and its length where the specification says it. Those
+/// that a list of files names are not among them.
 #[must_use]
 pub fn named(spec: &JobSpec) -> Vec<(String, Digest, Option<u64>)> {
     let mut named = vec![("the kernel".to_owned(), spec.kernel, None)];
@@ -516,11 +515,10 @@ pub fn named(spec: &JobSpec) -> Vec<(String, Digest, Option<u64>)> {
             .iter()
             .map(|input| (format!("input \"{}\"", input.name), input.digest, Some(input.len))),
     );
-    named.extend(spec.cut.iter().filter_map(|axis| match axis {
-        Axis::Lines { digest, len, .. } => {
-            Some(("the file of lines".to_owned(), *digest, Some(*len)))
-        }
-        _ => None,
-    }));
+    let lines = spec.line_file().map(|(digest, len, _)| {
+        let what = if spec.list().is_some() { "the list of files" } else { "the file of lines" };
+        (what.to_owned(), digest, Some(len))
+    });
+    named.extend(lines);
     named
 }

@@ -1,6 +1,6 @@
 //! Content in and out, in chunks.
 
-use crate::blobs::{Blob, Error, Put, Putter};
+use crate::blobs::{Blob, Error, LinesInvalid, Put, Putter};
 use crate::grpc::Shared;
 use crate::grpc::access::Caller;
 use crate::grpc::refusal::{Refusal, blocking};
@@ -66,7 +66,7 @@ impl pb::blobs_server::Blobs for Blobs {
         let pb::GetRequest { digest: bytes, offset, len, sparing, last_resort } =
             request.into_inner();
         let digest = digest(&bytes)?;
-        self.may_get(&caller, &digest)?;
+        self.may_get(&caller, digest).await?;
         let Ok(turn) = READERS.try_acquire() else {
             return Err(Status::unavailable(
                 "too many blobs are being read at once: try again in a few seconds",
@@ -103,7 +103,7 @@ impl pb::blobs_server::Blobs for Blobs {
     ) -> Result<Response<Self::PiecesStream>, Status> {
         let caller = self.0.access.caller(request.metadata()).await?;
         let digest = digest(&request.into_inner().digest)?;
-        self.may_get(&caller, &digest)?;
+        self.may_get(&caller, digest).await?;
         let Ok(turn) = READERS.try_acquire() else {
             return Err(Status::unavailable(
                 "too many blobs are being read at once: try again in a few seconds",
@@ -177,13 +177,28 @@ impl pb::blobs_server::Blobs for Blobs {
 
 impl Blobs {
     /// Researchers may get all that they can name, workers what their jobs name.
-    fn may_get(&self, caller: &Caller, digest: &Digest) -> Result<(), Status> {
-        if matches!(caller, Caller::Volunteer(_)) && !self.0.named.may_get(digest) {
-            return Err(Status::permission_denied(format!(
-                "blob {digest} is named by no running job: its job has ended, return its units"
-            )));
+    async fn may_get(&self, caller: &Caller, digest: Digest) -> Result<(), Status> {
+        if matches!(caller, Caller::Person(_)) || self.0.named.may_get(&digest) {
+            return Ok(());
         }
-        Ok(())
+        let lists = self.0.named.lists();
+        if !lists.is_empty() {
+            let blobs = Arc::clone(&self.0.blobs);
+            let listed = move || {
+                for list in &lists {
+                    if blobs.lists(list, &digest)? {
+                        return Ok(true);
+                    }
+                }
+                Ok::<_, LinesInvalid>(false)
+            };
+            if blocking(listed).await? {
+                return Ok(());
+            }
+        }
+        Err(Status::permission_denied(format!(
+            "blob {digest} is named by no running job: its job has ended, return its units"
+        )))
     }
 
     async fn take(

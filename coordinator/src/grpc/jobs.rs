@@ -4,7 +4,6 @@ use crate::core::status::{Cursor, JobState, JobStatus};
 use crate::grpc::access::Person;
 use crate::grpc::refusal::{Refusal, blocking};
 use crate::grpc::{Shared, convert};
-use proto::cut::Axis;
 use proto::job::JobSpec;
 use proto::{Digest, JobId, UnitIndex, pb};
 use std::sync::Arc;
@@ -47,10 +46,9 @@ impl Jobs {
             let memory = spec.limits.memory_bytes;
             blocking(move || check_kernel(&blobs, what, &digest, memory)).await?;
         }
-        for axis in &spec.cut {
-            let Axis::Lines { digest, count, .. } = *axis else { continue };
-            let blobs = Arc::clone(&self.0.blobs);
-            blocking(move || blobs.check_lines(&digest, count)).await?;
+        if spec.line_file().is_some() {
+            let (blobs, spec) = (Arc::clone(&self.0.blobs), spec.clone());
+            blocking(move || blobs.check_lines(&spec)).await?;
         }
         Ok(())
     }
@@ -64,6 +62,16 @@ pub(super) async fn visible(
 ) -> Result<JobStatus, Refusal> {
     let status = shared.engine.job(JobId(job)).await?.ok_or_else(|| absent(job))?;
     if person.may_touch(&status.account) { Ok(status) } else { Err(others(job, &status.account)) }
+}
+
+/// Refuses a specification in which two keys of one object are equal: another reader may take the other.
+fn check_keys(spec: &[u8]) -> Result<(), Status> {
+    let text = std::str::from_utf8(spec)
+        .map_err(|_| Status::invalid_argument("the job specification is not text in UTF-8"))?;
+    let looked = proto::json::look(text).map(drop);
+    looked.map_err(|ambiguous| {
+        Status::invalid_argument(format!("the job specification: {ambiguous}"))
+    })
 }
 
 fn check_kernel(
@@ -125,6 +133,7 @@ impl pb::jobs_server::Jobs for Jobs {
         let spec = JobSpec::parse(&request.spec)
             .and_then(|spec| spec.check_names().map(|()| spec))
             .map_err(|invalid| Status::invalid_argument(super::told(&invalid)))?;
+        check_keys(&request.spec)?;
         self.check_content(&spec).await?;
         let bytes = Arc::from(request.spec.as_ref());
         let status = self.0.engine.submit(bytes, submission, person.account).await;

@@ -138,6 +138,7 @@ pub(super) fn spec(cut: Vec<Axis>, copies: u32) -> JobSpec {
         name: "test".into(),
         kernel: Digest::of(KERNEL),
         nan: Nan::Canonical,
+        numbers: proto::job::Numbers::Binary,
         params: Default::default(),
         inputs: vec![],
         cut,
@@ -154,6 +155,7 @@ pub(super) fn spec(cut: Vec<Axis>, copies: u32) -> JobSpec {
         lease_s: 600,
         attempts_max: 3,
         priority: 0,
+        exit_codes: proto::job::success(),
         seed: Digest([0; 32]),
         trace_fuel: proto::trace::SPACING,
     }

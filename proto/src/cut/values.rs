@@ -4,13 +4,15 @@ use crate::UnitIndex;
 use crate::cut::{Axis, positions, records, value};
 use crate::job::{Input, JobSpec, Stage};
 use crate::json::Object;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// What one unit is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Values {
     /// Of ranges, steps and values: what the kernel gets, by the axis's name.
-    #[serde(default, skip_serializing_if = "Object::is_empty")]
+    #[serde(default, deserialize_with = "read", skip_serializing_if = "Object::is_empty")]
     pub axes: Object,
     /// The unit's line, counted from 1, of a job that is cut by lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,6 +56,12 @@ pub struct Merges {
     pub first: u64,
     /// One past the last unit.
     pub end: u64,
+}
+
+/// Reads members that stand among others, where their text is not to be had any more.
+fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Object, D::Error> {
+    let members = BTreeMap::<String, Value>::deserialize(from)?;
+    Ok(members.into_iter().map(|(name, value)| (name, value.into())).collect())
 }
 
 impl Values {
@@ -101,7 +109,7 @@ impl Values {
                 let name = input.name.clone();
                 self.files.push(FilePart { name, records: None, bytes: None });
             }
-            Axis::Lines { .. } => self.line = Some(at + 1),
+            Axis::Listed { .. } | Axis::Lines { .. } => self.line = Some(at + 1),
         }
     }
 }

@@ -16,6 +16,7 @@ fn spec(name: &str, memory_mib: u64) -> JobSpec {
         name: name.into(),
         kernel: Digest([1; 32]),
         nan: Nan::Canonical,
+        numbers: proto::job::Numbers::Binary,
         params: proto::json::Object::new(),
         inputs: vec![],
         cut: vec![proto::cut::Axis::Range { name: "n".into(), first: 0, end: 10_000, per_unit: 1 }],
@@ -32,6 +33,7 @@ fn spec(name: &str, memory_mib: u64) -> JobSpec {
         lease_s: 60,
         attempts_max: 3,
         priority: 0,
+        exit_codes: proto::job::success(),
         seed: Digest([0; 32]),
         trace_fuel: proto::trace::SPACING,
     }

@@ -251,6 +251,7 @@ pub(super) fn unit(blobs: &Blobs, unit: &Unit, inline: PathBuf) -> io::Result<ex
         },
         time: Duration::from_secs(unit.limits.time_s),
         snapshot: None,
+        exit_codes: unit.exit_codes.clone(),
         trace: None,
     })
 }

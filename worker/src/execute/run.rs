@@ -146,7 +146,7 @@ impl Run<'_> {
         let end = match self.start(&mut store, loaded) {
             Ok(mut kernel) => {
                 let end = kernel.go(self, &mut store, interrupted);
-                end.unwrap_or_else(|error| kernel.end_of(&mut store, &error, limits.fuel))
+                end.unwrap_or_else(|error| kernel.end_of(&mut store, &error, self.unit))
             }
             Err(error) => plain_end(&error, 0),
         };
@@ -211,7 +211,8 @@ impl Kernel<'_> {
                     self.instance.get_typed_func(&mut *store, "_start")?;
                 run.replies.borrow_mut().say(Word::Started { resumed: false, cpu: Duration::ZERO });
                 start.call(&mut *store, ())?;
-                Ok(End::Done { fuel: self.burned(store, run.unit.limits.fuel) })
+                // Returning is ending with exit code 0.
+                Err(Stop::Exit(0).into())
             }
             Kind::Step => self.steps(run, store, interrupted),
         }
@@ -282,9 +283,11 @@ impl Kernel<'_> {
         budget.saturating_sub(u64::try_from(self.fuel(store)).unwrap_or(0))
     }
 
-    fn end_of(&self, store: &mut Store<Host>, error: &wasmtime::Error, budget: u64) -> End {
-        let fuel = self.burned(store, budget);
-        if let Some(Stop::Exit(0)) = error.downcast_ref() {
+    fn end_of(&self, store: &mut Store<Host>, error: &wasmtime::Error, unit: &Unit) -> End {
+        let fuel = self.burned(store, unit.limits.fuel);
+        if let Some(Stop::Exit(code)) = error.downcast_ref()
+            && unit.exit_codes.contains(code)
+        {
             return End::Done { fuel };
         }
         let spent = self.fuel(store) < 0;

@@ -33,6 +33,8 @@ pub struct Unit {
     pub seed: [u8; 32],
     /// What the unit may use before it fails.
     pub limits: Limits,
+    /// The exit codes of a WASI command that has put out an answer.
+    pub exit_codes: Vec<i32>,
     /// CPU time after which the unit is stopped as an infrastructure failure: a guard against steps that never return.
     pub time: Duration,
     /// Where the unit's state is kept between steps, if anywhere. The file is the caller's to remove once the outcome
@@ -272,7 +274,7 @@ pub enum Failure {
     #[error("a step answered {0}, which is neither 0 (done) nor 1 (more)")]
     BadStep(i32),
     /// A command ended with this exit code.
-    #[error("the command ended with exit code {0}")]
+    #[error("the command ended with exit code {0}, which is no answer of this job")]
     Exit(i32),
 }
 

@@ -75,6 +75,7 @@ impl Lab {
             limits: Limits { memory: 64 << 20, fuel: 1 << 40, output: 1 << 20, log: 10_000 },
             time: PATIENCE,
             snapshot: None,
+            exit_codes: vec![0],
             trace: None,
         }
     }

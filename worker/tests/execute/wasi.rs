@@ -127,6 +127,15 @@ fn exit_codes_and_errors_are_told() {
     for line in ["an error", "rest"] {
         assert!(events.contains(&Event::Log { level: 2, line: line.to_owned() }), "{events:?}");
     }
+    let with = |body: &str, codes: &[i32]| {
+        let mut unit = lab.unit(command(body));
+        unit.exit_codes = codes.to_vec();
+        lab.run(unit).0.outcome
+    };
+    let (ten, none) = ("(call $exit (i32.const 10))", "");
+    assert!(matches!(with(ten, &[0, 10]), Outcome::Done { .. }));
+    assert!(matches!(with(none, &[0, 10]), Outcome::Done { .. }));
+    assert!(matches!(with(none, &[10]), Outcome::Failed { reason: Failure::Exit(0), .. }));
     assert!(matches!(
         end("(call $exit (i32.const 0)) unreachable").0.outcome,
         Outcome::Done { .. }

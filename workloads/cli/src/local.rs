@@ -1,15 +1,13 @@
 //! Runs units on this machine, in the same sandbox and to the same bytes as a worker.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::kernel::NanMode;
-use proto::bounds::LINE_BYTES_MAX;
-use proto::cut::{self, Axis};
-use proto::job::{Extra, JobSpec, Nan, Segment, Unit, UnitInput};
+use proto::cut;
+use proto::job::{Extra, Input, JobSpec, Nan, Segment, Unit, UnitInput};
 use proto::report::{Failure, Output};
 use proto::{Digest, UnitIndex};
 use tempfile::TempDir;
@@ -18,6 +16,7 @@ use worker::execute::{self, Event, Finished, Outcome, Priority};
 use crate::error::Error;
 use crate::forecast::Part;
 use crate::job_file::{Blob, Content};
+use crate::line_file::LineFile;
 use crate::profile;
 
 /// Content by digest, and a sandbox.
@@ -26,6 +25,7 @@ pub(crate) struct Local {
     config: execute::Config,
     scratch: TempDir,
     files: BTreeMap<Digest, PathBuf>,
+    lines: BTreeMap<Digest, LineFile>,
 }
 
 /// What a unit came to here.
@@ -58,7 +58,7 @@ impl Local {
         let cache = cache().unwrap_or_else(|| scratch.path().join("kernels"));
         let mut config = execute::Config::new(program, cache, 1);
         config.priority = Priority::Normal;
-        Ok(Self { config, scratch, files: BTreeMap::new() })
+        Ok(Self { config, scratch, files: BTreeMap::new(), lines: BTreeMap::new() })
     }
 
     pub(crate) fn config(&self) -> execute::Config {
@@ -105,31 +105,35 @@ impl Local {
         unit: UnitIndex,
         merged: Vec<Output>,
     ) -> Result<execute::Unit, Error> {
-        let line = match spec.cut.iter().find_map(|axis| {
-            if let Axis::Lines { digest, .. } = axis { Some(*digest) } else { None }
-        }) {
-            Some(digest) => {
-                cut::line(spec, unit).map(|index| self.line(&digest, index)).transpose()?
-            }
-            None => None,
-        };
+        let line = self.line(spec, unit)?;
         let unit = spec
             .unit(unit, &Extra { line, inputs: merged })
             .map_err(|error| Error::Usage(error.to_string()))?;
         self.prepare(unit)
     }
 
-    fn line(&self, digest: &Digest, index: u64) -> Result<String, Error> {
-        let path = self.path(digest)?;
-        let file = File::open(&path).map_err(Error::file("read", &path))?;
-        let mut reader = BufReader::new(file);
-        let mut line = String::new();
-        for _ in 0..=index {
-            line.clear();
-            let read = reader.by_ref().take(LINE_BYTES_MAX as u64 + 1).read_line(&mut line);
-            read.map_err(Error::file("read", &path))?;
+    /// The line that a unit of the cut takes, if it takes one.
+    fn line(&mut self, spec: &JobSpec, unit: UnitIndex) -> Result<Option<String>, Error> {
+        let (Some((digest, ..)), Some(index)) = (spec.line_file(), cut::line(spec, unit)) else {
+            return Ok(None);
+        };
+        if !self.lines.contains_key(&digest) {
+            self.lines.insert(digest, LineFile::open(&self.path(&digest)?)?);
         }
-        Ok(line.trim_end_matches('\n').to_owned())
+        self.lines.get(&digest).map(|file| file.line(index)).transpose()
+    }
+
+    /// The file that a unit of the cut has of the job's list, if there is one.
+    pub(crate) fn listed(
+        &mut self,
+        spec: &JobSpec,
+        unit: UnitIndex,
+    ) -> Result<Option<Input>, Error> {
+        if spec.list().is_none() {
+            return Ok(None);
+        }
+        let listed = self.line(spec, unit)?.map(|line| cut::listed(&line)).transpose();
+        listed.map_err(|invalid| Error::Failed(format!("the job's list of files: {invalid}")))
     }
 
     pub(crate) fn path(&self, digest: &Digest) -> Result<PathBuf, Error> {
@@ -162,6 +166,7 @@ impl Local {
             limits,
             time,
             snapshot: None,
+            exit_codes: unit.exit_codes,
             trace: None,
         })
     }

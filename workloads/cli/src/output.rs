@@ -79,6 +79,16 @@ impl Output {
         }
     }
 
+    /// What somebody should know of that is no error: for programs `{"warning":{"message"}}` on standard error.
+    pub fn warning(self, text: &str) {
+        match self.format {
+            Format::Json => {
+                note(&serde_json::json!({ "warning": { "message": text } }).to_string());
+            }
+            Format::Human => note(&format!("warning: {text}")),
+        }
+    }
+
     /// An error: for programs `{"error":{"message","exit_code"}}` on standard error.
     pub fn error(self, error: &Error) {
         if matches!(error, Error::Closed) {

@@ -11,6 +11,8 @@
 mod alone;
 #[path = "it/grid.rs"]
 mod grid;
+#[path = "it/inputs.rs"]
+mod inputs;
 #[path = "it/log.rs"]
 mod log;
 #[path = "it/stdout.rs"]

@@ -31,6 +31,7 @@ pub(super) fn spec(units: u64, copies: u32) -> JobSpec {
         name: "test".into(),
         kernel: Digest([1; 32]),
         nan: Default::default(),
+        numbers: proto::job::Numbers::Binary,
         params: Default::default(),
         inputs: Vec::new(),
         cut: vec![Axis::Range { name: "n".into(), first: 0, end: units, per_unit: 1 }],
@@ -47,6 +48,7 @@ pub(super) fn spec(units: u64, copies: u32) -> JobSpec {
         lease_s: 60,
         attempts_max: 5,
         priority: 0,
+        exit_codes: proto::job::success(),
         seed: Digest([2; 32]),
         trace_fuel: proto::trace::SPACING,
     }

@@ -90,6 +90,7 @@ fn spec(blobs: &MemoryBlobs, cut: Axis) -> JobSpec {
         name: "test".into(),
         kernel: blobs.put(b"kernel"),
         nan: Default::default(),
+        numbers: proto::job::Numbers::Binary,
         params: Default::default(),
         inputs: Vec::new(),
         cut: vec![cut],
@@ -106,6 +107,7 @@ fn spec(blobs: &MemoryBlobs, cut: Axis) -> JobSpec {
         lease_s: 60,
         attempts_max: 2,
         priority: 0,
+        exit_codes: proto::job::success(),
         seed: Digest([2; 32]),
         trace_fuel: proto::trace::SPACING,
     }

@@ -4,7 +4,7 @@ mod draw;
 mod page;
 mod plots;
 
-pub(super) use plots::draw_all;
+pub(super) use plots::{draw_all, drawable};
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -19,7 +19,7 @@ use crate::profile::write_private;
 use crate::upload;
 
 pub(super) async fn run(args: Submit, context: &Context) -> Result<(), Error> {
-    let job = args.job.read()?;
+    let job = args.job.read(context.output)?;
     let to = args.to.or_else(|| args.job.is_sky_search().then(|| PathBuf::from("result.sah")));
     if let Some(to) = &to {
         can_have(&job.spec, to)?;

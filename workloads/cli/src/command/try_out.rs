@@ -30,7 +30,7 @@ use screen::Screen;
 const SHOWN_BYTES_MAX: usize = 1024;
 
 pub(super) fn run(args: Try, context: &Context) -> Result<(), Error> {
-    let job = args.job.read()?;
+    let job = args.job.read(context.output)?;
     let chosen = chosen(&args, job.spec.cut_units())?;
     let mut local = Local::new()?;
     local.add_blobs(&job.blobs)?;

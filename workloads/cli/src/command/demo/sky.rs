@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Ended, Grid, compute};
 use crate::amount;
-use crate::command::seti::{draw_all, hidden};
+use crate::command::seti::{draw_all, drawable, hidden};
 use crate::command::source::sky_search;
 use crate::command::view::counted;
 use crate::error::Error;
@@ -70,7 +70,7 @@ pub(super) async fn search(
         let file = home.join("result.sah");
         fs::write(&file, &result).map_err(Error::file("write", &file))?;
         let view = View::new(&unit).map_err(|error| Error::Failed(error.to_string()))?;
-        draw_all(&view, &records, &home.join("pictures"))?;
+        draw_all(&view, &drawable(records.clone()), &home.join("pictures"))?;
         output.say(&format!("pictures: {}", home.join("pictures/index.html").display()))?;
     }
     let answer = json!({

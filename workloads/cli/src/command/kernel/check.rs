@@ -91,10 +91,12 @@ pub(super) fn described(summary: &Summary) -> String {
 }
 
 fn unit(args: &Check, wasm: &[u8], local: &mut Local) -> Result<execute::Unit, Error> {
-    let params: canonical::Object = serde_json::from_str(args.params.as_deref().unwrap_or("{}"))
-        .map_err(|error| {
-            Error::Usage(format!("--params: give a JSON object, as in '{{\"n\": 5}}': {error}"))
-        })?;
+    let text = args.params.as_deref().unwrap_or("{}");
+    let wrong = |error: &dyn std::error::Error| {
+        Error::Usage(format!("--params: give a JSON object, as in '{{\"n\": 5}}': {error}"))
+    };
+    let params: canonical::Object = serde_json::from_str(text).map_err(|error| wrong(&error))?;
+    canonical::look(text).map_err(|error| wrong(&error))?;
     let mut inputs = Vec::new();
     for path in &args.input {
         let mut hasher = blake3::Hasher::new();
@@ -105,7 +107,7 @@ fn unit(args: &Check, wasm: &[u8], local: &mut Local) -> Result<execute::Unit, E
         inputs.push(UnitInput::Segments(vec![Segment { digest, offset: 0, len: hasher.count() }]));
     }
     let kernel = local.add_bytes(wasm)?;
-    let params = canonical::canonical(&params);
+    let params = canonical::write(&params);
     let limits = job_file::standard_limits();
     local.prepare(Unit {
         kernel,
@@ -114,6 +116,7 @@ fn unit(args: &Check, wasm: &[u8], local: &mut Local) -> Result<execute::Unit, E
         inputs,
         seed: Digest::of(b"starling").0,
         limits,
+        exit_codes: proto::job::success(),
     })
 }
 
