@@ -43,8 +43,11 @@ fn why(worker: &Worker) -> Result<String> {
 /// Processes that a process has started.
 fn children(id: u32) -> Vec<u32> {
     let threads = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
-    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-    lists.flat_map(|list| list.split_whitespace().flat_map(str::parse).collect::<Vec<_>>()).collect()
+    let lists =
+        threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().flat_map(str::parse).collect::<Vec<_>>())
+        .collect()
 }
 
 fn kill_children(id: u32) -> usize {
@@ -90,19 +93,23 @@ async fn what_a_machine_lacks_costs_no_attempt() -> Result<()> {
     let units = 200;
     let job = job_without_second_attempt(&coordinator, units).await?;
     let mut worker = Worker::start(Profile::Same, &coordinator.join, "ada")?;
-    let finished =
-        |worker: &Worker| -> Result<u64> { Ok(worker.told("status")?["units_finished"].as_u64().unwrap_or(0)) };
+    let finished = |worker: &Worker| -> Result<u64> {
+        Ok(worker.told("status")?["units_finished"].as_u64().unwrap_or(0))
+    };
     until("units that run", async || Ok((3 < finished(&worker)?).then_some(()))).await?;
     // As a system does that has no memory left.
     for _ in 0..6 {
         let before = finished(&worker)?;
-        until("a child", async || Ok((0 < kill_children(worker.program().id())).then_some(()))).await?;
-        until("units that run again", async || Ok((before < finished(&worker)?).then_some(()))).await?;
+        until("a child", async || Ok((0 < kill_children(worker.program().id())).then_some(())))
+            .await?;
+        until("units that run again", async || Ok((before < finished(&worker)?).then_some(())))
+            .await?;
     }
     // No process can be started any more.
     let id = i32::try_from(worker.program().id())?;
     let id = Pid::from_raw(id).context("a process has a number")?;
-    let before = prlimit(Some(id), Resource::Nofile, Rlimit { current: Some(4), maximum: Some(4096) })?;
+    let before =
+        prlimit(Some(id), Resource::Nofile, Rlimit { current: Some(4), maximum: Some(4096) })?;
     kill_children(worker.program().id());
     let ill = until("a worker that says that it can run nothing", async || {
         // The command's connection needs a file of the worker's too.

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use kernel::NanMode;
 use worker::execute::{
-    CHILD_VERB, Compilation, CompileCost, CompileLimits, CompileStop, Config, Input, Kernel, Limits,
-    Outcome, Priority, Segment, Unit, child_main, own_program, run_once,
+    CHILD_VERB, Compilation, CompileCost, CompileLimits, CompileStop, Config, Input, Kernel,
+    Limits, Outcome, Priority, Segment, Unit, child_main, own_program, run_once,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -48,13 +48,16 @@ fn all(repetitions: usize) -> Result<()> {
     let is = |path: &Path, kinds: &[&str]| {
         path.extension().is_some_and(|kind| kinds.iter().any(|other| kind == *other))
     };
-    let mut files: Vec<PathBuf> = given.iter().filter(|path| is(path, &["wasm"])).cloned().collect();
+    let mut files: Vec<PathBuf> =
+        given.iter().filter(|path| is(path, &["wasm"])).cloned().collect();
     for kernel in shipped::ALL {
         let path = folder.path().join(kernel.name);
         std::fs::write(&path, kernel.wasm)?;
         files.push(path);
     }
-    println!("| kernel | bytes | functions | loops x locals | inlined | CPU s | memory MB | space MB | code KB |");
+    println!(
+        "| kernel | bytes | functions | loops x locals | inlined | CPU s | memory MB | space MB | code KB |"
+    );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for file in files {
         one(&program, &file, repetitions)?;
@@ -130,7 +133,8 @@ fn one(program: &Path, file: &Path, repetitions: usize) -> Result<()> {
     let module = std::fs::read(file)?;
     let name = file.file_stem().unwrap_or_default().display().to_string();
     let summary = kernel::inspect(&module)?;
-    let all = summary.limits.iter().find(|limit| limit.what == "loops times locals of all functions");
+    let all =
+        summary.limits.iter().find(|limit| limit.what == "loops times locals of all functions");
     let all = all.map_or(0, |limit| limit.value);
     let kernel = Kernel {
         path: file.to_owned(),
@@ -150,7 +154,9 @@ fn one(program: &Path, file: &Path, repetitions: usize) -> Result<()> {
             };
             match compilation.run(|| false) {
                 Ok(cost) => costs.push(cost),
-                Err(CompileStop::Trouble(trouble)) => println!("| {name} | {inlining:?}: {trouble} |"),
+                Err(CompileStop::Trouble(trouble)) => {
+                    println!("| {name} | {inlining:?}: {trouble} |")
+                }
                 Err(CompileStop::Stopped) => return Err("stopped".into()),
             }
         }

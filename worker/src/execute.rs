@@ -31,7 +31,7 @@ pub use pool::{Config, Error, Pool, Priority, Running, Status, run_once};
 pub use process::own_program;
 pub use trial::trial;
 pub use unit::{
-    Begin, Digest, Event, FUEL_MAX, Failure, Fault, Finished, INPUTS_MAX, Input, KeepPlan, Kernel, Limits,
-    MEMORY_BYTES_MAX, OUTPUT_BYTES_MAX, Outcome, PARAMS_BYTES_MAX, SEGMENTS_MAX, Segment,
+    Begin, Digest, Event, FUEL_MAX, Failure, Fault, Finished, INPUTS_MAX, Input, KeepPlan, Kernel,
+    Limits, MEMORY_BYTES_MAX, OUTPUT_BYTES_MAX, Outcome, PARAMS_BYTES_MAX, SEGMENTS_MAX, Segment,
     SnapshotPlan, TracePlan, Trouble, Unit, Until,
 };

@@ -66,7 +66,8 @@ pub(crate) fn check(slots: u32, memory_bytes: u64) -> Result<(), String> {
     if let Some(space) = soft(Resource::As) {
         check_space(space)?;
     }
-    let files = soft(Resource::Nofile).map(|n| Limit::new(n, "the limit of open files (ulimit -n)"));
+    let files =
+        soft(Resource::Nofile).map(|n| Limit::new(n, "the limit of open files (ulimit -n)"));
     check_count("open files", files, FILES + FILES_PER_SLOT * u64::from(slots), slots)?;
     let own = soft(Resource::Nproc).filter(|_| !rustix::process::geteuid().is_root());
     let own = own.map(|n| Limit::new(n, "the limit of processes (ulimit -u)"));
@@ -86,7 +87,8 @@ fn check_memory(lent: u64, there: Option<&Limit>) -> Result<(), String> {
         ));
     }
     if lent < MEMORY_MIN {
-        let there = there.map(|Limit { value, from }| format!(" ({} MiB are there: {from})", mib(*value)));
+        let there =
+            there.map(|Limit { value, from }| format!(" ({} MiB are there: {from})", mib(*value)));
         return Err(format!(
             "{} MiB of memory are lent{}, and a worker needs {} MiB: lend more with --memory, or raise the limit",
             mib(lent),

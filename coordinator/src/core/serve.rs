@@ -178,9 +178,10 @@ impl Core {
                 IDLE_MS,
             );
         }
-        let given_back = self.jobs.iter().filter_map(|(id, job)| {
-            Some((id, job.returners.get(now.monotonic_ms, number)?))
-        });
+        let given_back = self
+            .jobs
+            .iter()
+            .filter_map(|(id, job)| Some((id, job.returners.get(now.monotonic_ms, number)?)));
         if let Some((id, returner)) = given_back.min_by_key(|(_, returner)| returner.until_ms) {
             let wait_ms = returner.until_ms - now.monotonic_ms;
             let seconds = wait_ms.div_ceil(1000);

@@ -11,9 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
-use worker::execute::{
-    Compilation, CompileLimits, CompileStop, Fault, Kernel, Priority, Trouble,
-};
+use worker::execute::{Compilation, CompileLimits, CompileStop, Fault, Kernel, Priority, Trouble};
 
 /// Compilations at a time: each may take two gigabytes, and a core that the coordinator has other use for.
 const AT_ONCE: usize = 1;
@@ -97,14 +95,15 @@ impl Compiler {
         memory: u64,
     ) -> Result<(), Refusal> {
         let limits = CompileLimits::at_submission(memory);
-        let key =
-            Key { kernel, canonical: nan == Nan::Canonical, memory: limits.memory };
+        let key = Key { kernel, canonical: nan == Nan::Canonical, memory: limits.memory };
         if let Some(result) = lock(&self.known).get(key) {
             return result.map_err(|trouble| refusal(what, &trouble, &limits));
         }
         let turn = tokio::time::timeout(TURN, self.turn(account)).await;
         let turn = turn.map_err(|_| {
-            Status::unavailable("kernels of other submissions are being compiled: try again in a minute")
+            Status::unavailable(
+                "kernels of other submissions are being compiled: try again in a minute",
+            )
         })?;
         let compiler = Arc::clone(self);
         let result = blocking::<_, Refusal>(move || {
@@ -132,11 +131,8 @@ impl Compiler {
         if let Some(result) = lock(&self.known).get(key) {
             return result;
         }
-        let nan = if key.canonical {
-            kernel::NanMode::Canonical
-        } else {
-            kernel::NanMode::Unchecked
-        };
+        let nan =
+            if key.canonical { kernel::NanMode::Canonical } else { kernel::NanMode::Unchecked };
         let kernel = Kernel { path, digest: key.kernel.0, nan };
         let compilation = Compilation {
             program: &self.program,

@@ -11,8 +11,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(super) fn run(data: &Path, arguments: &super::Run) -> Result<(), Failure> {
     output::log();
     let failed = |what: &str, error: std::io::Error| Failure::Failed(format!("{what}: {error}"));
-    let program = own_program()
-        .map_err(|error| failed("cannot find this program's own file", error))?;
+    let program =
+        own_program().map_err(|error| failed("cannot find this program's own file", error))?;
     machine::raise_file_limit();
     let defaults = Config::new(program);
     let config = Config {

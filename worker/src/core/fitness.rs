@@ -101,9 +101,9 @@ impl Agent {
             Fitness::Trying { n_failed: 0, reason } => {
                 Some(format!("a trial unit shows whether this machine can run units: {reason}"))
             }
-            Fitness::Trying { reason, .. } => {
-                Some(format!("this machine could not run units: {reason}; a trial unit is run again now"))
-            }
+            Fitness::Trying { reason, .. } => Some(format!(
+                "this machine could not run units: {reason}; a trial unit is run again now"
+            )),
             Fitness::Unfit { retry_at, reason, .. } => Some(format!(
                 "this machine cannot run units, so none are asked for: {reason}; a trial unit is run again in {} s",
                 retry_at.saturating_sub(now).as_secs()

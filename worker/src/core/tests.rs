@@ -205,7 +205,9 @@ impl World {
                 assert!(self.errand_files.remove(&run), "files go once");
             }
             Action::ForgetSnapshot(id) => drop(self.snapshots.remove(&id)),
-            Action::Try => assert!(!std::mem::replace(&mut self.trying, true), "tried once at a time"),
+            Action::Try => {
+                assert!(!std::mem::replace(&mut self.trying, true), "tried once at a time")
+            }
             Action::Pause => self.paused = true,
             Action::Resume => self.paused = false,
             Action::Say(text) => self.said.push(text),

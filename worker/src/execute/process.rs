@@ -128,7 +128,7 @@ impl Death {
         let by = match (status.signal(), status.code()) {
             // SIGKILL, SIGXCPU, SIGXFSZ
             (Some(9 | 24 | 25), _) => By::System,
-            (_, Some(code)) if code == SETUP_FAILED.into() => By::Setup,
+            (_, Some(code)) if code == i32::from(SETUP_FAILED) => By::Setup,
             _ => By::Itself,
         };
         Self { text: ending(status), by }
@@ -144,7 +144,7 @@ pub(super) fn ending(status: ExitStatus) -> String {
         }
         (Some(9), _) => "killed by signal 9, often because the system was out of memory".to_owned(),
         (Some(signal), _) => format!("killed by signal {signal}"),
-        (None, Some(code)) if code == SETUP_FAILED.into() => {
+        (None, Some(code)) if code == i32::from(SETUP_FAILED) => {
             "it lacked memory, threads, files or a folder that it may use".to_owned()
         }
         (None, Some(code)) => format!("exit code {code}"),

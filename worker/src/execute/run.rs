@@ -93,8 +93,7 @@ impl Runner {
             let Some((module, layout)) = self.cache.load(&self.engines, key) else {
                 return Ok(None);
             };
-            let own =
-                |linker: &&Linker<Host>| Engine::same(linker.engine(), module.engine());
+            let own = |linker: &&Linker<Host>| Engine::same(linker.engine(), module.engine());
             let linker = self.linkers.iter().find(own).context("no linker of its engine")?;
             let instance = linker.instantiate_pre(&module)?;
             self.loaded.truncate(LOADED_MAX - 1);

@@ -10,8 +10,8 @@ use super::cache::Key;
 use super::compile;
 use super::frame::{End, Reply, Word};
 use super::keeper::{Child, Heard};
-use super::process::{By, Death};
 use super::pool::{Entry, Shared, Wish};
+use super::process::{By, Death};
 use super::unit::{Event, Outcome, Trouble};
 
 /// Units of one batch at most.
@@ -327,7 +327,9 @@ fn died(death: Death) -> Trouble {
     let Death { text, by } = death;
     match by {
         By::System => Trouble::Killed(text),
-        By::Setup => Trouble::Machine(format!("the process for the unit could not be set up: {text}")),
+        By::Setup => {
+            Trouble::Machine(format!("the process for the unit could not be set up: {text}"))
+        }
         By::Itself => Trouble::Died(text),
     }
 }

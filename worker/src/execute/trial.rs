@@ -29,7 +29,8 @@ const COMPILE_WALL: Duration = Duration::from_secs(300);
 /// Why this machine cannot run units.
 pub fn trial(config: &Config, folder: &Path) -> Result<(), Trouble> {
     // What an earlier one has left may be a compilation, and compiling is a part of the trial.
-    clear(folder).map_err(|error| machine("what an earlier trial left cannot be removed", &error))?;
+    clear(folder)
+        .map_err(|error| machine("what an earlier trial left cannot be removed", &error))?;
     let tried = run(config, folder);
     let cleared = clear(folder).map_err(|error| machine("its folder cannot be removed", &error));
     tried.and(cleared)
@@ -65,7 +66,11 @@ fn run(config: &Config, folder: &Path) -> Result<(), Trouble> {
     match (finished.outcome, warning) {
         (Outcome::Infrastructure { reason }, _) => Err(reason),
         (Outcome::Done { .. }, Some(warning)) => Err(Trouble::Machine(warning)),
-        (Outcome::Done { output, .. }, None) if blake3::hash(&output).to_hex().as_str() == OUTPUT => Ok(()),
+        (Outcome::Done { output, .. }, None)
+            if blake3::hash(&output).to_hex().as_str() == OUTPUT =>
+        {
+            Ok(())
+        }
         (Outcome::Done { output, .. }, None) => Err(Trouble::Machine(format!(
             "it gave a wrong result ({} instead of {OUTPUT}): check this machine's memory, cooling and clock",
             blake3::hash(&output).to_hex()
@@ -82,10 +87,7 @@ fn unit(path: std::path::PathBuf, folder: &Path) -> Unit {
         seed: [0; 32],
         limits: Limits { memory: 1 << 20, fuel: 1 << 30, output: 1 << 20, log: 0 },
         time: TIME,
-        snapshot: Some(SnapshotPlan {
-            path: folder.join("snapshot"),
-            interval: Duration::ZERO,
-        }),
+        snapshot: Some(SnapshotPlan { path: folder.join("snapshot"), interval: Duration::ZERO }),
         trace: None,
     }
 }

@@ -1,10 +1,10 @@
 //! Leases, deadlines, retries, fair share, quotas, what idle workers are told.
 
 use super::env::*;
-use proto::job::JobSpec;
-use proto::report::Ack;
 use crate::core::event::{Event, Want};
 use proto::UnitIndex;
+use proto::job::JobSpec;
+use proto::report::Ack;
 
 #[test]
 fn a_late_unit_is_handed_out_again() {
@@ -219,7 +219,7 @@ fn time_asked_for_bounds_the_units() {
 #[test]
 fn accounts_share_fairly_and_priorities_count_within_one() {
     let mut env = Env::new();
-    let high = proto::job::JobSpec { priority: 3, ..spec(1000, 1) };
+    let high = JobSpec { priority: 3, ..spec(1000, 1) };
     let low = env.submit_as("ada", spec(1000, 1), 1);
     let first = env.submit_as("ada", high, 2);
     let other = env.submit_as("bob", spec(1000, 1), 3);

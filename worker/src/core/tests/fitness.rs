@@ -31,7 +31,11 @@ fn nothing_is_asked_for_before_the_trial_unit_has_run() {
     let mut world = started();
     world.pass(Duration::from_secs(60));
     assert_eq!(wants(&world), 0);
-    assert!(world.agent.why(world.now)[0].contains("trial unit"), "{:?}", world.agent.why(world.now));
+    assert!(
+        world.agent.why(world.now)[0].contains("trial unit"),
+        "{:?}",
+        world.agent.why(world.now)
+    );
     try_out(&mut world, Ok(()));
     assert_eq!(wants(&world), 1);
     assert!(!world.agent.why(world.now)[0].contains("trial unit"));
