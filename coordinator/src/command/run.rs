@@ -23,7 +23,8 @@ pub(super) fn run(data: PathBuf, run: Run, output: &Output) -> Result<(), Failur
     }
     raise_file_limit();
     let stop_within = run.stop_within;
-    let config = config(data, run);
+    let program = worker::execute::own_program().map_err(|error| Failure::failed(&error))?;
+    let config = config(data, program, run);
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::failed(&error))?;
     let ended = runtime.block_on(serve(config, stop_within, output));
     // Calls that were cut off may still read the disk; nothing that they do matters any more.
@@ -31,7 +32,7 @@ pub(super) fn run(data: PathBuf, run: Run, output: &Output) -> Result<(), Failur
     ended
 }
 
-fn config(data: PathBuf, run: Run) -> Config {
+fn config(data: PathBuf, program: PathBuf, run: Run) -> Config {
     Config {
         listen: run.address.listen,
         advertise: run.address.advertise,
@@ -43,7 +44,7 @@ fn config(data: PathBuf, run: Run) -> Config {
         metrics: run.metrics,
         rebuild: run.rebuild,
         accept_loss: run.accept_loss,
-        ..Config::new(data)
+        ..Config::new(data, program)
     }
 }
 

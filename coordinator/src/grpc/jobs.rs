@@ -36,8 +36,9 @@ impl Jobs {
         visible(&self.0, person, job).await
     }
 
-    /// Checks what cannot be told from the specification alone: that the kernels are kernels and the lines are lines.
-    async fn check_content(&self, spec: &JobSpec) -> Result<(), Refusal> {
+    /// Checks what cannot be told from the specification alone: that the kernels are kernels that workers can compile, and
+    /// the lines are lines.
+    async fn check_content(&self, account: &str, spec: &JobSpec) -> Result<(), Refusal> {
         let merge_kernel = spec.merge.and_then(|merge| merge.kernel);
         for (what, digest) in std::iter::once(("kernel", spec.kernel))
             .chain(merge_kernel.map(|k| ("merge.kernel", k)))
@@ -45,6 +46,8 @@ impl Jobs {
             let blobs = Arc::clone(&self.0.blobs);
             let memory = spec.limits.memory_bytes;
             blocking(move || check_kernel(&blobs, what, &digest, memory)).await?;
+            let module = (digest, self.0.blobs.path(&digest));
+            self.0.compiler.check(account, what, module, spec.nan, memory).await?;
         }
         if spec.line_file().is_some() {
             let (blobs, spec) = (Arc::clone(&self.0.blobs), spec.clone());
@@ -134,7 +137,7 @@ impl pb::jobs_server::Jobs for Jobs {
             .and_then(|spec| spec.check_names().map(|()| spec))
             .map_err(|invalid| Status::invalid_argument(super::told(&invalid)))?;
         check_keys(&request.spec)?;
-        self.check_content(&spec).await?;
+        self.check_content(&person.account, &spec).await?;
         let bytes = Arc::from(request.spec.as_ref());
         let status = self.0.engine.submit(bytes, submission, person.account).await;
         let status = status.map_err(Refusal::from)?.map_err(Refusal::from)?;

@@ -208,7 +208,7 @@ pub(super) fn charge(caller: &mut Caller<'_, Host>, bytes: usize) -> wasmtime::R
 
 pub(super) fn exports(caller: &Caller<'_, Host>) -> wasmtime::Result<Exports> {
     let unready =
-        || Stop::Trouble(Trouble::Host("the kernel ran before it was ready".to_owned())).into();
+        || Stop::Trouble(Trouble::Unit("the kernel ran before it was ready".to_owned())).into();
     caller.data().exports.ok_or_else(unready)
 }
 
@@ -290,7 +290,7 @@ fn input_read(
 
 /// An input that cannot be read is this machine's fault.
 pub(super) fn unreadable(input: usize, error: &std::io::Error) -> Stop {
-    Stop::Trouble(Trouble::Host(format!("input {input} could not be read: {error}")))
+    Stop::Trouble(Trouble::Machine(format!("input {input} could not be read: {error}")))
 }
 
 fn progress(mut caller: Caller<'_, Host>, done: i64, total: i64) -> wasmtime::Result<()> {
