@@ -1,6 +1,6 @@
 //! Records that are not all that the project has signed: seen at the start, or shown by a worker.
 
-use super::support::{Project, Stranger, Worker, data, key, next};
+use super::support::{PROGRAM, Project, Stranger, Worker, data, key, next};
 use anyhow::{Context, Result, ensure};
 use coordinator::project::names;
 use coordinator::{Config, Coordinator};
@@ -27,13 +27,13 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 async fn again(dir: TempDir, accept_loss: bool) -> Result<Project> {
-    let mut config = Config::new(data(&dir));
+    let mut config = Config::new(data(&dir), PROGRAM);
     (config.reserve_bytes, config.accept_loss) = (1 << 20, accept_loss);
     Ok(Project { coordinator: Coordinator::start(config).await?, dir })
 }
 
 async fn refused(dir: &TempDir) -> Result<String> {
-    let started = Coordinator::start(Config::new(data(dir))).await;
+    let started = Coordinator::start(Config::new(data(dir), PROGRAM)).await;
     Ok(started.err().context("it started")?.to_string())
 }
 

@@ -65,7 +65,7 @@ async fn project() -> Result<(TempDir, PathBuf)> {
 
 /// All that others can ask of a project, as text.
 async fn told(data: &Path) -> Result<String> {
-    let mut config = Config::new(data);
+    let mut config = Config::new(data, grid::program(Profile::Same, "starling-coordinator"));
     config.reserve_bytes = 0;
     let coordinator = Coordinator::start(config).await?;
     let told = async {
