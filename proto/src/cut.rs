@@ -283,7 +283,9 @@ fn value(axis: &Axis, at: u64) -> Text {
             let value = usize::try_from(at).ok().and_then(|at| values.get(at));
             value.cloned().unwrap_or_else(none)
         }
-        Axis::Records { .. } | Axis::Files { .. } | Axis::Listed { .. } | Axis::Lines { .. } => none(),
+        Axis::Records { .. } | Axis::Files { .. } | Axis::Listed { .. } | Axis::Lines { .. } => {
+            none()
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 //! (and, where it says so, of what the lease brings).
 
 use crate::bounds::{
-    EXIT_CODES_MAX, FAN_IN_MAX, INPUT_NAME_BYTES_MAX, INPUTS_MAX, NAME_BYTES_MAX, OUTPUT_BYTES_MAX, SPEC_BYTES_MAX,
-    UNITS_MAX,
+    EXIT_CODES_MAX, FAN_IN_MAX, INPUT_NAME_BYTES_MAX, INPUTS_MAX, NAME_BYTES_MAX, OUTPUT_BYTES_MAX,
+    SPEC_BYTES_MAX, UNITS_MAX,
 };
 use crate::cut::{self, Axis};
 use crate::json::{self, Object, Text};
