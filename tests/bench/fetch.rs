@@ -9,12 +9,12 @@
     reason = "what is printed is for the reader of a test or bench, and a failed expectation is its result"
 )]
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use proto::cut::Axis;
 use proto::join::Join;
 use std::fs;
 use std::time::{Duration, Instant};
-use tests::grid::{Coordinator, Profile, Program};
+use tests::grid::{Coordinator, Profile, usage};
 use tests::load;
 use tests::researcher::Researcher;
 use tests::wire::Wire;
@@ -32,13 +32,14 @@ const DELAYED: u64 = 100_000;
 async fn main() -> Result<()> {
     let most = std::env::args().filter_map(|arg| arg.parse().ok()).max().unwrap_or(1_000_000);
     println!(
-        "{:>10} {:>6} {:>28} {:>9} {:>10} {:>9} {:>9} {:>12} {:>10}",
+        "{:>10} {:>6} {:>28} {:>9} {:>10} {:>9} {:>9} {:>9} {:>12} {:>10}",
         "units",
         "copies",
         "call",
         "seconds",
         "results/s",
         "cli MB",
+        "cli CPU s",
         "coord. MB",
         "coord. CPU s",
         "folder MB"
@@ -106,9 +107,12 @@ impl Bench {
         let before = self.coordinator.usage()?.1;
         let started = Instant::now();
         let mut program = by.start(arguments)?;
-        let (mut own, mut coordinator) = (0, 0);
+        let (mut own, mut cpu, mut coordinator) = (0, 0.0, 0);
         while program.runs()? {
-            own = own.max(memory(&program).unwrap_or(0));
+            // It may have ended meanwhile.
+            if let Ok((memory, used)) = usage(program.id()) {
+                (own, cpu) = (own.max(memory), used);
+            }
             coordinator = coordinator.max(self.coordinator.usage()?.0);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -119,18 +123,11 @@ impl Bench {
         #[expect(clippy::cast_precision_loss, reason = "rates for people")]
         let (rate, megabytes) = (self.units as f64 / seconds, file as f64 / 1e6);
         println!(
-            "{:>10} {:>6} {call:>28} {seconds:>9.2} {rate:>10.0} {own:>9} {coordinator:>9} {:>12.2} {megabytes:>10.0}",
+            "{:>10} {:>6} {call:>28} {seconds:>9.2} {rate:>10.0} {own:>9} {cpu:>9.2} {coordinator:>9} {:>12.2} {megabytes:>10.0}",
             self.units,
             self.copies,
             self.coordinator.usage()?.1 - before
         );
         Ok(())
     }
-}
-
-/// Resident memory in MB.
-fn memory(program: &Program) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", program.id()))?;
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    Ok(resident.trim().trim_end_matches(" kB").parse::<u64>()? / 1024)
 }

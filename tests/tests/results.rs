@@ -78,7 +78,7 @@ async fn a_job_of_twenty_thousand_units_lives_its_whole_life() -> Result<()> {
 async fn large_outputs_come_beside_receipts() -> Result<()> {
     const UNITS: u64 = 6_000;
     /// One unit in so many puts out a blob.
-    const LARGE: u64 = 12;
+    const LARGE: u64 = 24;
     let coordinator = Coordinator::start(Profile::Same).await?;
     let job = coordinator.submit(&coordinator.trivial_spec(axis(UNITS), 1).await?).await?;
     // Of many lengths: less and more than a chunk, a message, and the window of a stream.
