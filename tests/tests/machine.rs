@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use proto::cut::Axis;
 use proto::{JobId, pb};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -108,8 +108,9 @@ async fn what_a_machine_lacks_costs_no_attempt() -> Result<()> {
     // No process can be started any more.
     let id = i32::try_from(worker.program().id())?;
     let id = Pid::from_raw(id).context("a process has a number")?;
-    let before =
-        prlimit(Some(id), Resource::Nofile, Rlimit { current: Some(4), maximum: Some(4096) })?;
+    // The hard limit stays, so that the soft one can be raised again without a right to.
+    let few = Rlimit { current: Some(4), maximum: getrlimit(Resource::Nofile).maximum };
+    let before = prlimit(Some(id), Resource::Nofile, few)?;
     kill_children(worker.program().id());
     let ill = until("a worker that says that it can run nothing", async || {
         // The command's connection needs a file of the worker's too.

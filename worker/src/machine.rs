@@ -174,7 +174,9 @@ fn groups(controller: &str, own: &str, mounts: &str) -> Vec<Group> {
         // Seen from inside a container the mount shows only what is below its root.
         let below = path.strip_prefix(&mount.root).unwrap_or(Path::new(""));
         let below = below.strip_prefix("/").unwrap_or(below);
-        let group = mount.point.join(below);
+        // Joined with nothing it would end with a slash.
+        let group =
+            if below == Path::new("") { mount.point.clone() } else { mount.point.join(below) };
         let shown = group.ancestors().take_while(|group| group.starts_with(&mount.point));
         groups.extend(shown.map(|group| Group(group.to_owned())));
     }

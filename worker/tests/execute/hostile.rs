@@ -151,7 +151,7 @@ fn a_compilation_has_limits() {
     let usual = CompileLimits::default();
     let time = limited(CompileLimits { cpu: Duration::from_secs(1), ..usual });
     assert!(time.contains("1 s of CPU time"), "{time}");
-    let memory = limited(CompileLimits { memory: 100 << 20, ..usual });
+    let memory = limited(CompileLimits { memory: 64 << 20, ..usual });
     assert!(memory.contains("memory"), "{memory}");
     let wall = limited(CompileLimits { wall: Duration::from_millis(50), ..usual });
     assert!(wall.contains("longer than"), "{wall}");
