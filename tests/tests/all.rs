@@ -11,6 +11,7 @@ mod eclipse;
 mod faults;
 mod hold;
 mod hostile;
+mod machine;
 mod peers;
 mod protocol;
 mod pulsar;

@@ -94,10 +94,11 @@ struct Join {
 /// Compute.
 #[derive(Debug, Args)]
 struct Run {
-    /// Units at the same time, one for each core [default: all cores]
+    /// Units at the same time, one for each core [default: all cores that this process may use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     cores: Option<u32>,
-    /// Memory that units may use together: 4GiB [default: three quarters of the machine's]
+    /// Memory that units may use together, and compiling a kernel: 4GiB [default: three quarters of the machine's, or of what
+    /// its container or ulimit leaves]
     #[arg(long, value_name = "SIZE")]
     memory: Option<bytesize::ByteSize>,
     /// Disk for kernels and inputs

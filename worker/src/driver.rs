@@ -25,6 +25,7 @@ use crate::core::{self, Agent, Effects, Event, Now};
 use crate::execute::{self, Pool, Priority};
 use crate::folder::{self, Folder, Identity, Project};
 use crate::holding::Holding;
+use crate::machine;
 use crate::outbox::Outbox;
 use crate::p2p::{self, carrier::Carrier, hold};
 use crate::traces::Traces;
@@ -84,14 +85,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// All cores, most of the memory, low priority.
+    /// All cores and most of the memory that this process may use, low priority.
     #[must_use]
     pub fn new(program: PathBuf) -> Self {
         Self {
             program,
-            slots: std::thread::available_parallelism()
-                .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
-            memory_bytes: memory_bytes().map_or(2 << 30, |all| all / 4 * 3),
+            slots: machine::cores(),
+            memory_bytes: machine::memory().map_or(2 << 30, |all| all.value / 4 * 3),
             cache_bytes: 10 << 30,
             trace_bytes: 2 << 30,
             buffer: Duration::from_secs(300),
@@ -104,13 +104,6 @@ impl Config {
             peers: None,
         }
     }
-}
-
-/// Memory of this machine, where it tells.
-fn memory_bytes() -> Option<u64> {
-    let info = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// Why a worker does not start.
@@ -369,6 +362,7 @@ impl Driver {
             "worker starts"
         );
         self.start_peers().await;
+        self.apply([Event::Doubt("it has just started".into())]).await;
         let mut inputs = Vec::new();
         loop {
             let deadline = self.next_deadline();

@@ -311,6 +311,12 @@ impl Folder {
         self.path.join("compiled")
     }
 
+    /// Where the trial unit runs.
+    #[must_use]
+    pub fn trial(&self) -> PathBuf {
+        self.path.join("trial")
+    }
+
     /// The socket by which the owner's commands reach the running worker.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

@@ -92,6 +92,7 @@ impl Driver {
                 self.forget(&self.folder.errand_state(run));
                 self.forget(&self.folder.errand_inputs(run));
             }
+            Action::Try => self.run_trial(),
             Action::Pause => self.pool.pause(),
             Action::Resume => self.pool.resume(),
             Action::Say(text) => self.say(&text),

@@ -2,7 +2,7 @@
 
 use super::{Config, Driver, Input, convert};
 use crate::core::{Course, End, Event, Remedy, StateFile};
-use crate::execute::{self, Begin, KeepPlan, Pool, SnapshotPlan, TracePlan, Until};
+use crate::execute::{self, Begin, CompileLimits, KeepPlan, Pool, SnapshotPlan, TracePlan, Until};
 use crate::file;
 use crate::folder::Folder;
 use crate::traces::Traces;
@@ -11,6 +11,7 @@ use proto::id::UnitId;
 use proto::job::Unit;
 use proto::trace::{Point, Trace};
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -76,15 +77,20 @@ pub(super) fn start(
     sender: mpsc::Sender<Input>,
 ) -> Result<(Pool, Arc<RunNames>), execute::Error> {
     let names = Arc::new(RunNames::default());
-    let settings = execute::Config {
-        slot_memory: config.memory_bytes.saturating_add(SLOT_SPARE_BYTES),
-        priority: config.priority,
-        ..execute::Config::new(config.program.clone(), folder.compiled(), config.slots as usize)
-    };
+    let settings = settings(config, folder);
     let (folder, traces) = (Arc::clone(folder), Arc::clone(traces));
     let sink = Sink { folder, traces, names: Arc::clone(&names), sender };
     let pool = Pool::start(settings, move |run, event| sink.heard(run, event))?;
     Ok((pool, names))
+}
+
+fn settings(config: &Config, folder: &Folder) -> execute::Config {
+    execute::Config {
+        slot_memory: config.memory_bytes.saturating_add(SLOT_SPARE_BYTES),
+        compile: CompileLimits::lent(config.memory_bytes),
+        priority: config.priority,
+        ..execute::Config::new(config.program.clone(), folder.compiled(), config.slots as usize)
+    }
 }
 
 /// What the slots' threads need to turn what they hear into events.
@@ -161,23 +167,7 @@ impl Sink {
             execute::Outcome::Reached(point) if purpose == Purpose::State => self.state(run, point),
             execute::Outcome::Reached(point) => End::Reached { point, state: None },
             execute::Outcome::Interrupted { .. } => End::Interrupted,
-            execute::Outcome::Infrastructure { reason } => {
-                let remedy = match &reason {
-                    execute::Trouble::Refused(_) | execute::Trouble::Compile(_) => {
-                        Remedy::ElsewhereWholeJob
-                    }
-                    execute::Trouble::StackOverflow | execute::Trouble::Time(_) => {
-                        Remedy::Elsewhere
-                    }
-                    execute::Trouble::NoRoom(_) => {
-                        return End::NoRoom { reason: reason.to_string() };
-                    }
-                    execute::Trouble::OutOfMemory(_)
-                    | execute::Trouble::Died(_)
-                    | execute::Trouble::Host(_) => Remedy::Again,
-                };
-                End::Trouble { reason: reason.to_string(), remedy }
-            }
+            execute::Outcome::Infrastructure { reason } => trouble(&reason),
         }
     }
 
@@ -231,12 +221,59 @@ impl Sink {
     }
 }
 
+/// A unit's inputs could not be put on disk.
+fn unwritten(error: io::Error) -> End {
+    let reason = format!("its inputs cannot be written: {error}");
+    if file::is_no_room(&error) {
+        return End::NoRoom { reason };
+    }
+    End::Trouble { reason, remedy: Remedy::Mend }
+}
+
+/// The slots do not take a unit.
+fn unfit(error: execute::Error) -> End {
+    let remedy = match &error {
+        execute::Error::Bound { .. } => Remedy::Elsewhere,
+        _ => Remedy::Mend,
+    };
+    End::Trouble { reason: error.to_string(), remedy }
+}
+
+/// What is to be done about a trouble.
+fn trouble(reason: &execute::Trouble) -> End {
+    use execute::{Fault, Trouble};
+    let remedy = match (reason, reason.fault()) {
+        (Trouble::NoRoom(_), _) => return End::NoRoom { reason: reason.to_string() },
+        (Trouble::Refused(_) | Trouble::Compile(_), _) => Remedy::ElsewhereWholeJob,
+        (Trouble::CompileLimit(_), _) => Remedy::MendWholeJob,
+        (_, Fault::Unit) => Remedy::Elsewhere,
+        (_, Fault::Machine) => Remedy::Mend,
+        (_, Fault::Unclear) => Remedy::Again,
+    };
+    End::Trouble { reason: reason.to_string(), remedy }
+}
+
 /// An output by its digest alone.
 fn named(output: &[u8]) -> proto::report::Output {
     proto::report::Output::Blob { digest: Digest::of(output), len: output.len() as u64 }
 }
 
 impl Driver {
+    /// Runs the trial unit beside the slots, as they would run it.
+    pub(super) fn run_trial(&mut self) {
+        let (settings, folder) = (settings(&self.config, &self.folder), self.folder.trial());
+        let sender = self.sender.clone();
+        self.tasks.spawn(async move {
+            let tried =
+                tokio::task::spawn_blocking(move || execute::trial(&settings, &folder)).await;
+            let result = match tried {
+                Ok(tried) => tried.map_err(|trouble| trouble.to_string()),
+                Err(panicked) => Err(panicked.to_string()),
+            };
+            let _ = sender.send(Input::Event(Event::Tried(result))).await;
+        });
+    }
+
     /// Gives a unit, or a part of it, to the slots.
     pub(super) fn run_unit(&mut self, run: u64, id: UnitId, unit: &Unit, course: Course) {
         let purpose = match course {
@@ -257,18 +294,14 @@ impl Driver {
         };
         let trace = Some(self.trace_plan(run, id, course));
         let unit = convert::unit(&self.blobs, unit, inline);
-        let submitted = unit.map_err(|error| error.to_string()).and_then(|unit| {
+        let submitted = unit.map_err(unwritten).and_then(|unit| {
             let unit = execute::Unit { snapshot, trace, ..unit };
-            self.pool.submit(run, unit).map_err(|error| error.to_string())
+            self.pool.submit(run, unit).map_err(unfit)
         });
-        let Err(reason) = submitted else { return };
+        let Err(end) = submitted else { return };
         self.run_names.remove(run);
         // Through the channel's own order it would wait for room that only this task makes.
-        let event = Event::Finished {
-            run,
-            end: End::Trouble { reason, remedy: Remedy::Elsewhere },
-            cpu: Duration::ZERO,
-        };
+        let event = Event::Finished { run, end, cpu: Duration::ZERO };
         let sender = self.sender.clone();
         self.tasks.spawn(async move {
             let _ = sender.send(Input::Event(event)).await;

@@ -185,7 +185,7 @@ pub(super) fn charge(caller: &mut Caller<'_, Host>, bytes: usize) -> wasmtime::R
 
 pub(super) fn exports(caller: &Caller<'_, Host>) -> wasmtime::Result<Exports> {
     let unready =
-        || Stop::Trouble(Trouble::Host("the kernel ran before it was ready".to_owned())).into();
+        || Stop::Trouble(Trouble::Unit("the kernel ran before it was ready".to_owned())).into();
     caller.data().exports.ok_or_else(unready)
 }
 
@@ -273,7 +273,7 @@ fn input_read(
 
 /// An input that cannot be read is this machine's fault.
 pub(super) fn unreadable(input: usize, error: &std::io::Error) -> Stop {
-    Stop::Trouble(Trouble::Host(format!("input {input} could not be read: {error}")))
+    Stop::Trouble(Trouble::Machine(format!("input {input} could not be read: {error}")))
 }
 
 fn output_write(mut caller: Caller<'_, Host>, ptr: i32, len: i32) -> wasmtime::Result<()> {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::Cache;
 use super::compile::CompileLimits;
-use super::engine::engine;
+use super::engine::Engines;
 use super::slot;
 use super::unit::{
     Event, FUEL_MAX, Finished, INPUTS_MAX, MEMORY_BYTES_MAX, OUTPUT_BYTES_MAX, PARAMS_BYTES_MAX,
@@ -31,7 +31,7 @@ const SLOT_MEMORY_BYTES: u64 = 4 << 30;
 /// How a pool is set up.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The program whose children run units: [`std::env::current_exe`] in all but tests.
+    /// The program whose children run units: [`super::own_program`] in all but tests.
     pub program: PathBuf,
     /// Units that run at the same time, usually one for each core.
     pub slots: usize,
@@ -43,6 +43,8 @@ pub struct Config {
     pub priority: Priority,
     /// What compiling a kernel may take.
     pub compile: CompileLimits,
+    /// Whether functions are inlined, for measuring; by each module's own measure when absent.
+    pub inlining: Option<bool>,
     /// Time that a unit has on pause and stop to finish its step and write its snapshot.
     pub grace: Duration,
 }
@@ -58,6 +60,7 @@ impl Config {
             slot_memory: SLOT_MEMORY_BYTES,
             priority: Priority::Background,
             compile: CompileLimits::default(),
+            inlining: None,
             grace: GRACE,
         }
     }
@@ -156,8 +159,8 @@ impl Pool {
         if config.slots < 1 || SLOTS_MAX < config.slots {
             return Err(Error::Slots(config.slots));
         }
-        let engine = engine().map_err(|error| Error::Engine(format!("{error:#}")))?;
-        let cache = Cache::open(&config.cache, engine)
+        let engines = Engines::new().map_err(|error| Error::Engine(format!("{error:#}")))?;
+        let cache = Cache::open(&config.cache, engines)
             .map_err(|source| Error::Cache { path: config.cache.clone(), source })?;
         let slots = config.slots;
         let shared = Arc::new(Shared::new(config, cache, Box::new(sink)).map_err(Error::Threads)?);

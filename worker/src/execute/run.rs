@@ -10,11 +10,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use kernel::{FUEL_EXPORT, Kind, Layout, MEMORY_EXPORT};
+use wasmtime::error::Context;
 use wasmtime::{Engine, Global, Instance, InstancePre, Linker, Store, Trap, TypedFunc, Val};
 
 use super::cache::{Directory, Key};
 use super::child::{Ran, Replies};
-use super::engine::engine;
+use super::engine::Engines;
 use super::frame::{End, Word};
 use super::host::{self, Exports, Host, Stop};
 use super::process;
@@ -30,9 +31,10 @@ const PAGE_BYTES: u64 = 65_536;
 
 /// Runs units, one after the other.
 pub(super) struct Runner {
-    engine: Engine,
+    engines: Engines,
     cache: Directory,
-    linker: Linker<Host>,
+    /// One for each engine.
+    linkers: Vec<Linker<Host>>,
     /// The last used first.
     loaded: VecDeque<(Key, Rc<Loaded>)>,
     replies: Rc<RefCell<Replies>>,
@@ -46,14 +48,13 @@ struct Loaded {
 impl Runner {
     pub(super) fn new(cache: &Path, replies: Rc<RefCell<Replies>>) -> io::Result<Self> {
         let text = |error: wasmtime::Error| io::Error::other(format!("{error:#}"));
-        let engine = engine().map_err(text)?;
-        let mut linker = Linker::new(&engine);
-        host::define(&mut linker).map_err(text)?;
-        wasi::define(&mut linker).map_err(text)?;
+        let engines = Engines::new().map_err(text)?;
+        let linkers = engines.all().map(|(_, engine)| linker(engine));
+        let linkers = linkers.into_iter().collect::<Result<_, _>>().map_err(text)?;
         Ok(Self {
-            engine,
+            engines,
             cache: Directory::open(cache)?,
-            linker,
+            linkers,
             loaded: VecDeque::new(),
             replies,
         })
@@ -75,10 +76,10 @@ impl Runner {
             End::Interrupted { saved: false }
         } else {
             match self.load(key) {
-                Ok(Some(loaded)) => run.unit(&self.engine, &loaded, interrupted),
+                Ok(Some(loaded)) => run.unit(&loaded, interrupted),
                 Ok(None) => End::Recompile,
                 Err(error) => {
-                    End::Trouble(Trouble::Host(format!("the kernel does not link: {error:#}")))
+                    End::Trouble(Trouble::Unit(format!("the kernel does not link: {error:#}")))
                 }
             }
         };
@@ -89,15 +90,24 @@ impl Runner {
         if let Some(index) = self.loaded.iter().position(|(other, _)| *other == key) {
             self.loaded.swap(0, index);
         } else {
-            let Some((module, layout)) = self.cache.load(&self.engine, key) else {
+            let Some((module, layout)) = self.cache.load(&self.engines, key) else {
                 return Ok(None);
             };
-            let instance = self.linker.instantiate_pre(&module)?;
+            let own = |linker: &&Linker<Host>| Engine::same(linker.engine(), module.engine());
+            let linker = self.linkers.iter().find(own).context("no linker of its engine")?;
+            let instance = linker.instantiate_pre(&module)?;
             self.loaded.truncate(LOADED_MAX - 1);
             self.loaded.push_front((key, Rc::new(Loaded { instance, layout })));
         }
         Ok(self.loaded.front().map(|(_, loaded)| Rc::clone(loaded)))
     }
+}
+
+fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
+    let mut linker = Linker::new(engine);
+    host::define(&mut linker)?;
+    wasi::define(&mut linker)?;
+    Ok(linker)
 }
 
 /// One unit on its way.
@@ -118,7 +128,7 @@ impl Run<'_> {
         self.earlier + process::cpu().saturating_sub(self.before)
     }
 
-    fn unit(&mut self, engine: &Engine, loaded: &Loaded, interrupted: &dyn Fn() -> bool) -> End {
+    fn unit(&mut self, loaded: &Loaded, interrupted: &dyn Fn() -> bool) -> End {
         let limits = &self.unit.limits;
         let memory_min = loaded.layout.memory_min_pages.saturating_mul(PAGE_BYTES);
         if limits.memory < memory_min {
@@ -137,10 +147,11 @@ impl Run<'_> {
                 Ok(world) => world,
                 Err(error) => {
                     let reason = format!("the parameters are not one JSON object: {error}");
-                    return End::Trouble(Trouble::Host(reason));
+                    return End::Trouble(Trouble::Unit(reason));
                 }
             },
         };
+        let engine = loaded.instance.module().engine();
         let mut store = Store::new(engine, Host::new(self.unit, world, Rc::clone(self.replies)));
         store.limiter(|host| &mut host.limiter);
         let end = match self.start(&mut store, loaded) {
@@ -168,7 +179,7 @@ impl Run<'_> {
     ) -> wasmtime::Result<Kernel<'k>> {
         let instance = loaded.instance.instantiate(&mut *store)?;
         let missing = |name: &str| {
-            Stop::Trouble(Trouble::Host(format!("the prepared kernel lacks its export {name}")))
+            Stop::Trouble(Trouble::Unit(format!("the prepared kernel lacks its export {name}")))
         };
         let memory = instance
             .get_memory(&mut *store, MEMORY_EXPORT)
@@ -309,7 +320,7 @@ fn plain_end(error: &wasmtime::Error, fuel: u64) -> End {
         }
         Some(Trap::StackOverflow) => return End::Trouble(Trouble::StackOverflow),
         // Failing to get the memory to start with, and whatever else the engine cannot do here.
-        _ => return End::Trouble(Trouble::Host(format!("the engine failed: {error:#}"))),
+        _ => return End::Trouble(Trouble::Machine(format!("the engine failed: {error:#}"))),
     };
     End::Failed { reason, fuel }
 }

@@ -278,9 +278,12 @@ pub enum Trouble {
     /// The module is no admissible kernel, or starts with more memory than the unit may have. Known at submission.
     #[error("the kernel was refused: {0}")]
     Refused(String),
-    /// Compiling it took more time or memory than it may, or failed.
+    /// The engine's compiler refuses it.
     #[error("the kernel could not be compiled: {0}")]
     Compile(String),
+    /// Compiling it took more time or memory than it may take here.
+    #[error("the kernel could not be compiled on this machine: {0}")]
+    CompileLimit(String),
     /// The depth of the machine's stack is not a property of the kernel.
     #[error("the kernel recursed deeper than this machine's stack")]
     StackOverflow,
@@ -293,10 +296,47 @@ pub enum Trouble {
     /// The child process ended in the middle of the unit.
     #[error("the unit's process ended: {0}")]
     Died(String),
+    /// It was ended from outside, as the system does when it has no memory left.
+    #[error("the unit's process was ended: {0}")]
+    Killed(String),
     /// The disk is full.
     #[error("no room on the disk: {0}")]
     NoRoom(String),
-    /// A file could not be read, the unit is beyond the bounds of this module, or the like.
+    /// A process could not be started, a file not be read, memory not be reserved, or the like.
     #[error("{0}")]
-    Host(String),
+    Machine(String),
+    /// The unit is not what it should be: parameters that are no object, a state that is another.
+    #[error("{0}")]
+    Unit(String),
+}
+
+/// Whose fault a [`Trouble`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The unit's: it would come to the same, or nearly, on other machines.
+    Unit,
+    /// This machine's: nothing is said about the unit.
+    Machine,
+    /// That of one of them. A trial unit tells: when it runs, it was the unit's.
+    Unclear,
+}
+
+impl Trouble {
+    /// Whose fault it is.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Refused(_)
+            | Self::Compile(_)
+            | Self::StackOverflow
+            | Self::Time(_)
+            | Self::Unit(_) => Fault::Unit,
+            Self::CompileLimit(_)
+            | Self::OutOfMemory(_)
+            | Self::Killed(_)
+            | Self::NoRoom(_)
+            | Self::Machine(_) => Fault::Machine,
+            Self::Died(_) => Fault::Unclear,
+        }
+    }
 }

@@ -40,7 +40,7 @@ pub(super) fn under_fire(
             }
         };
         match finished.outcome {
-            Outcome::Infrastructure { reason: Trouble::Died(how) } => {
+            Outcome::Infrastructure { reason: Trouble::Killed(how) } => {
                 assert!(how.contains("signal 9"), "{how}")
             }
             outcome => return (outcome, n_killed, n_resumed),

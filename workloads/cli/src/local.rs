@@ -13,7 +13,9 @@ use proto::job::{Extra, JobSpec, Nan, Segment, Unit, UnitInput};
 use proto::report::{Failure, Output};
 use proto::{Digest, UnitIndex};
 use tempfile::TempDir;
-use worker::execute::{self, Event, Finished, Outcome, Priority};
+use worker::execute::{
+    self, Compilation, CompileCost, CompileLimits, CompileStop, Event, Finished, Outcome, Priority,
+};
 
 use crate::error::Error;
 use crate::job_file::{Blob, Content};
@@ -49,7 +51,7 @@ impl Run {
 impl Local {
     /// A sandbox that keeps compiled kernels for the next time.
     pub(crate) fn new() -> Result<Self, Error> {
-        let program = std::env::current_exe()
+        let program = execute::own_program()
             .map_err(|error| Error::Failed(format!("this program cannot find itself: {error}")))?;
         let cache = profile::cache_path()?;
         fs::create_dir_all(&cache).map_err(Error::file("create", &cache))?;
@@ -178,6 +180,22 @@ impl Local {
         };
         Ok(execute::Input {
             segments: segments.into_iter().map(segment).collect::<Result<_, Error>>()?,
+        })
+    }
+
+    /// Compiles a unit's kernel as the coordinator does when a job is submitted.
+    pub(crate) fn compile(&self, unit: &execute::Unit) -> Result<CompileCost, Error> {
+        let compilation = Compilation {
+            program: &self.config.program,
+            kernel: &unit.kernel,
+            cache: None,
+            priority: Priority::Normal,
+            limits: CompileLimits::at_submission(unit.limits.memory),
+            inlining: None,
+        };
+        compilation.run(|| false).map_err(|stop| match stop {
+            CompileStop::Trouble(trouble) => Error::Failed(trouble.to_string()),
+            CompileStop::Stopped => Error::Failed("stopped".into()),
         })
     }
 

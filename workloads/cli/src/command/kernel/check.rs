@@ -8,7 +8,7 @@ use ::kernel::{Kind, Summary};
 use proto::job::{Nan, Segment, Unit, UnitInput};
 use proto::{Digest, json as canonical};
 use serde_json::json;
-use worker::execute::{self, Event, Outcome, Pool, SnapshotPlan};
+use worker::execute::{self, CompileCost, Event, Outcome, Pool, SnapshotPlan};
 
 use crate::amount;
 use crate::args::Check;
@@ -40,6 +40,8 @@ pub(super) fn run(args: Check, output: Output) -> Result<(), Error> {
     }
     let mut local = Local::new()?;
     let unit = unit(&args, &wasm, &mut local)?;
+    let cost = local.compile(&unit)?;
+    output.say(&compiled(&cost));
     let started = Instant::now();
     let first = local.run(unit.clone())?;
     let took = started.elapsed();
@@ -54,6 +56,7 @@ pub(super) fn run(args: Check, output: Output) -> Result<(), Error> {
     let answer = json!({
         "kernel": summary, "fuel": first.fuel, "cpu_s": first.cpu.as_secs_f64(), "result": result, "log": first.log,
         "runs_agree": true, "cut": cut.name(),
+        "compile": { "cpu_s": cost.cpu.as_secs_f64(), "memory_bytes": cost.memory, "inlined": cost.inlined },
     });
     output.answer(&answer, || told(&first, &cut));
     match &first.result {
@@ -87,6 +90,16 @@ pub(super) fn described(summary: &Summary) -> String {
         summary.functions,
         amount::size(summary.memory_min_pages << 16),
         nearest.unwrap_or_default()
+    )
+}
+
+fn compiled(cost: &CompileCost) -> String {
+    format!(
+        "compiled within what every worker has for it: {} CPU, {} of memory, {} of code{}",
+        amount::duration(cost.cpu),
+        amount::size(cost.memory),
+        amount::size(cost.bytes),
+        if cost.inlined { "" } else { "; too large for functions to be inlined" }
     )
 }
 
