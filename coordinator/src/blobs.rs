@@ -156,7 +156,7 @@ impl BlobStore {
         })
     }
 
-    fn path(&self, digest: &Digest) -> PathBuf {
+    pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
         path_in(&self.folder, digest)
     }
 

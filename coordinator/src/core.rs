@@ -21,6 +21,7 @@ pub mod record;
 pub mod replay;
 mod report;
 mod retry;
+mod returners;
 mod serve;
 mod settle;
 mod share;

@@ -25,6 +25,7 @@ use tonic::transport::Server;
 pub(crate) mod access;
 mod admin;
 mod blobs;
+pub(crate) mod compile;
 mod convert;
 pub(crate) mod given;
 mod grid;
@@ -82,6 +83,8 @@ pub(crate) struct Shared {
     pub(crate) engine: Handle,
     pub(crate) blobs: Arc<BlobStore>,
     pub(crate) access: Access,
+    /// Compiles the kernels of jobs that are submitted.
+    pub(crate) compiler: Arc<compile::Compiler>,
     pub(crate) named: Named,
     pub(crate) given: Given,
     pub(crate) swarm: peers::Swarm,

@@ -6,6 +6,7 @@ use crate::clock::SystemClock;
 use crate::core::time::Clock;
 use crate::engine::{self, Engine, Handle};
 use crate::grpc::access::Access;
+use crate::grpc::compile::Compiler;
 use crate::grpc::given::Given;
 use crate::grpc::held::Allowances;
 use crate::grpc::named::Named;
@@ -38,6 +39,9 @@ const FORGET_EVERY: Duration = Duration::from_secs(600);
 pub struct Config {
     /// The project's folder; made when it is not there.
     pub data: PathBuf,
+    /// The program in whose children kernels are compiled at submission: it calls [`worker::execute::child_main`] when its
+    /// first argument is [`worker::execute::CHILD_VERB`].
+    pub program: PathBuf,
     /// Where to listen; port 0 lets the system choose.
     pub listen: SocketAddr,
     /// `HOST:PORT` for the join string; from `listen` and the machine's name when absent.
@@ -62,9 +66,10 @@ pub struct Config {
 
 impl Config {
     /// The usual, on loopback at a port that the system chooses.
-    pub fn new(data: impl Into<PathBuf>) -> Self {
+    pub fn new(data: impl Into<PathBuf>, program: impl Into<PathBuf>) -> Self {
         Self {
             data: data.into(),
+            program: program.into(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             advertise: None,
             account_bytes: 1 << 40,
@@ -269,7 +274,10 @@ async fn open(
         reserve_bytes: config.reserve_bytes,
         check_floor: config.check_floor,
     })?;
+    let stop = CancellationToken::new();
+    let compiler = Arc::new(Compiler::new(config.program.clone(), stop.clone()));
     let shared = Arc::new(Shared {
+        compiler,
         access: Access::new(engine.clone(), Arc::clone(clock), &identity.operator_token),
         named: Named::load(&engine).await?,
         project: identity.project(),
@@ -286,7 +294,7 @@ async fn open(
         started_ms: clock.now().monotonic_ms,
         engine,
         tasks: Tasks::default(),
-        stop: CancellationToken::new(),
+        stop,
         blobs,
         clock: Arc::clone(clock),
     });

@@ -19,7 +19,8 @@ pub(super) fn run(data: PathBuf, run: Run, output: &Output) -> Result<(), Failur
         .init();
     raise_file_limit();
     let stop_within = run.stop_within;
-    let config = config(data, run);
+    let program = worker::execute::own_program().map_err(|error| Failure::failed(&error))?;
+    let config = config(data, program, run);
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::failed(&error))?;
     let ended = runtime.block_on(serve(config, stop_within, output));
     // Calls that were cut off may still read the disk; nothing that they do matters any more.
@@ -27,7 +28,7 @@ pub(super) fn run(data: PathBuf, run: Run, output: &Output) -> Result<(), Failur
     ended
 }
 
-fn config(data: PathBuf, run: Run) -> Config {
+fn config(data: PathBuf, program: PathBuf, run: Run) -> Config {
     Config {
         listen: run.address.listen,
         advertise: run.address.advertise,
@@ -38,7 +39,7 @@ fn config(data: PathBuf, run: Run) -> Config {
         summary_every: run.summary,
         metrics: run.metrics,
         rebuild: run.rebuild,
-        ..Config::new(data)
+        ..Config::new(data, program)
     }
 }
 

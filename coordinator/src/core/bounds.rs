@@ -43,6 +43,13 @@ pub const STRIKES_FREE: u32 = 3;
 pub const STRIKE_MS: u64 = 2_000;
 /// Longest such wait, milliseconds.
 pub const STRIKE_MS_MAX: u64 = 3_600_000;
+/// Times that a worker may give units of one job back unharmed, with no report of it between, before it gets none of the
+/// job for a while: a lease that ran out while the machine slept happens to everybody.
+pub const RETURNS_FREE: u32 = 1;
+/// Most workers that one job remembers to have given its units back: the rest of a crowd is asked once more.
+pub const RETURNERS_MAX: usize = 1024;
+/// Most of them that `why` names.
+pub const RETURNERS_NAMED_MAX: usize = 3;
 /// Wait of a worker that was caught with a wrong result, milliseconds; doubles with each time that is not forgiven.
 pub const CAUGHT_MS: u64 = 3_600_000;
 /// Longest such wait, milliseconds: a week, so that a machine that was mended is seen.

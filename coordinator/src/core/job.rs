@@ -3,6 +3,7 @@
 use crate::core::bounds::RATE_MS;
 use crate::core::queue::{Queue, Run};
 use crate::core::record::{End, JobRecord, Place, Span};
+use crate::core::returners::Returners;
 use crate::core::trust::estimate::Figure;
 use crate::core::trust::{Alone, Gates};
 use crate::core::unit::Unit;
@@ -43,6 +44,8 @@ pub(super) struct Job {
     pub(super) leased: u64,
     /// Active leases per worker.
     pub(super) holders: BTreeMap<u32, u32>,
+    /// Workers that gave units back.
+    pub(super) returners: Returners,
     /// Verdicts since the last commit.
     pub(super) spans: Vec<Span>,
     pub(super) rate: Rate,
@@ -127,6 +130,7 @@ impl Job {
             leases: BTreeSet::new(),
             leased: 0,
             holders: BTreeMap::new(),
+            returners: Returners::default(),
             spans: Vec::new(),
         }
     }

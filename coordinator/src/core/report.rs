@@ -149,6 +149,7 @@ impl Core {
             // A verdict may rest on it at once.
             self.dirty.roots.insert((worker, signed.batch.sequence), signed.root);
         }
+        job.returners.remove(worker);
         let unit = report.unit.0;
         let place = Place { worker, sequence: signed.batch.sequence, position };
         if job.single() {

@@ -17,8 +17,8 @@ impl Core {
     /// A worker gives units back.
     pub(super) fn give_back(&mut self, now: Now, session: Session, returns: Vec<Return>) -> Reply {
         let Some(number) = self.worker_of(session) else { return Reply::Done };
-        let (mut unharmed, mut failed) =
-            (BTreeMap::<JobId, Vec<u64>>::new(), BTreeMap::<(JobId, String), Vec<u64>>::new());
+        let mut unharmed = BTreeMap::<JobId, (String, Vec<u64>)>::new();
+        let mut failed = BTreeMap::<(JobId, String), Vec<u64>>::new();
         let mut finished = Vec::new();
         for Return { lease: id, unit, reason, failure } in returns {
             let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == number)
@@ -35,18 +35,30 @@ impl Core {
             match (overdue, failure) {
                 // Its attempt was counted at the deadline.
                 (true, _) => {}
-                (false, false) => unharmed.entry(job).or_default().push(unit.0),
+                (false, false) => {
+                    let new = || (shortened(&reason), Vec::new());
+                    unharmed.entry(job).or_insert_with(new).1.push(unit.0);
+                }
                 (false, true) => failed.entry((job, shortened(&reason))).or_default().push(unit.0),
             }
         }
         for id in finished {
             self.drop_lease(id);
         }
-        for (job, mut units) in unharmed {
+        let mut last = None;
+        for (job, (reason, mut units)) in unharmed {
             units.sort_unstable();
+            let reason: Arc<str> = reason.into();
+            last = Some(Arc::clone(&reason));
+            if let Some(job) = self.jobs.get_mut(&job) {
+                job.returners.add(now.monotonic_ms, number, reason);
+            }
             for run in runs(units) {
                 self.put_back(job, None, run);
             }
+        }
+        if let Some(reason) = last {
+            self.worker_mut(number).give_back(now.monotonic_ms, reason);
         }
         for ((job, reason), mut units) in failed {
             units.sort_unstable();

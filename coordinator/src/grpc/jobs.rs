@@ -37,8 +37,9 @@ impl Jobs {
         visible(&self.0, person, job).await
     }
 
-    /// Checks what cannot be told from the specification alone: that the kernels are kernels and the lines are lines.
-    async fn check_content(&self, spec: &JobSpec) -> Result<(), Refusal> {
+    /// Checks what cannot be told from the specification alone: that the kernels are kernels that workers can compile, and
+    /// the lines are lines.
+    async fn check_content(&self, account: &str, spec: &JobSpec) -> Result<(), Refusal> {
         let merge_kernel = spec.merge.and_then(|merge| merge.kernel);
         for (what, digest) in std::iter::once(("kernel", spec.kernel))
             .chain(merge_kernel.map(|k| ("merge.kernel", k)))
@@ -46,6 +47,8 @@ impl Jobs {
             let blobs = Arc::clone(&self.0.blobs);
             let memory = spec.limits.memory_bytes;
             blocking(move || check_kernel(&blobs, what, &digest, memory)).await?;
+            let module = (digest, self.0.blobs.path(&digest));
+            self.0.compiler.check(account, what, module, spec.nan, memory).await?;
         }
         for axis in &spec.cut {
             let Axis::Lines { digest, count, .. } = *axis else { continue };
@@ -124,7 +127,7 @@ impl pb::jobs_server::Jobs for Jobs {
             .map_err(|_| Status::invalid_argument("submission_id must have 16 random bytes"))?;
         let spec = JobSpec::parse(&request.spec)
             .map_err(|invalid| Status::invalid_argument(super::told(&invalid)))?;
-        self.check_content(&spec).await?;
+        self.check_content(&person.account, &spec).await?;
         let bytes = Arc::from(request.spec.as_ref());
         let status = self.0.engine.submit(bytes, submission, person.account).await;
         let status = status.map_err(Refusal::from)?.map_err(Refusal::from)?;

@@ -1,6 +1,6 @@
 //! The operator's calls, and the operator's command.
 
-use super::support::{Project, Worker, bearer};
+use super::support::{PROGRAM, Project, Worker, bearer};
 use anyhow::{Context, Result, ensure};
 use proto::pb;
 use proto::pb::admin_client::AdminClient;
@@ -125,7 +125,7 @@ async fn collectors_are_told_the_numbers() -> Result<()> {
     tokio::time::timeout(super::support::PATIENCE, all_told).await??;
     let taken = coordinator::Config {
         metrics: Some(address),
-        ..coordinator::Config::new(project.dir.path().join("other"))
+        ..coordinator::Config::new(project.dir.path().join("other"), PROGRAM)
     };
     let error = coordinator::Coordinator::start(taken).await.err().context("it is taken")?;
     ensure!(error.to_string().contains("--metrics"), "{error}");
@@ -148,7 +148,7 @@ async fn init_is_done_once_and_run_prints_the_same_project() -> Result<()> {
     assert_eq!(first, second);
     let config = coordinator::Config {
         advertise: Some("example.org:7700".into()),
-        ..coordinator::Config::new(&data)
+        ..coordinator::Config::new(&data, PROGRAM)
     };
     let running = coordinator::Coordinator::start(config).await?;
     assert_eq!(running.join().to_string(), first["join"].as_str().unwrap_or_default());

@@ -373,6 +373,26 @@ impl Env {
         self.forget(worker, unit);
     }
 
+    /// The worker gives back unharmed, in one message, all that it holds of a job; how many leases that were.
+    pub(super) fn give_all_back(&mut self, worker: usize, job: JobId) -> usize {
+        let volunteer = &mut self.workers[worker];
+        let leases: Vec<_> = volunteer.leases.extract_if(.., |_, lease| lease.job == job).collect();
+        let (n, session) = (leases.len(), volunteer.session.unwrap());
+        let units = |lease: Lease| {
+            (lease.first.0..).take(lease.count as usize).map(move |unit| Return {
+                lease: lease.lease,
+                unit: UnitIndex(unit),
+                reason: "out of memory".into(),
+                failure: false,
+            })
+        };
+        let returns = leases.into_iter().flat_map(|(_, lease)| units(lease)).collect();
+        if 0 < n {
+            self.apply(Event::Returned(session, returns));
+        }
+        n
+    }
+
     /// The worker forgets a unit, and a lease with its last one.
     pub(super) fn forget(&mut self, worker: usize, unit: u64) {
         let leases = &mut self.workers[worker].leases;

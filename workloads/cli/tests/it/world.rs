@@ -97,7 +97,7 @@ pub(crate) struct Grid {
 impl Grid {
     pub(crate) fn start(world: &World) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let config = coordinator::Config::new(world.path("coordinator"));
+        let config = coordinator::Config::new(world.path("coordinator"), PROGRAM);
         let coordinator = runtime.block_on(Coordinator::start(config)).unwrap();
         Self { runtime, coordinator, workers: Vec::new() }
     }
