@@ -7,5 +7,6 @@ mod it {
     mod door;
     mod grid;
     mod jobs;
+    mod streams;
     mod support;
 }

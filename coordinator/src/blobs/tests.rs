@@ -13,7 +13,7 @@ fn store() -> (tempfile::TempDir, Arc<BlobStore>) {
 }
 
 fn ada() -> Putter {
-    Putter::Account("ada of the north".into())
+    Putter::Account { account: "ada of the north".into(), logs: 0 }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The one place that prints.
 
 use super::{Failure, Form};
+use proto::text::printable_lines;
 use serde_json::{Value, json};
 use std::io::Write;
 
@@ -17,7 +18,7 @@ impl Output {
     pub(crate) fn result(self, text: &str, value: &Value) {
         let mut out = std::io::stdout().lock();
         let _ = match self.0 {
-            Form::Text => writeln!(out, "{}", text.trim_end()),
+            Form::Text => writeln!(out, "{}", printable_lines(text.trim_end())),
             Form::Json => writeln!(out, "{value}"),
         };
         let _ = out.flush();
@@ -33,7 +34,7 @@ impl Output {
         };
         let mut err = std::io::stderr().lock();
         let _ = match self.0 {
-            Form::Text => writeln!(err, "error: {text}"),
+            Form::Text => writeln!(err, "error: {}", printable_lines(text)),
             Form::Json => writeln!(err, "{}", json!({ "error": kind, "message": text })),
         };
     }

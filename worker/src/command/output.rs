@@ -1,13 +1,14 @@
 //! The one place that prints.
 
 use super::{Failure, Format};
+use proto::text::printable_lines;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 
 /// Prints text for people, or the same as JSON.
 pub(super) fn print(format: Format, text: &str, json: &impl Serialize) {
     let line = match format {
-        Format::Text => text.to_owned(),
+        Format::Text => printable_lines(text),
         Format::Json => serde_json::to_string(json).expect("plain data"),
     };
     // A reader that has gone does without.
@@ -17,7 +18,7 @@ pub(super) fn print(format: Format, text: &str, json: &impl Serialize) {
 /// Prints why a command failed.
 pub(super) fn complain(failure: &Failure, format: Format) {
     let line = match format {
-        Format::Text => format!("error: {failure}"),
+        Format::Text => printable_lines(&format!("error: {failure}")),
         Format::Json => {
             serde_json::json!({ "error": failure.to_string(), "code": failure.code() }).to_string()
         }

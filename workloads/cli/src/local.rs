@@ -190,7 +190,7 @@ impl Local {
     pub(crate) fn run(&self, unit: execute::Unit) -> Result<Run, Error> {
         let mut log = Vec::new();
         let finished = execute::run_once(self.config(), unit, |event| match event {
-            Event::Log { line, .. } => log.push(line),
+            Event::Log(line) => log.push(line.text),
             Event::Warning(text) => log.push(format!("warning: {text}")),
             Event::Started { .. } | Event::Progress { .. } | Event::Finished(_) => {}
         })?;

@@ -9,9 +9,13 @@
 
 #[path = "it/alone.rs"]
 mod alone;
+#[path = "it/documented.rs"]
+mod documented;
 #[path = "it/grid.rs"]
 mod grid;
 #[path = "it/log.rs"]
 mod log;
+#[path = "it/logs.rs"]
+mod logs;
 #[path = "it/world.rs"]
 mod world;

@@ -3,9 +3,10 @@
 use super::{WATCH_EVERY, runs};
 use crate::core::status::Page;
 use crate::grpc::refusal::{Refusal, blocking};
-use crate::grpc::{Shared, convert};
+use crate::grpc::{Shared, convert, end};
 use prost::Message;
 use proto::{JobId, pb};
+use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{sleep, timeout};
 use tonic::Status;
@@ -14,14 +15,16 @@ use tonic::Status;
 const PAGE_RESULTS: usize = 1024;
 /// Bytes of results in one message, about: far below the bound of a message, far above its overhead.
 const REPLY_BYTES: usize = 512 << 10;
-/// How long a follower sleeps when nothing changes, before it looks again all the same.
-const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long a follower of results sleeps when nothing changes, before it looks again all the same.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// The same for a watcher, who is to be told soon why nothing changes.
+const WATCH_AGAIN: Duration = Duration::from_secs(3);
 
 /// The reader has gone or reads too slowly.
-struct Gone;
+pub(super) struct Gone;
 
 /// Ends the stream when the reader does not take `message` in time.
-async fn send<T>(
+pub(super) async fn send<T>(
     shared: &Shared,
     stream: &Sender<Result<T, Status>>,
     message: T,
@@ -32,12 +35,7 @@ async fn send<T>(
     }
 }
 
-async fn fail<T>(shared: &Shared, stream: &Sender<Result<T, Status>>, refusal: Refusal) {
-    // A reader that has gone needs no reason.
-    let _ = timeout(shared.patience.stall, stream.send(Err(refusal.into()))).await;
-}
-
-fn vanished(job: JobId) -> Refusal {
+pub(super) fn vanished(job: JobId) -> Refusal {
     Refusal(Status::not_found(format!("there is no job {job} any more")))
 }
 
@@ -53,8 +51,8 @@ pub(super) async fn watch(
         changes.mark_unchanged();
         let status = match shared.engine.job(job).await {
             Ok(Some(status)) => status,
-            Ok(None) => return fail(shared, stream, vanished(job)).await,
-            Err(error) => return fail(shared, stream, error.into()).await,
+            Ok(None) => return end(shared, stream, vanished(job)).await,
+            Err(error) => return end(shared, stream, error.into()).await,
         };
         let goes_on = runs(&status);
         let status = convert::job(status);
@@ -73,7 +71,7 @@ pub(super) async fn watch(
         }
         tokio::select! {
             () = stream.closed() => return,
-            () = sleep(LOOK_AGAIN) => {}
+            () = sleep(WATCH_AGAIN) => {}
             _ = changes.changed() => {}
         }
     }
@@ -94,7 +92,7 @@ pub(super) async fn fetch(
         match pages(shared, job, &mut after, stream).await {
             Ok(goes_on) if follow && goes_on => {}
             Ok(_) => return,
-            Err(Some(refusal)) => return fail(shared, stream, refusal).await,
+            Err(Some(refusal)) => return end(shared, stream, refusal).await,
             Err(None) => return,
         }
         tokio::select! {
