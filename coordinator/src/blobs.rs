@@ -74,7 +74,7 @@ pub enum Error {
     },
     /// The account has put as much as it may.
     #[error(
-        "account \"{account}\" takes {used} of the {quota} bytes that it may: ask the operator for more (--account-bytes)"
+        "account \"{account}\" has put {used} of the {quota} bytes that it may: ask the operator for more (--account-bytes)"
     )]
     Quota {
         /// Whose.

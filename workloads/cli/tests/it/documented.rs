@@ -49,7 +49,9 @@ fn lines(text: &str) -> Vec<(String, bool)> {
     }
     // A pipe's other end is another program.
     lines.iter_mut().for_each(|(line, _)| {
-        *line = line.split(" | ").next().unwrap_or_default().to_owned();
+        // In a table the pipe is escaped.
+        let first = line.split(" | ").next().unwrap_or_default();
+        *line = first.split(" \\| ").next().unwrap_or_default().to_owned();
     });
     lines
 }
