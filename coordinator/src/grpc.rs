@@ -7,7 +7,7 @@ use crate::project::Identity;
 use crate::rebuild::Gather;
 use crate::tally::Heads;
 use crate::tasks::Tasks;
-use access::Access;
+use access::{Access, Caller};
 use ed25519_dalek::SigningKey;
 use given::Given;
 use named::Named;
@@ -15,12 +15,15 @@ use proto::ProjectKey;
 use proto::bounds::MESSAGE_BYTES_MAX;
 use proto::pb;
 use proto::ticket::Office;
+use refusal::Refusal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::transport::Server;
 
 pub(crate) mod access;
@@ -117,6 +120,29 @@ impl Shared {
             stop.run_until_cancelled_owned(work).await;
         });
     }
+
+    /// The same for work that sends answers on a stream, which ends also when the caller's token is revoked.
+    fn spawn_stream<T: Send + 'static>(
+        self: &Arc<Self>,
+        caller: &Caller,
+        stream: mpsc::Sender<Result<T, Status>>,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let (shared, token) = (Arc::clone(self), caller.token());
+        self.spawn(async move {
+            let refusal = tokio::select! {
+                () = work => return,
+                refusal = shared.access.revoked(token) => refusal,
+            };
+            end(&shared, &stream, refusal).await;
+        });
+    }
+}
+
+/// Ends a stream of answers with a reason.
+async fn end<T>(shared: &Shared, stream: &mpsc::Sender<Result<T, Status>>, refusal: Refusal) {
+    // A reader that has gone needs no reason.
+    let _ = tokio::time::timeout(shared.patience.stall, stream.send(Err(refusal.into()))).await;
 }
 
 /// Serves on `listener` until `shared.stop`, then lets calls end.

@@ -8,5 +8,6 @@ mod it {
     mod grid;
     mod jobs;
     mod records;
+    mod streams;
     mod support;
 }

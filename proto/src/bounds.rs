@@ -36,6 +36,17 @@ pub const NAME_BYTES_MAX: usize = 128;
 pub const INPUT_NAME_BYTES_MAX: usize = 255;
 /// Longest reason given for people, bytes.
 pub const REASON_BYTES_MAX: usize = 1024;
+/// Longest line of a kernel's log, bytes; what is longer is cut where it is logged.
+pub const LOG_LINE_BYTES_MAX: usize = 4096 + 16;
+/// What of a unit's log travels and is kept, bytes: half of it for the first lines, half for the last. Enough for a panic
+/// with what led to it; a kernel that puts out more writes an output.
+pub const UNIT_LOG_BYTES_MAX: usize = 16 << 10;
+/// What of the logs of a job is kept, bytes: a thousand units that log as much as they may.
+pub const JOB_LOG_BYTES_MAX: u64 = 16 << 20;
+/// Most units of which one message brings lines.
+pub const LOGS_PER_MESSAGE_MAX: usize = 1024;
+/// Bytes of lines in one message, about: far above its overhead, and soon sent on a slow line.
+pub const LOGS_MESSAGE_BYTES: usize = 256 << 10;
 /// Largest entry of the project's log, bytes: the coordinator begins another one at about half of it, and one fits into a
 /// message twice.
 pub const LOG_ENTRY_BYTES_MAX: usize = 2 << 20;

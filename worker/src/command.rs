@@ -35,6 +35,12 @@ struct Cli {
     verb: Verb,
 }
 
+/// What the command line may be, for who wants to check one.
+#[must_use]
+pub fn arguments() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {

@@ -570,6 +570,12 @@ impl Agent {
         self.runs.unit(run)
     }
 
+    /// The lease under which a unit is held.
+    #[must_use]
+    pub fn lease_of(&self, id: UnitId) -> Option<LeaseId> {
+        self.units.get(&id).map(|held| held.lease)
+    }
+
     /// When to apply [`Event::Wake`] if nothing happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Now> {

@@ -9,6 +9,7 @@ mod announce;
 mod convert;
 mod fetch;
 mod keep;
+mod logs;
 mod origin;
 mod peers;
 mod put;
@@ -30,11 +31,12 @@ use crate::outbox::Outbox;
 use crate::p2p::{self, carrier::Carrier, hold};
 use crate::traces::Traces;
 use iroh_metrics::RwLockRegistry;
+use logs::Logs;
 use proto::seal::Sealer;
 use proto::{AccountKey, WorkerKey};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -237,6 +239,8 @@ enum Input {
     Event(Event),
     /// From a stream, which may be an old one.
     Stream(u64, stream::News),
+    /// Kernels have logged.
+    Logged,
     /// The slots have stopped.
     PoolStopped,
 }
@@ -255,6 +259,8 @@ struct Driver {
     holding: Holding,
     pool: Arc<Pool>,
     run_names: Arc<slots::RunNames>,
+    /// What kernels have logged; the slots write it.
+    logs: Arc<Mutex<Logs>>,
     inbox: mpsc::Receiver<Input>,
     sender: mpsc::Sender<Input>,
     asks: mpsc::Receiver<Ask>,
@@ -318,7 +324,8 @@ impl Driver {
         let held = agent.held().collect();
         let traces = Traces::open(&folder.traces(), config.trace_bytes, config.slots, &held);
         let traces = Arc::new(traces.map_err(at(folder.traces()))?);
-        let (pool, run_names) = slots::start(&config, &folder, &traces, sender.clone())?;
+        let logs = Arc::new(Mutex::new(logs::send::load(&folder.logs(), &held)));
+        let (pool, run_names) = slots::start(&config, &folder, &traces, &logs, sender.clone())?;
         Ok(Self {
             agent,
             born: Instant::now(),
@@ -332,6 +339,7 @@ impl Driver {
             holding,
             pool: Arc::new(pool),
             run_names,
+            logs,
             inbox,
             sender,
             asks,
@@ -377,6 +385,7 @@ impl Driver {
                 }
                 () = tokio::time::sleep_until(deadline.into()) => self.apply([Event::Wake]).await,
             }
+            self.send_fresh_logs();
             while self.tasks.try_join_next().is_some() {}
             if self.stop_deadline.is_some_and(|deadline| deadline <= Instant::now())
                 && self.ended.is_none()
@@ -397,6 +406,7 @@ impl Driver {
         // Far away, where nothing is due: the owner's clock of a year.
         let due = self.agent.next_deadline().unwrap_or(Duration::from_secs(365 * 86_400));
         let due = self.born.checked_add(due).unwrap_or(self.born);
+        let due = self.logs_due().map_or(due, |logs| logs.min(due));
         self.stop_deadline.map_or(due, |stop| stop.min(due))
     }
 
@@ -411,7 +421,8 @@ impl Driver {
                 Input::Stream(stream, news) if stream == self.stream => {
                     events.extend(self.news(news))
                 }
-                Input::Stream(..) => {}
+                // What is due is sent below.
+                Input::Stream(..) | Input::Logged => {}
                 Input::PoolStopped => {
                     self.pool_stopped = true;
                     events.push(Event::Stopped);
@@ -440,6 +451,7 @@ impl Driver {
             effects.records.extend(records);
             effects.actions.extend(actions);
         }
+        self.note_gone(&effects.records);
         if self.keep(effects.records).await {
             for action in effects.actions {
                 self.act(action);
@@ -487,6 +499,7 @@ impl Driver {
             tracing::debug!("the coordinator has not closed the stream");
         }
         self.drop_stream();
+        self.keep_logs();
         if !self.pool_stopped {
             let pool = Arc::clone(&self.pool);
             let stopping = tokio::task::spawn_blocking(move || pool.stop());

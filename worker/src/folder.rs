@@ -365,6 +365,12 @@ impl Folder {
         self.snapshots().join(format!("{}.in", unit_name(id)))
     }
 
+    /// What kernels of units that are held have logged, of the last run of the program.
+    #[must_use]
+    pub fn logs(&self) -> PathBuf {
+        self.path.join("logs")
+    }
+
     /// Traces of units that were run here, and states on them.
     #[must_use]
     pub fn traces(&self) -> PathBuf {

@@ -16,7 +16,7 @@ fn store() -> (tempfile::TempDir, Arc<BlobStore>) {
 }
 
 fn ada() -> Putter {
-    Putter::Account("ada of the north".into())
+    Putter::Account { account: "ada of the north".into(), logs: 0 }
 }
 
 /// A job with this cut, and one parameter for all units.

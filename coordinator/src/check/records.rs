@@ -3,8 +3,8 @@
 use super::{Findings, Tables};
 use crate::core::record::{
     AccountRecord, AgainRecord, AttemptRecord, EvidenceRecord, IndexRecord, JobRecord, LeaseRecord,
-    LogRecord, Meta, OpenRecord, Table, VoidRecord, WorkerRecord, decode, decode_batch,
-    first_number, last_number, standing_of,
+    LogRecord, LogsRecord, Meta, OpenRecord, Table, UnitLogRecord, VoidRecord, WorkerRecord,
+    decode, decode_batch, first_number, last_number, standing_of,
 };
 use crate::core::token::Token;
 use crate::core::trust::estimate::Standing;
@@ -94,6 +94,8 @@ fn keep(key: &[u8], value: &[u8], tables: &mut Tables) -> Option<()> {
         Table::Node => drop(Digest::try_from(value).ok()?),
         Table::Evidence => drop(decode::<EvidenceRecord>(value)?),
         Table::Tally => drop(decode::<Tally>(value)?),
+        Table::Logs => drop(decode::<LogsRecord>(value)?),
+        Table::UnitLog => drop(decode::<UnitLogRecord>(value)?),
     }
     Some(())
 }

@@ -2,6 +2,7 @@
 
 use super::{Failure, Form};
 use program::stdout::{self, Trouble};
+use proto::text::printable_lines;
 use serde_json::{Value, json};
 use std::io::Write;
 
@@ -28,7 +29,7 @@ impl Output {
     /// Prints a result that belongs nowhere else.
     pub(crate) fn secret(self, text: &str, value: &Value) -> Result<(), Trouble> {
         match self.0 {
-            Form::Text => stdout::line(text.trim_end()),
+            Form::Text => stdout::line(&printable_lines(text.trim_end())),
             Form::Json => stdout::line(&value.to_string()),
         }
     }
@@ -43,7 +44,7 @@ impl Output {
         };
         let mut err = std::io::stderr().lock();
         let _ = match self.0 {
-            Form::Text => writeln!(err, "error: {text}"),
+            Form::Text => writeln!(err, "error: {}", printable_lines(text)),
             Form::Json => writeln!(err, "{}", json!({ "error": kind, "message": text })),
         };
     }

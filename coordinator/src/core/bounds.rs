@@ -103,6 +103,16 @@ pub const LOG_SPANS: usize = 4096;
 /// Bytes of an entry of the project's log, about, after which another is begun: with one more span it stays below
 /// [`proto::bounds::LOG_ENTRY_BYTES_MAX`].
 pub const LOG_BYTES: usize = 1 << 20;
+/// Bytes of lines held of running units, over all jobs and of one: what comes when there is no more room is passed over.
+pub const LIVE_LOG_BYTES_MAX: usize = 64 << 20;
+/// The same of one job.
+pub const LIVE_LOG_BYTES_OF_JOB_MAX: usize = 16 << 20;
+/// Bytes of logs that are kept of the jobs of one account: sixteen jobs that talk as much as they may.
+pub const ACCOUNT_LOG_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of logs that are kept in all.
+pub const PROJECT_LOG_BYTES_MAX: u64 = 4 << 30;
+/// How long a job has no report accepted before people are told what it waits for, milliseconds.
+pub const STILL_MS: u64 = 5_000;
 /// Window over which a job's recent rate is taken, milliseconds.
 pub const RATE_MS: u64 = 5_000;
 /// Longest name of a submitting account or token id, bytes.

@@ -1,6 +1,7 @@
 //! A running job. Its size in memory grows with what is active, never with its number of units.
 
 use crate::core::bounds::RATE_MS;
+use crate::core::logs::JobLogs;
 use crate::core::queue::{Queue, Run};
 use crate::core::record::{End, JobRecord, Place, Span};
 use crate::core::returners::Returners;
@@ -49,6 +50,9 @@ pub(super) struct Job {
     /// Verdicts since the last commit.
     pub(super) spans: Vec<Span>,
     pub(super) rate: Rate,
+    pub(super) logs: JobLogs,
+    /// When a report of it was accepted last, on the monotonic clock.
+    pub(super) moved_ms: u64,
 }
 
 /// The recent rate of a job.
@@ -117,6 +121,8 @@ impl Job {
             spec,
             bytes,
             rate: Rate::starting(now_ms, record.settled),
+            logs: JobLogs::default(),
+            moved_ms: now_ms,
             record,
             settled: RoaringTreemap::new(),
             failed: RoaringTreemap::new(),

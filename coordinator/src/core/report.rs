@@ -3,7 +3,7 @@
 use crate::core::event::{Acks, Earlier, Effects, Missing, Session, SignedBatch};
 use crate::core::job::Job;
 use crate::core::queue::Run;
-use crate::core::record::{OpenRecord, Place, Table, batch_key, encode_batch};
+use crate::core::record::{LogEnd, OpenRecord, Place, Table, batch_key, encode_batch};
 use crate::core::time::Now;
 use crate::core::trust;
 use crate::core::trust::estimate::Standing;
@@ -164,6 +164,8 @@ impl Core {
                 statement: Digest([0; 32]),
             };
             job.record.copies += 1;
+            job.moved_ms = self.now_ms;
+            self.keep_log(id, unit, worker, log_end(report));
             self.settle(id, unit, &[said], &[0]);
         } else {
             let policy = job.policy();
@@ -180,6 +182,8 @@ impl Core {
                 return Ack::Late;
             }
             job.record.copies += 1;
+            job.moved_ms = self.now_ms;
+            let first = known.said.is_empty();
             let statement = Statement::new(job.record.spec_digest, report);
             let before = known.missing(policy);
             known.said.push(Said {
@@ -208,6 +212,9 @@ impl Core {
             let opened = || Open { record: OpenRecord::default(), root: signed.root, reports: 0 };
             self.open.entry((worker, place.sequence)).or_insert_with(opened).reports += 1;
             incoming.waiting.push(position);
+            if first {
+                self.keep_log(id, unit, worker, log_end(report));
+            }
             self.judge(id, unit);
             if before < after {
                 self.put_back(id, Some(account), Run::new(unit, 1));
@@ -271,6 +278,14 @@ fn unread(outcome: &Outcome) -> Result<Digest, Failure> {
     match outcome {
         Outcome::Done(_) => Ok(Digest([0; 32])),
         Outcome::Failed(failure) => Err(*failure),
+    }
+}
+
+/// What a report says of the unit whose log is kept with it.
+fn log_end(report: &Report) -> LogEnd {
+    match report.outcome {
+        Outcome::Done(_) => LogEnd::Done,
+        Outcome::Failed(_) => LogEnd::Failed,
     }
 }
 

@@ -6,10 +6,10 @@ use crate::core::bounds::{RETRY_MS, RETRY_MS_MAX};
 use crate::core::event::{Effects, Reply, Return, Session, ToWorker};
 use crate::core::lease::LeaseState;
 use crate::core::queue::{Run, runs};
-use crate::core::record::{AttemptRecord, Table};
+use crate::core::record::{AttemptRecord, LogEnd, Table};
 use crate::core::time::Now;
 use proto::bounds::REASON_BYTES_MAX;
-use proto::{JobId, LeaseId};
+use proto::{JobId, LeaseId, text};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -39,7 +39,10 @@ impl Core {
                     let new = || (shortened(&reason), Vec::new());
                     unharmed.entry(job).or_insert_with(new).1.push(unit.0);
                 }
-                (false, true) => failed.entry((job, shortened(&reason))).or_default().push(unit.0),
+                (false, true) => {
+                    self.keep_log(job, unit.0, number, LogEnd::Returned);
+                    failed.entry((job, shortened(&reason))).or_default().push(unit.0);
+                }
             }
         }
         for id in finished {
@@ -261,12 +264,5 @@ impl Core {
 
 /// The start of a reason that a stranger gave.
 fn shortened(reason: &str) -> String {
-    let mut end = reason.len().min(REASON_BYTES_MAX);
-    while !reason.is_char_boundary(end) {
-        end -= 1;
-    }
-    reason[..end]
-        .chars()
-        .map(|character| if character.is_control() { ' ' } else { character })
-        .collect()
+    text::printable(&reason[..reason.floor_char_boundary(REASON_BYTES_MAX)])
 }

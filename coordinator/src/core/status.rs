@@ -65,6 +65,8 @@ pub struct JobStatus {
     pub segments_fuel: u128,
     /// Proofs of wrong reports that are kept.
     pub evidence: u64,
+    /// Of a running job that has not moved for a while, why; most important first.
+    pub waiting: Vec<String>,
 }
 
 /// A worker in numbers.

@@ -40,8 +40,9 @@ impl Core {
         if let Some((at_ms, run)) = job.queue.delayed().next() {
             let last = job.known.get(&run.first).and_then(|known| known.reason.clone());
             let last = last.map(|reason| format!(": {reason}")).unwrap_or_default();
+            let seconds = at_ms.saturating_sub(self.now_ms).div_ceil(1000);
             reasons.push(format!(
-                "units from {} wait after a failed attempt (until {at_ms} ms){last}",
+                "units from {} wait after a failed attempt, for {seconds} s more{last}",
                 UnitIndex(run.first)
             ));
         }
@@ -51,7 +52,19 @@ impl Core {
                 job.gates.waiting()
             ));
         }
-        let trials = job.known.values().filter(|known| known.trial.is_some()).count();
+        let (mut trials, mut reported) = (0, 0);
+        for known in job.known.values() {
+            match known.trial {
+                Some(_) => trials += 1,
+                None => reported += usize::from(!known.said.is_empty()),
+            }
+        }
+        let reported = reported.saturating_sub(usize::try_from(job.gates.waiting()).unwrap_or(0));
+        if 0 < reported {
+            reasons.push(format!(
+                "{reported} units are reported and wait for a report of another account"
+            ));
+        }
         if 0 < trials {
             reasons.push(format!("segments of {trials} units are run again to see who is right"));
         }

@@ -2,10 +2,10 @@
 
 use crate::core::Core;
 use crate::core::event::{
-    Acks, Delivered, Earlier, Event, Found, Heartbeat, Hello, LogHead, Missing, Refused, Reply,
-    Return, Session, Shown, SignedBatch, Submission, SubmitRefused, ToWorker, Want, Welcome,
+    Acks, Delivered, Earlier, Event, Found, Heartbeat, Hello, LogHead, Logged, Missing, Refused,
+    Reply, Return, Session, Shown, SignedBatch, Submission, SubmitRefused, ToWorker, Want, Welcome,
 };
-use crate::core::record::{Table, batch_key};
+use crate::core::record::{LogsRecord, Table, UnitLogRecord, batch_key};
 use crate::core::status::{JobStatus, Totals, WorkerStatus};
 use crate::core::token::{Token, TokenId};
 use crate::engine::blobs::Blobs;
@@ -179,6 +179,36 @@ impl Handle {
         self.apply(Event::Heartbeat(session, heartbeat)).await.map(drop)
     }
 
+    /// A worker brings what kernels have logged.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn logged(&self, session: Session, logs: Vec<Logged>) -> Result<(), Error> {
+        self.apply(Event::Logged(session, logs)).await.map(drop)
+    }
+
+    /// How much is kept of what the units of a job have logged, and at most `max` of the records behind `after`, with
+    /// their positions; `None` when there is no such job. Reads the disk.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn logs(
+        &self,
+        job: JobId,
+        after: Option<u64>,
+        max: usize,
+    ) -> Result<Option<(LogsRecord, Vec<(u64, UnitLogRecord)>)>, Error> {
+        read::logs(self.store.as_ref(), job, after, max)
+    }
+
+    /// Bytes of logs that are kept of the jobs of an account.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn log_bytes_of(&self, account: String) -> Result<u64, Error> {
+        self.look(move |core| core.log_bytes_of(&account)).await
+    }
+
     /// A worker gives units back.
     ///
     /// # Errors
@@ -224,7 +254,7 @@ impl Handle {
     /// [`Error`].
     pub async fn job(&self, job: JobId) -> Result<Option<JobStatus>, Error> {
         match self.look(move |core| core.job_status(job)).await? {
-            Some(status) => Ok(Some(status)),
+            Some(status) => Ok(Some(self.with_trouble(status))),
             None => read::ended_job(self.store.as_ref(), job),
         }
     }
@@ -241,7 +271,7 @@ impl Handle {
             .await?;
         for (job, running) in jobs.iter_mut().zip(running) {
             if let Some(running) = running {
-                *job = running;
+                *job = self.with_trouble(running);
             }
         }
         Ok(jobs)
@@ -334,7 +364,10 @@ impl Handle {
         unit: Option<UnitIndex>,
     ) -> Result<Option<Vec<String>>, Error> {
         match self.look(move |core| core.why(job, unit)).await? {
-            Some(reasons) => Ok(Some(reasons)),
+            Some(mut reasons) => {
+                reasons.splice(0..0, self.trouble());
+                Ok(Some(reasons))
+            }
             None => read::why_ended(self.store.as_ref(), job, unit),
         }
     }
@@ -456,6 +489,18 @@ impl Handle {
 
     async fn send(&self, command: Command) -> Result<(), Error> {
         self.commands.send(command).await.map_err(|_| self.stopped())
+    }
+
+    /// What the operator must mend, which is why nothing moves.
+    fn trouble(&self) -> Option<String> {
+        let trouble = self.trouble.read().unwrap_or_else(PoisonError::into_inner).clone();
+        (!trouble.is_empty()).then_some(trouble)
+    }
+
+    /// A running job, with what stops all of them.
+    fn with_trouble(&self, mut status: JobStatus) -> JobStatus {
+        status.waiting.splice(0..0, self.trouble());
+        status
     }
 
     fn stopped(&self) -> Error {

@@ -1,8 +1,8 @@
 //! Reads what was saved, for the core to be as it was.
 
 use crate::core::record::{
-    AgainRecord, AttemptRecord, IndexRecord, JobRecord, LeaseRecord, Meta, OpenRecord, Table,
-    VoidRecord, batch_key, decode, decode_batch, first_number, last_number, standing_of,
+    AgainRecord, AttemptRecord, IndexRecord, JobRecord, LeaseRecord, LogsRecord, Meta, OpenRecord,
+    Table, VoidRecord, batch_key, decode, decode_batch, first_number, last_number, standing_of,
 };
 use crate::core::status::JobState;
 use crate::core::time::Now;
@@ -54,6 +54,7 @@ pub fn load(
         accounts: numbered(store, Table::Account)?,
         leases,
         open: open(store)?,
+        logs: table(store, &Table::Logs.prefix(), |job, record: LogsRecord| (JobId(job), record))?,
         tokens: tokens(store)?,
         standings: standings(store)?,
     };

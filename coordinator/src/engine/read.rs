@@ -3,8 +3,8 @@
 use crate::core::look::job_status;
 use crate::core::record::{AccountRecord, last_number};
 use crate::core::record::{
-    AgainRecord, End, EvidenceRecord, IndexRecord, JobRecord, LogRecord, Table, VoidRecord,
-    WorkerRecord,
+    AgainRecord, End, EvidenceRecord, IndexRecord, JobRecord, LogRecord, LogsRecord, Table,
+    UnitLogRecord, VoidRecord, WorkerRecord,
 };
 use crate::core::status::{JobState, JobStatus};
 use crate::engine::Error;
@@ -213,6 +213,28 @@ pub(crate) fn outputs(
         }
     }
     Ok(outputs)
+}
+
+/// How much is kept of what the units of a job have logged, and the records behind `after`.
+pub(crate) fn logs(
+    store: &dyn Store,
+    job: JobId,
+    after: Option<u64>,
+    max: usize,
+) -> Result<Option<(LogsRecord, Vec<(u64, UnitLogRecord)>)>, Error> {
+    if store.get(&Table::Job.key(job.0))?.is_none() {
+        return Ok(None);
+    }
+    let key = Table::Logs.key(job.0);
+    let kept = store.get(&key)?.map(|value| decoded(&key, &value)).transpose()?;
+    let after = after.map(|after| Table::UnitLog.key2(job.0, after));
+    let page = store.page(&Table::UnitLog.key(job.0), after.as_deref(), max)?;
+    let record = |(key, value): (Vec<u8>, Vec<u8>)| {
+        let position = last_number(&key).ok_or_else(|| unreadable(&key))?;
+        Ok((position, decoded(&key, &value)?))
+    };
+    let records = page.into_iter().map(record).collect::<Result<_, Error>>()?;
+    Ok(Some((kept.unwrap_or_default(), records)))
 }
 
 /// Why a job or unit that is not active is as it is.

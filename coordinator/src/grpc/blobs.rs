@@ -89,8 +89,8 @@ impl pb::blobs_server::Blobs for Blobs {
             ));
         }
         let (chunks, stream) = mpsc::channel(CHUNKS_AHEAD);
-        let shared = Arc::clone(&self.0);
-        self.0.spawn(async move {
+        let (shared, to) = (Arc::clone(&self.0), chunks.clone());
+        self.0.spawn_stream(&caller, to, async move {
             give(&shared, digest, Arc::new(blob), offset..end, &chunks).await;
             drop(turn);
         });
@@ -116,8 +116,8 @@ impl pb::blobs_server::Blobs for Blobs {
         })?;
         let (total_len, list) = (pieces.cut().bytes(), Bytes::from(pieces.list()));
         let (chunks, stream) = mpsc::channel(CHUNKS_AHEAD);
-        let shared = Arc::clone(&self.0);
-        self.0.spawn(async move {
+        let (shared, to) = (Arc::clone(&self.0), chunks.clone());
+        self.0.spawn_stream(&caller, to, async move {
             for start in (0..list.len()).step_by(CHUNK_BYTES_MAX) {
                 let data = list.slice(start..list.len().min(start + CHUNK_BYTES_MAX));
                 shared.given.count(digest, total_len, data.len() as u64);
@@ -163,7 +163,11 @@ impl pb::blobs_server::Blobs for Blobs {
             return Err(Status::resource_exhausted(text));
         }
         let shows = matches!(&caller, Caller::Volunteer(volunteer) if self.0.named.shows(&volunteer.worker));
-        let taken = self.take(caller, digest, head, &mut messages).await;
+        let token = caller.token();
+        let taken = tokio::select! {
+            taken = self.take(caller, digest, head, &mut messages) => taken,
+            refusal = self.0.access.revoked(token) => Err(refusal),
+        };
         if taken.is_ok() && shows {
             self.0.blobs.note_shown(digest);
         }
@@ -209,7 +213,11 @@ impl Blobs {
         messages: &mut Streaming<pb::PutRequest>,
     ) -> Result<(), Refusal> {
         let putter = match caller {
-            Caller::Person(person) => Putter::Account(person.account),
+            Caller::Person(person) => {
+                let account = person.account.clone();
+                let logs = self.0.engine.log_bytes_of(account.clone()).await?;
+                Putter::Account { account, logs }
+            }
             Caller::Volunteer(volunteer) => {
                 let bytes_max = self.0.named.put_bytes_max(&volunteer.worker).ok_or_else(|| {
                     Refusal(Status::permission_denied(

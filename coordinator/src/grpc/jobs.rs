@@ -13,6 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 mod follow;
+mod logs;
 
 /// Jobs in one reply of `List`.
 const LIST_MAX: usize = 256;
@@ -127,6 +128,7 @@ fn others(job: u64, account: &str) -> Refusal {
 impl pb::jobs_server::Jobs for Jobs {
     type WatchStream = ReceiverStream<Result<pb::JobStatus, Status>>;
     type FetchStream = ReceiverStream<Result<pb::FetchReply, Status>>;
+    type LogsStream = ReceiverStream<Result<pb::LogsReply, Status>>;
 
     async fn submit(&self, request: Request<pb::SubmitRequest>) -> Reply<pb::JobStatus> {
         let person = self.0.access.person(request.metadata()).await?;
@@ -170,8 +172,9 @@ impl pb::jobs_server::Jobs for Jobs {
         let person = self.0.access.person(request.metadata()).await?;
         let job = self.visible(&person, request.get_ref().job_id).await?.id;
         let (statuses, stream) = mpsc::channel(STREAM_MESSAGES);
-        let shared = Arc::clone(&self.0);
-        self.0.spawn(async move { follow::watch(&shared, job, &statuses).await });
+        let (shared, to) = (Arc::clone(&self.0), statuses.clone());
+        let work = async move { follow::watch(&shared, job, &statuses).await };
+        self.0.spawn_stream(&person.into(), to, work);
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
@@ -192,8 +195,23 @@ impl pb::jobs_server::Jobs for Jobs {
         let max = usize::try_from(results_max).ok().filter(|max| 0 < *max);
         let ask = follow::Ask { job, from, follow, receipts, max };
         let (replies, stream) = mpsc::channel(STREAM_MESSAGES);
-        let shared = Arc::clone(&self.0);
-        self.0.spawn(async move { follow::fetch(&shared, ask, &replies).await });
+        let (shared, to) = (Arc::clone(&self.0), replies.clone());
+        let work = async move { follow::fetch(&shared, ask, &replies).await };
+        self.0.spawn_stream(&person.into(), to, work);
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn logs(&self, request: Request<pb::LogsRequest>) -> Reply<Self::LogsStream> {
+        let person = self.0.access.person(request.metadata()).await?;
+        let pb::LogsRequest { job_id, unit, follow } = request.into_inner();
+        let job = self.visible(&person, job_id).await?;
+        within(&job, unit)?;
+        let (replies, stream) = mpsc::channel(STREAM_MESSAGES);
+        let (shared, to) = (Arc::clone(&self.0), replies.clone());
+        let work = async move {
+            logs::follow(&shared, job.id, unit.map(UnitIndex), follow, &replies).await;
+        };
+        self.0.spawn_stream(&person.into(), to, work);
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
@@ -213,15 +231,7 @@ impl pb::jobs_server::Jobs for Jobs {
         let person = self.0.access.person(request.metadata()).await?;
         let pb::WhyRequest { job_id, unit } = request.into_inner();
         let job = self.visible(&person, job_id).await?;
-        if let Some(unit) = unit.filter(|unit| job.units <= *unit) {
-            let text = format!(
-                "{} is beyond the last unit of {}, {}",
-                UnitIndex(unit),
-                job.id,
-                UnitIndex(job.units - 1)
-            );
-            return Err(Status::out_of_range(text));
-        }
+        within(&job, unit)?;
         let reasons =
             self.0.engine.why(job.id, unit.map(UnitIndex)).await.map_err(Refusal::from)?;
         Ok(Response::new(pb::WhyReply { reasons: reasons.ok_or_else(|| absent(job_id))? }))
@@ -247,6 +257,19 @@ impl pb::jobs_server::Jobs for Jobs {
         let engine = self.0.engine.clone();
         let spec = blocking(move || engine.spec(job)).await?.ok_or_else(|| absent(job.0))?;
         Ok(Response::new(pb::SpecReply { spec: spec.into() }))
+    }
+}
+
+/// Refuses a unit that the job has not.
+fn within(job: &JobStatus, unit: Option<u64>) -> Result<(), Status> {
+    match unit.filter(|unit| job.units <= *unit) {
+        None => Ok(()),
+        Some(unit) => Err(Status::out_of_range(format!(
+            "{} is beyond the last unit of {}, {}",
+            UnitIndex(unit),
+            job.id,
+            UnitIndex(job.units - 1)
+        ))),
     }
 }
 

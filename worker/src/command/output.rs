@@ -2,6 +2,7 @@
 
 use super::{Failure, Format};
 use program::stdout::{self, Trouble};
+use proto::text::printable_lines;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -10,7 +11,7 @@ use std::process::ExitCode;
 /// the failure.
 pub(super) fn print(format: Format, text: &str, json: &impl Serialize) -> Result<(), Failure> {
     let line = match format {
-        Format::Text => text.to_owned(),
+        Format::Text => printable_lines(text),
         Format::Json => serde_json::to_string(json).expect("plain data"),
     };
     match stdout::line(&line) {
@@ -41,7 +42,7 @@ pub(super) fn told_by_clap(told: &clap::Error) -> ExitCode {
 /// Prints why a command failed.
 pub(super) fn complain(failure: &Failure, format: Format) {
     let line = match format {
-        Format::Text => format!("error: {failure}"),
+        Format::Text => printable_lines(&format!("error: {failure}")),
         Format::Json => {
             serde_json::json!({ "error": failure.to_string(), "code": failure.code() }).to_string()
         }

@@ -118,6 +118,7 @@ impl Driver {
                 self.session.send_replace(Some(session));
                 tracing::info!("connected to {}", self.project.join.address);
                 let _ = self.notices.send(Notice::Connected);
+                self.logs().attached();
                 vec![Event::Attached(welcome)]
             }
             stream::News::Said(event) => {
@@ -186,6 +187,7 @@ impl Driver {
     }
 
     pub(super) fn send(&mut self, message: crate::core::Message) {
+        self.send_logs_of(&message);
         let batch = match &message {
             crate::core::Message::Reports(batch) => Some(batch.clone()),
             _ => None,

@@ -1,15 +1,17 @@
 //! The slots: what is given to them, and what they say of it, as events.
 
+use super::logs::Logs;
 use super::{Config, Driver, Input, convert};
 use crate::core::{Course, End, Event, Remedy, StateFile};
 use crate::execute::{self, Begin, CompileLimits, KeepPlan, Pool, SnapshotPlan, TracePlan, Until};
 use crate::file;
 use crate::folder::Folder;
 use crate::traces::Traces;
-use proto::Digest;
 use proto::id::UnitId;
 use proto::job::Unit;
 use proto::trace::{Point, Trace};
+use proto::unit_log::Line;
+use proto::{Digest, LeaseId};
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +31,8 @@ pub(super) struct RunNames(Mutex<HashMap<u64, Name>>);
 #[derive(Clone, Copy, Debug)]
 struct Name {
     unit: UnitId,
+    /// Under which it is run; none for what is no report.
+    lease: Option<LeaseId>,
     purpose: Purpose,
 }
 
@@ -74,12 +78,13 @@ pub(super) fn start(
     config: &Config,
     folder: &Arc<Folder>,
     traces: &Arc<Traces>,
+    logs: &Arc<Mutex<Logs>>,
     sender: mpsc::Sender<Input>,
 ) -> Result<(Pool, Arc<RunNames>), execute::Error> {
     let names = Arc::new(RunNames::default());
     let settings = settings(config, folder);
-    let (folder, traces) = (Arc::clone(folder), Arc::clone(traces));
-    let sink = Sink { folder, traces, names: Arc::clone(&names), sender };
+    let (folder, traces, logs) = (Arc::clone(folder), Arc::clone(traces), Arc::clone(logs));
+    let sink = Sink { folder, traces, logs, names: Arc::clone(&names), sender };
     let pool = Pool::start(settings, move |run, event| sink.heard(run, event))?;
     Ok((pool, names))
 }
@@ -97,6 +102,7 @@ fn settings(config: &Config, folder: &Folder) -> execute::Config {
 struct Sink {
     folder: Arc<Folder>,
     traces: Arc<Traces>,
+    logs: Arc<Mutex<Logs>>,
     names: Arc<RunNames>,
     sender: mpsc::Sender<Input>,
 }
@@ -104,7 +110,7 @@ struct Sink {
 impl Sink {
     /// On a slot's thread: may wait.
     fn heard(&self, run: u64, event: execute::Event) {
-        let Some(Name { unit: id, purpose }) = self.names.get(run) else { return };
+        let Some(Name { unit: id, lease, purpose }) = self.names.get(run) else { return };
         match event {
             execute::Event::Started { resumed: true } => {
                 tracing::info!("{id} resumed from its snapshot")
@@ -115,7 +121,7 @@ impl Sink {
             execute::Event::Progress { done, total, .. } => {
                 self.tell(Event::Progress { run, done, total })
             }
-            execute::Event::Log { level, line } => tracing::debug!(level, "{id} says: {line}"),
+            execute::Event::Log(line) => self.logged(id, lease, line),
             execute::Event::Warning(text) => tracing::warn!("{id}: {text}"),
             execute::Event::Finished(finished) => {
                 if purpose == Purpose::Nothing {
@@ -132,6 +138,19 @@ impl Sink {
                 self.names.remove(run);
                 self.tell(Event::Finished { run, end, cpu: finished.cpu });
             }
+        }
+    }
+
+    /// Keeps a line for the researcher; none of an errand's, which is no unit of its own.
+    fn logged(&self, id: UnitId, lease: Option<LeaseId>, line: Line) {
+        tracing::debug!(level = line.level, "{id} says: {}", line.text);
+        let Some(lease) = lease else { return };
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let wakes = logs.line(id, lease, line);
+        drop(logs);
+        if wakes {
+            // The driver has gone when this fails, and with it the interest.
+            let _ = self.sender.blocking_send(Input::Logged);
         }
     }
 
@@ -283,7 +302,8 @@ impl Driver {
             Course::ToState { .. } => Purpose::State,
             Course::Segment { .. } => Purpose::Segment,
         };
-        self.run_names.lock().insert(run, Name { unit: id, purpose });
+        let lease = self.agent.lease_of(id).filter(|_| purpose == Purpose::Report);
+        self.run_names.lock().insert(run, Name { unit: id, lease, purpose });
         let (snapshot, inline) = match purpose {
             Purpose::Report => {
                 let interval = self.config.snapshot_interval;

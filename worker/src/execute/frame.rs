@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use kernel::NanMode;
 use proto::trace::{Point, Trace};
+use proto::unit_log::Line;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -91,10 +92,7 @@ pub(super) enum Word {
         fuel: u64,
         cpu: Duration,
     },
-    Log {
-        level: u8,
-        line: String,
-    },
+    Log(Line),
     Warning(String),
     /// `cpu` is the unit's in all, `process_cpu` the child's. The payload is the output.
     Finished {

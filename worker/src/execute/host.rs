@@ -5,6 +5,9 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use proto::bounds::LOG_LINE_BYTES_MAX;
+use proto::text::printable;
+use proto::unit_log::Line;
 use wasmtime::{Caller, Global, Linker, Memory, ResourceLimiter, Val};
 
 use super::child::Replies;
@@ -14,8 +17,10 @@ use super::process;
 use super::unit::{Failure, Limits, Trouble, Unit};
 use super::wasi::World;
 
-/// Bytes of one log line.
-const LINE_BYTES_MAX: usize = 4096;
+/// Bytes of one log line. What is said of a cut fits behind it.
+const LINE_BYTES_MAX: usize = LOG_LINE_BYTES_MAX - CUT.len();
+/// Ends a line that was cut.
+const CUT: &str = " [cut]";
 /// Shortest time between two words of progress: nobody reads faster.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 /// Bytes that one unit of fuel moves between kernel and host.
@@ -41,6 +46,7 @@ pub(super) struct Host {
     pub(super) inputs: Inputs,
     pub(super) output: Vec<u8>,
     output_max: u64,
+    log_max: u64,
     /// Bytes of log that may still be written.
     pub(super) log_left: u64,
     pub(super) replies: Rc<RefCell<Replies>>,
@@ -72,6 +78,7 @@ impl Host {
             inputs: Inputs::new(&unit.inputs),
             output: Vec::new(),
             output_max: unit.limits.output,
+            log_max: unit.limits.log,
             log_left: unit.limits.log,
             replies,
             progress: (0, 0),
@@ -100,15 +107,17 @@ impl Host {
             return;
         }
         let level = u8::try_from(level).unwrap_or(4).clamp(1, 4);
+        let at = self.log_max.saturating_sub(self.log_left);
         let cost = text.len() as u64 + 1;
-        let line = if self.log_left < cost {
-            self.log_left = 0;
+        let text = if self.log_left < cost {
             "[the log is cut here: it reached its limit]".to_owned()
         } else {
-            self.log_left -= cost;
             plain(text)
         };
-        self.replies.borrow_mut().say(Word::Log { level, line });
+        let len = cost.min(self.log_left);
+        self.log_left -= len;
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        self.replies.borrow_mut().say(Word::Log(Line { at, len, level, text }));
     }
 
     /// Whether progress may be handed on that the kernel tells.
@@ -132,17 +141,15 @@ impl Host {
     }
 }
 
-/// Text that does no harm in a terminal.
+/// Text that does no harm in a terminal, within the bound of a line.
 fn plain(text: &[u8]) -> String {
-    let cut = &text[..text.len().min(LINE_BYTES_MAX)];
-    let mut line: String = String::from_utf8_lossy(cut)
-        .chars()
-        .map(|c| if c.is_control() && c != '\t' { ' ' } else { c })
-        .collect();
-    if cut.len() < text.len() {
-        line.push_str(" [cut]");
+    let mut line = printable(&String::from_utf8_lossy(&text[..text.len().min(LINE_BYTES_MAX)]));
+    if line.len() <= LINE_BYTES_MAX && text.len() <= LINE_BYTES_MAX {
+        return line;
     }
-    line
+    // Bytes that are no text have become longer.
+    line.truncate(line.floor_char_boundary(LINE_BYTES_MAX));
+    line + CUT
 }
 
 /// Denies memory beyond the unit's limit in the same way everywhere, and tells that apart from a machine without

@@ -157,7 +157,13 @@ impl Run<'_> {
         let end = match self.start(&mut store, loaded) {
             Ok(mut kernel) => {
                 let end = kernel.go(self, &mut store, interrupted);
-                end.unwrap_or_else(|error| kernel.end_of(&mut store, &error, self.unit))
+                end.unwrap_or_else(|error| {
+                    // Of a spent budget the trap is only how the kernel is stopped.
+                    if 0 <= kernel.fuel(&mut store) {
+                        log_trap(store.data_mut(), &error);
+                    }
+                    kernel.end_of(&mut store, &error, self.unit)
+                })
             }
             Err(error) => plain_end(&error, 0),
         };
@@ -308,6 +314,14 @@ impl Kernel<'_> {
             }
             end => end,
         }
+    }
+}
+
+/// Says in the log what the engine says of a trap: more than the failures tell apart.
+fn log_trap(host: &mut Host, error: &wasmtime::Error) {
+    host.log_rest();
+    if let Some(trap) = error.downcast_ref::<Trap>() {
+        host.log(1, trap.to_string().as_bytes());
     }
 }
 

@@ -240,7 +240,7 @@ impl<'a> Talk<'a> {
             Word::Progress { done, total, fuel, cpu } => {
                 self.shared.event(id, Event::Progress { done, total, fuel, cpu })
             }
-            Word::Log { level, line } => self.shared.event(id, Event::Log { level, line }),
+            Word::Log(line) => self.shared.event(id, Event::Log(line)),
             Word::Warning(text) => self.shared.event(id, Event::Warning(text)),
             Word::Finished { end, cpu, process_cpu, trace } => {
                 self.child.note_end(process_cpu);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use kernel::NanMode;
 pub use proto::bounds::{INPUTS_MAX, OUTPUT_BYTES_MAX};
 use proto::trace::{Point, Trace};
+use proto::unit_log::Line;
 use serde::{Deserialize, Serialize};
 
 /// A BLAKE3 digest as plain bytes.
@@ -186,13 +187,8 @@ pub enum Event {
         /// CPU time so far, over all resumptions.
         cpu: Duration,
     },
-    /// A line for the researcher.
-    Log {
-        /// 1 error, 2 warning, 3 information, 4 debugging.
-        level: u8,
-        /// The text, without its line end.
-        line: String,
-    },
+    /// A line for the researcher. One that was said before comes again when a unit is taken up again.
+    Log(Line),
     /// Something for the volunteer: the unit goes on, but a snapshot was useless or could not be written.
     Warning(String),
     /// The end.

@@ -55,8 +55,8 @@ fn hostile_units_end_alone() {
     while n_ended < 18 {
         let (id, finished) = match slots.next() {
             (id, Event::Finished(finished)) => (id, finished),
-            (4, Event::Log { line, .. }) => {
-                log += line.len();
+            (4, Event::Log(line)) => {
+                log += line.text.len();
                 continue;
             }
             _ => continue,
@@ -91,9 +91,9 @@ fn a_log_without_end_is_cut_and_changes_nothing() {
     let (loud, events) = lab.run(silent.clone());
     silent.limits.log = 0;
     assert_eq!(lab.run(silent).0.outcome, loud.outcome);
-    let lines: Vec<_> = events.iter().filter(|event| matches!(event, Event::Log { .. })).collect();
+    let lines: Vec<_> = events.iter().filter(|event| matches!(event, Event::Log(_))).collect();
     assert_eq!(lines.len(), 100);
-    assert!(matches!(lines[99], Event::Log { line, .. } if line.contains("cut")));
+    assert!(matches!(lines[99], Event::Log(line) if line.text.contains("cut")));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use worker::execute::{Event, Failure, Outcome, Unit};
 
-use super::lab::Lab;
+use super::lab::{Lab, logged};
 
 /// A command around what it does at its start, with the imports that these tests use.
 fn command(body: &str) -> String {
@@ -125,7 +125,7 @@ fn exit_codes_and_errors_are_told() {
     );
     assert!(matches!(finished.outcome, Outcome::Failed { reason: Failure::Exit(3), .. }));
     for line in ["an error", "rest"] {
-        assert!(events.contains(&Event::Log { level: 2, line: line.to_owned() }), "{events:?}");
+        assert!(logged(&events, 2, line), "{events:?}");
     }
     let with = |body: &str, codes: &[i32]| {
         let mut unit = lab.unit(command(body));

@@ -10,7 +10,7 @@ use proto::join::Join;
 use proto::{JobId, ProjectKey, UnitIndex};
 
 use crate::amount;
-use crate::error::EXIT_CODES;
+use crate::error::{EXIT_CODES, Error};
 use crate::output::Format;
 
 /// Computes a researcher's jobs on volunteers' machines, and checks what comes back.
@@ -48,6 +48,8 @@ pub enum Command {
     Watch(OneJob),
     /// Say why a job or a unit is not done.
     Why(Why),
+    /// Show what the kernels of a job or of a unit have logged; nobody has verified it.
+    Logs(Logs),
     /// Get a job's results, each checked against its receipt; goes on where it was stopped.
     Fetch(Fetch),
     /// Stop a job; what was settled stays.
@@ -198,9 +200,47 @@ pub struct OneJob {
 /// `starling why`.
 #[derive(Debug, Args)]
 pub struct Why {
+    /// Of which.
+    #[command(flatten)]
+    pub of: JobOrUnit,
+}
+
+/// `starling logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Of which.
+    #[command(flatten)]
+    pub of: JobOrUnit,
+    /// Stay until the job has ended, and show lines as they come, of running units too.
+    #[arg(long)]
+    pub follow: bool,
+}
+
+/// A job or one of its units, in one word or in two.
+#[derive(Debug, Args)]
+pub struct JobOrUnit {
     /// A job or a unit, as in j7 or j7/u12.
-    #[arg(value_name = "JOB|UNIT", value_parser = parse_what)]
-    pub what: What,
+    #[arg(value_name = "JOB|JOB/UNIT", value_parser = parse_what)]
+    what: What,
+    /// The unit, where the first word names the job only, as in 12 or u12.
+    #[arg(value_name = "UNIT", value_parser = parse_unit)]
+    unit: Option<UnitIndex>,
+}
+
+impl JobOrUnit {
+    /// Which it is.
+    ///
+    /// # Errors
+    /// When it names two units.
+    pub fn get(&self) -> Result<What, Error> {
+        match (self.what, self.unit) {
+            (what, None) => Ok(what),
+            (What::Job(job), Some(unit)) => Ok(What::Unit(UnitId { job, unit })),
+            (What::Unit(id), Some(unit)) => Err(Error::Usage(format!(
+                "{id} names a unit already, and {unit} is another word for one"
+            ))),
+        }
+    }
 }
 
 /// A job or one of its units.

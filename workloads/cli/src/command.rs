@@ -8,6 +8,7 @@ mod fetch;
 mod jobs;
 mod kernel;
 mod login;
+mod logs;
 mod pulsar;
 mod receipt;
 mod seti;
@@ -114,7 +115,8 @@ async fn run_async(command: Command, context: &Context) -> Result<(), Error> {
         Command::Submit(args) => submit::run(args, context).await,
         Command::Jobs => jobs::run(context).await,
         Command::Watch(args) => watch::run(args.job, context).await,
-        Command::Why(args) => why::run(args.what, context).await,
+        Command::Why(args) => why::run(args.of.get()?, context).await,
+        Command::Logs(args) => logs::run(args, context).await,
         Command::Fetch(args) => fetch::run(args, context).await,
         Command::Cancel(args) => cancel::run(args.job, context).await,
         Command::Receipt(args) => receipt::run(args, context).await,

@@ -229,8 +229,8 @@ impl Local {
                 Some(Event::Progress { done, total, fuel, cpu }) => {
                     Some(Part { done, total, fuel, cpu })
                 }
-                Some(Event::Log { line, .. }) => {
-                    log.push(line);
+                Some(Event::Log(line)) => {
+                    log.push(line.text);
                     None
                 }
                 Some(Event::Warning(text)) => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use program::stdout::{self, Trouble};
+use proto::text::{printable, printable_lines};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -60,7 +61,7 @@ impl Output {
     ) -> Result<(), Error> {
         match self.format {
             Format::Json => line(&serde_json::to_string(value).unwrap_or_default()),
-            Format::Human => line(&text()),
+            Format::Human => line(&printable_lines(&text())),
         }
     }
 
@@ -69,13 +70,13 @@ impl Output {
     /// # Errors
     /// When standard output does not take it.
     pub fn say(self, text: &str) -> Result<(), Error> {
-        if self.is_json() { Ok(()) } else { line(text) }
+        if self.is_json() { Ok(()) } else { line(&printable_lines(text)) }
     }
 
     /// A line for people only, beside the answers.
     pub fn note(self, text: &str) {
         if !self.is_json() {
-            note(text);
+            note(&printable_lines(text));
         }
     }
 
@@ -100,7 +101,7 @@ impl Output {
                     serde_json::json!({ "message": error.chain(), "exit_code": error.exit_code() });
                 note(&serde_json::json!({ "error": error }).to_string());
             }
-            Format::Human => note(&format!("error: {}", error.chain())),
+            Format::Human => note(&printable_lines(&format!("error: {}", error.chain()))),
         }
     }
 
@@ -145,15 +146,12 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(stderr().lock(), "{text}");
 }
 
-/// `bytes` as text for a terminal, cut to `bytes_max`, without control characters.
+/// `bytes` as text for a terminal, cut to `bytes_max`, without harmful characters.
 #[must_use]
 pub fn excerpt(bytes: &[u8], bytes_max: usize) -> String {
     let shown = &bytes[..bytes.len().min(bytes_max)];
     let text: Cow<'_, str> = String::from_utf8_lossy(shown);
-    let mut text: String = text
-        .chars()
-        .map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c })
-        .collect();
+    let mut text = printable_lines(&text);
     if shown.len() < bytes.len() {
         text.push_str("...");
     }
@@ -163,6 +161,8 @@ pub fn excerpt(bytes: &[u8], bytes_max: usize) -> String {
 /// Rows with aligned columns.
 #[must_use]
 pub fn table(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max()

@@ -4,11 +4,12 @@ use super::{WATCH_EVERY, runs};
 use crate::core::status::{Cursor, UnitResult};
 use crate::engine::{self, Results};
 use crate::grpc::refusal::{Refusal, blocking};
-use crate::grpc::{Shared, convert};
+use crate::grpc::{Shared, convert, end};
 use ed25519_dalek::SigningKey;
 use prost::Message;
 use proto::receipt::Receipt;
 use proto::{JobId, pb};
+use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{sleep, timeout};
 use tonic::Status;
@@ -17,14 +18,16 @@ use tonic::Status;
 const PAGE_RESULTS: usize = 1024;
 /// Bytes of results in one message, about: far below the bound of a message, far above its overhead.
 const REPLY_BYTES: usize = 512 << 10;
-/// How long a follower sleeps when nothing changes, before it looks again all the same.
-const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long a follower of results sleeps when nothing changes, before it looks again all the same.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// The same for a watcher, who is to be told soon why nothing changes.
+const WATCH_AGAIN: Duration = Duration::from_secs(3);
 
 /// The reader has gone or reads too slowly.
-struct Gone;
+pub(super) struct Gone;
 
 /// Ends the stream when the reader does not take `message` in time.
-async fn send<T>(
+pub(super) async fn send<T>(
     shared: &Shared,
     stream: &Sender<Result<T, Status>>,
     message: T,
@@ -35,12 +38,7 @@ async fn send<T>(
     }
 }
 
-async fn fail<T>(shared: &Shared, stream: &Sender<Result<T, Status>>, refusal: Refusal) {
-    // A reader that has gone needs no reason.
-    let _ = timeout(shared.patience.stall, stream.send(Err(refusal.into()))).await;
-}
-
-fn vanished(job: JobId) -> Refusal {
+pub(super) fn vanished(job: JobId) -> Refusal {
     Refusal(Status::not_found(format!("there is no job {job} any more")))
 }
 
@@ -56,8 +54,8 @@ pub(super) async fn watch(
         changes.mark_unchanged();
         let status = match shared.engine.job(job).await {
             Ok(Some(status)) => status,
-            Ok(None) => return fail(shared, stream, vanished(job)).await,
-            Err(error) => return fail(shared, stream, error.into()).await,
+            Ok(None) => return end(shared, stream, vanished(job)).await,
+            Err(error) => return end(shared, stream, error.into()).await,
         };
         let goes_on = runs(&status);
         let status = convert::job(status);
@@ -76,7 +74,7 @@ pub(super) async fn watch(
         }
         tokio::select! {
             () = stream.closed() => return,
-            () = sleep(LOOK_AGAIN) => {}
+            () = sleep(WATCH_AGAIN) => {}
             _ = changes.changed() => {}
         }
     }
@@ -101,7 +99,7 @@ pub(super) async fn fetch(
     stream: &Sender<Result<pb::FetchReply, Status>>,
 ) {
     if let Err(Some(refusal)) = send_results(shared, ask, stream).await {
-        fail(shared, stream, refusal).await;
+        end(shared, stream, refusal).await;
     }
 }
 
@@ -127,7 +125,7 @@ async fn send_results(
             return Ok(());
         }
         if !waits {
-            return end(shared, ask, at, stream).await;
+            return end_page(shared, ask, at, stream).await;
         }
         if ask.max.is_some() && before < at {
             return Ok(());
@@ -142,7 +140,7 @@ async fn send_results(
 }
 
 /// Tells the reader of a page that there is nothing more; others see the stream end.
-async fn end(
+async fn end_page(
     shared: &Shared,
     ask: Ask,
     at: Cursor,

@@ -13,8 +13,8 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::Context;
 use super::view::{counted, has_ended};
+use super::{Context, logs};
 use crate::args::Fetch;
 use crate::client::Client;
 use crate::error::{Error, chain};
@@ -118,9 +118,27 @@ pub(super) async fn all(
     let source = Arc::new(source);
     pull(&source, &mut folder, follow, |lines| bar.inc(lines.len() as u64)).await?;
     bar.finish_and_clear();
+    save_logs(&source, output).await;
     let merged = merged(&source, &folder)?;
     let results = folder.state.results;
     Ok(Fetched { new: results - before, results, merged })
+}
+
+/// Keeps what the kernels have logged beside the results, which are whole without it.
+async fn save_logs(source: &Source, output: crate::output::Output) {
+    match logs::save(&source.client, source.job, &source.folder).await {
+        Ok(0) => {}
+        Ok(lines) => output.note(&format!(
+            "{} of kernels in {}: as single workers tell them, verified by nobody",
+            counted(lines, "line"),
+            source.folder.join(logs::FILE).display()
+        )),
+        Err(error) => output.note(&format!(
+            "what the kernels have logged could not be got (starling logs {} tries again): {}",
+            source.job,
+            error.chain()
+        )),
+    }
 }
 
 /// Takes results until there are no more, through lost connections; `each` sees those that are kept. While a page is read,

@@ -110,7 +110,8 @@ pub(super) fn end(status: &pb::JobStatus) -> Result<(), Error> {
 struct Screen {
     output: Output,
     bar: ProgressBar,
-    written: Option<(Instant, u64)>,
+    /// When a line was written last, with how many units settled, and whether with what the job waits for.
+    written: Option<(Instant, u64, bool)>,
 }
 
 impl Screen {
@@ -132,11 +133,13 @@ impl Screen {
             self.bar.set_message(details(status));
             return Ok(());
         }
-        let due = self
-            .written
-            .is_none_or(|(at, settled)| settled != status.settled && LINE_INTERVAL <= at.elapsed());
+        let due = self.written.as_ref().is_none_or(|(at, settled, waits)| {
+            let moved = *settled != status.settled || *waits == status.waiting.is_empty();
+            moved && LINE_INTERVAL <= at.elapsed()
+        });
         if due && !has_ended(status) {
-            self.written = Some((Instant::now(), status.settled));
+            let waits = !status.waiting.is_empty();
+            self.written = Some((Instant::now(), status.settled, waits));
             self.output.say(&line(status))?;
         }
         Ok(())

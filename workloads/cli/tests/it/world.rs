@@ -104,7 +104,10 @@ impl From<Output> for Answer {
 /// A coordinator with workers of different owners, in this process.
 pub(crate) struct Grid {
     runtime: tokio::runtime::Runtime,
-    coordinator: Coordinator,
+    /// None while it is away.
+    coordinator: Option<Coordinator>,
+    join: Join,
+    token: String,
     workers: Vec<Worker>,
 }
 
@@ -113,11 +116,45 @@ impl Grid {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let config = coordinator::Config::new(world.path("coordinator"), PROGRAM);
         let coordinator = runtime.block_on(Coordinator::start(config)).unwrap();
-        Self { runtime, coordinator, workers: Vec::new() }
+        let (join, token) = (coordinator.join().clone(), coordinator.operator_token().to_owned());
+        Self { runtime, coordinator: Some(coordinator), join, token, workers: Vec::new() }
     }
 
     pub(crate) fn join(&self) -> Join {
-        self.coordinator.join().clone()
+        self.join.clone()
+    }
+
+    /// The coordinator goes away.
+    pub(crate) fn part(&mut self) {
+        if let Some(coordinator) = self.coordinator.take() {
+            self.runtime.block_on(coordinator.shutdown(Duration::from_secs(5)));
+        }
+    }
+
+    /// It comes back where it was.
+    pub(crate) fn come_back(&mut self, world: &World) {
+        let (_, port) = self.join.address.rsplit_once(':').unwrap();
+        let listen = ([127, 0, 0, 1], port.parse().unwrap()).into();
+        let config =
+            coordinator::Config { listen, ..coordinator::Config::new(world.path("coordinator")) };
+        let started = self.runtime.block_on(Coordinator::start(config)).unwrap();
+        self.coordinator = Some(started);
+    }
+
+    /// Stops the workers.
+    pub(crate) fn stop_workers(&mut self) {
+        for worker in std::mem::take(&mut self.workers) {
+            self.runtime.block_on(worker.shutdown());
+        }
+    }
+
+    /// Reports that the workers hold.
+    pub(crate) fn unreported(&self) -> u64 {
+        let of = |worker: &Worker| {
+            let report = self.runtime.block_on(worker.status()).unwrap();
+            report.status.unreported
+        };
+        self.workers.iter().map(of).sum()
     }
 
     pub(crate) fn token(&self) -> String {
@@ -125,12 +162,7 @@ impl Grid {
     }
 
     pub(crate) fn login(&self, world: &World) {
-        world.ok(&[
-            "login",
-            &self.join().to_string(),
-            "--token",
-            self.coordinator.operator_token(),
-        ]);
+        world.ok(&["login", &self.join().to_string(), "--token", &self.token]);
     }
 
     pub(crate) fn add_worker(&mut self, world: &World, owner: &str) {
@@ -145,12 +177,8 @@ impl Grid {
         self.workers.push(Worker::start(folder, config).unwrap());
     }
 
-    pub(crate) fn stop(self) {
-        self.runtime.block_on(async {
-            for worker in self.workers {
-                worker.shutdown().await;
-            }
-            self.coordinator.shutdown(Duration::from_secs(5)).await;
-        });
+    pub(crate) fn stop(mut self) {
+        self.stop_workers();
+        self.part();
     }
 }
