@@ -111,7 +111,7 @@ fn damaged_marks_of_lines_are_made_anew() {
     assert_eq!(line(2_999).as_deref(), Some("2999"));
     let marks = home.path().join(LINES).join(digest.to_string());
     let whole = fs::read(&marks).unwrap();
-    for byte in 0..whole.len() {
+    for byte in (0..whole.len()).step_by(5) {
         let mut damaged = whole.clone();
         damaged[byte] ^= 1;
         for content in [damaged.as_slice(), &whole[..byte]] {
