@@ -31,10 +31,15 @@ impl Damage {
         let len = content.len() as u64;
         Ok(match kind {
             0 if 0 < len => {
-                // Much of sled's file is zeros beyond its end: half of all flips hit what was written.
-                let used = content.iter().rposition(|byte| *byte != 0).map_or(1, |at| at + 1);
-                let end = if random.random() { used as u64 } else { len };
-                Self::Flip(random.random_range(0..end), random.random_range(0..8))
+                // Much of sled's file is zeros that nobody reads: three of four flips hit what was written.
+                let written: Vec<usize> =
+                    (0..content.len()).filter(|at| content[*at] != 0).collect();
+                let at = match random.random_range(0..4) {
+                    0 => random.random_range(0..content.len()),
+                    _ if written.is_empty() => 0,
+                    _ => written[random.random_range(0..written.len())],
+                };
+                Self::Flip(at as u64, random.random_range(0..8))
             }
             0 => Self::Removed,
             1 => Self::Cut(random.random_range(0..len.max(1))),

@@ -48,7 +48,9 @@ pub enum Error {
     #[error("another worker runs on {0}: stop it first, or give another folder with --data")]
     Locked(PathBuf),
     /// No project was joined.
-    #[error("{0} belongs to no project: `starling-worker join JOIN_STRING` first")]
+    #[error(
+        "{0} belongs to no project, for it has no project.json: `starling-worker join JOIN_STRING` first"
+    )]
     NotJoined(PathBuf),
     /// Another project was joined.
     #[error(

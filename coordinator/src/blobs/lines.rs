@@ -166,14 +166,14 @@ impl BlobStore {
         Some((offset(first, number)?, offset(second, number + 1)?))
     }
 
-    /// Whether the last mark of a blob is where the blob ends: what is asked for beyond it is not there.
-    fn marks_end(&self, digest: &Digest) -> bool {
+    /// Whether a block would lie beyond the last mark, and that mark is where the blob ends: the block is not there.
+    fn ends_before(&self, digest: &Digest, number: u64) -> bool {
         let last = || {
             let file = File::open(self.marks(digest)).ok()?;
             let count = file.metadata().ok()?.len() / MARK_BYTES as u64;
             let mut bytes = [0; MARK_BYTES];
             file.read_exact_at(&mut bytes, count.checked_sub(1)? * MARK_BYTES as u64).ok()?;
-            Some(bytes == mark(digest, count - 1, self.len(digest)?))
+            Some(count <= number + 1 && bytes == mark(digest, count - 1, self.len(digest)?))
         };
         last().unwrap_or(false)
     }
@@ -181,7 +181,7 @@ impl BlobStore {
     fn read_block(&self, digest: &Digest, number: u64) -> io::Result<Block> {
         let there = match self.read_marks(digest, number) {
             Some(there) => Some(there),
-            None if self.marks_end(digest) => None,
+            None if self.ends_before(digest, number) => None,
             // Not there, or not what was written: what the blob itself says counts.
             None => {
                 self.index_lines(digest, |_, _| Ok::<_, Error>(())).map_err(io::Error::other)?;

@@ -106,6 +106,38 @@ fn lines_end_as_on_any_system() {
 }
 
 #[test]
+fn damaged_marks_of_lines_are_made_anew() {
+    let home = tempfile::tempdir().unwrap();
+    let limits = Limits { account_bytes: 1 << 30, reserve_bytes: 0 };
+    let blobs = std::sync::Arc::new(BlobStore::open(home.path(), limits).unwrap());
+    let text: String = (0..3_000).map(|line| format!("{line}\n")).collect();
+    let digest = Digest::of(text.as_bytes());
+    let putter = Putter::Worker { bytes_max: u64::MAX };
+    let mut put = blobs.put(putter, digest, text.len() as u64).unwrap();
+    put.write(text.as_bytes()).unwrap();
+    put.finish().unwrap();
+    let line = |index: u64| {
+        // Nothing of an earlier block is in memory.
+        let fresh = BlobStore::open(home.path(), limits).unwrap();
+        engine::Blobs::line(&fresh, &digest, index).ok()
+    };
+    assert_eq!(line(2_999).as_deref(), Some("2999"));
+    let marks = home.path().join(LINES).join(digest.to_string());
+    let whole = fs::read(&marks).unwrap();
+    for byte in (0..whole.len()).step_by(5) {
+        let mut damaged = whole.clone();
+        damaged[byte] ^= 1;
+        for content in [damaged.as_slice(), &whole[..byte]] {
+            for index in [0, 1_500, 2_999] {
+                fs::write(&marks, content).unwrap();
+                assert_eq!(line(index), Some(index.to_string()), "byte {byte}");
+            }
+        }
+    }
+    assert_eq!(line(3_000), None);
+}
+
+#[test]
 fn lines_beyond_a_block_are_found() {
     let many: Vec<String> = (0..3 * 1024 + 1).map(|line| format!("{{\"line\":{line}}}")).collect();
     check_lines(&many.join("\n"), &many.iter().map(String::as_str).collect::<Vec<_>>());

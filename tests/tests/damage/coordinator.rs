@@ -75,7 +75,7 @@ async fn told(data: &Path) -> Result<String> {
         let mut text =
             format!("{} {}\n{} {}\n", join.project, join.ca, totals.units_settled, totals.credit);
         for worker in engine.workers(None, 99).await? {
-            writeln!(text, "{:?}", (worker.key, worker.account, worker.credit, worker.name))?;
+            writeln!(text, "{:?}", (worker.worker, worker.account, worker.credit, worker.name))?;
         }
         writeln!(text, "{:?}", engine.tokens().await?)?;
         for job in engine.jobs(JobId(0), 99).await? {

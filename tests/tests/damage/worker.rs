@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tests::grid::{Coordinator, Profile, Worker, until};
 
 /// Units of the job: some are settled, some finished and not acknowledged, some have not begun.
-const UNITS: u64 = 12;
+const UNITS: u64 = 8;
 
 /// A coordinator and a worker in the middle of a job, and their folders as they are then.
 struct Scene {
@@ -26,10 +26,12 @@ struct Scene {
 async fn scene() -> Result<Scene> {
     let mut coordinator = Coordinator::start(Profile::Same).await?;
     let axis =
-        Axis::Range { name: "p".into(), first: 9_000, end: 9_000 + 40 * UNITS, per_unit: 40 };
+        Axis::Range { name: "p".into(), first: 6_000, end: 6_000 + 40 * UNITS, per_unit: 40 };
     let mut spec = coordinator.trivial_spec(axis, 1).await?;
     // Points enough for each unit to have a trace.
     spec.trace_fuel = 1 << 20;
+    // Units of which a worker has forgotten that it holds them are lent again soon.
+    spec.lease_s = 10;
     let job = coordinator.submit(&spec).await?.job_id;
     let mut worker = Worker::join(Profile::Same, &coordinator.join, "ada")?;
     worker.arguments.retain(|argument| argument != "1s" && argument != "--snapshot-interval");
@@ -49,7 +51,7 @@ async fn scene() -> Result<Scene> {
     coordinator.kill()?;
     let before = fs::metadata(worker.data.join("journal"))?.len();
     until("results that nobody acknowledges, and a snapshot", async || {
-        let grown = before + 200 < fs::metadata(worker.data.join("journal"))?.len();
+        let grown = before + 100 < fs::metadata(worker.data.join("journal"))?.len();
         let snapshot = fs::read_dir(worker.data.join("snapshots"))?.next().is_some();
         Ok((grown && snapshot).then_some(()))
     })
