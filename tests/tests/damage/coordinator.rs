@@ -4,6 +4,7 @@ use super::{Damage, Verdict, choose, copy, files, kinds, randomness, summed};
 use anyhow::{Context, Result, bail, ensure};
 use coordinator::blobs::{BlobStore, Limits};
 use coordinator::check::check;
+use coordinator::core::status::Cursor;
 use coordinator::project::Folder;
 use coordinator::{Config, Coordinator};
 use proto::cut::Axis;
@@ -90,7 +91,8 @@ async fn told(data: &Path) -> Result<String> {
                 (job.fuel, job.credit, job.copies, job.spec_digest, job.account)
             )?;
             writeln!(text, "{:?}", engine.spec(job.id)?)?;
-            let page = engine.results(job.id, 0, 1_000_000)?.context("the job's results")?;
+            let mut results = engine.results(job.id, false)?.context("the job's results")?;
+            let page = results.page(engine.store().as_ref(), Cursor::default(), None, 1_000_000)?;
             for result in &page.results {
                 let receipt = engine.receipt(job.id, result.unit)?;
                 writeln!(text, "{result:?} {receipt:?}")?;

@@ -85,6 +85,7 @@ fn unit(path: std::path::PathBuf, folder: &Path) -> Unit {
         params: b"{}".to_vec(),
         inputs: Vec::new(),
         seed: [0; 32],
+        exit_codes: vec![0],
         limits: Limits { memory: 1 << 20, fuel: 1 << 30, output: 1 << 20, log: 0 },
         time: TIME,
         snapshot: Some(SnapshotPlan { path: folder.join("snapshot"), interval: Duration::ZERO }),

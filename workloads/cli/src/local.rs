@@ -122,7 +122,7 @@ impl Local {
         if !self.lines.contains_key(&digest) {
             self.lines.insert(digest, LineFile::open(&self.path(&digest)?)?);
         }
-        self.lines.get(&digest).map(|file| file.line(index)).transpose()
+        self.lines.get_mut(&digest).map(|file| file.line(index)).transpose()
     }
 
     /// The file that a unit of the cut has of the job's list, if there is one.

@@ -1,6 +1,7 @@
 //! What a shipped kernel would say of its inputs, asked before anything is sent or computed: a recording that cannot be
 //! searched as the job asks for is refused here, and what is passed over in it is told.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -34,7 +35,7 @@ pub(crate) fn look(job: &Job) -> Result<Vec<String>, Error> {
 struct Preview<'a> {
     spec: &'a JobSpec,
     contents: BTreeMap<Digest, &'a Content>,
-    lines: Option<LineFile>,
+    lines: Option<RefCell<LineFile>>,
     /// The list of files, where it is not in a file.
     list: Vec<&'a str>,
 }
@@ -45,7 +46,7 @@ impl<'a> Preview<'a> {
             job.blobs.iter().map(|blob| (blob.digest, &blob.content)).collect();
         let (mut lines, mut list) = (None, Vec::new());
         match job.spec.line_file().and_then(|(digest, ..)| contents.get(&digest)) {
-            Some(Content::File(path)) => lines = Some(LineFile::open(path)?),
+            Some(Content::File(path)) => lines = Some(RefCell::new(LineFile::open(path)?)),
             Some(Content::Bytes(bytes)) => {
                 list = std::str::from_utf8(bytes).unwrap_or_default().lines().collect();
             }
@@ -132,7 +133,7 @@ impl<'a> Preview<'a> {
 
     fn line(&self, index: u64) -> Result<String, Error> {
         if let Some(lines) = &self.lines {
-            return lines.line(index);
+            return lines.borrow_mut().line(index);
         }
         let line = usize::try_from(index).ok().and_then(|index| self.list.get(index));
         let line = line.ok_or_else(|| Error::Failed(format!("the job has no line {index}")))?;

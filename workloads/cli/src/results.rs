@@ -2,7 +2,6 @@
 //! `outputs/`, the outputs that are too large for a line. `state.json` says how far it is whole.
 
 mod line;
-mod lines;
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -18,7 +17,6 @@ use crate::error::Error;
 use crate::profile::write_private;
 pub(crate) use line::inside;
 pub use line::{Inclusion, Line, Output, Place, SignedReceipt};
-pub use lines::LinesFile;
 
 /// Version of the folder's layout: from 2 on a page may end within a record of the coordinator's log, and receipts may be
 /// signed together.

@@ -6,6 +6,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use program::stdout;
 use proto::unit_log::{Line, gaps};
 use proto::{JobId, UnitIndex, WorkerKey, pb};
 use serde::Serialize;
@@ -36,11 +37,11 @@ pub(super) async fn run(args: Logs, context: &Context) -> Result<(), Error> {
     let client = context.connect().await?;
     let mut screen = Screen { output: context.output, unit: None, lines: 0 };
     context.output.note(UNVERIFIED);
-    let left_out = each(&client, what, args.follow, |log| {
-        screen.show(log);
-        Ok(())
-    })
-    .await?;
+    let left_out = tokio::select! {
+        left_out = each(&client, what, args.follow, |log| screen.show(log)) => left_out?,
+        // It may be long until the next line, and nobody reads it.
+        () = stdout::closed() => return Err(Error::Closed),
+    };
     if screen.lines == 0 {
         context.output.note("no lines: the kernels have logged nothing, or none of it has come");
     }
@@ -148,25 +149,26 @@ struct Screen {
 }
 
 impl Screen {
-    fn show(&mut self, log: &Log) {
+    fn show(&mut self, log: &Log) -> Result<(), Error> {
         self.lines += log.lines.len() as u64;
         let head = Some((log.unit, log.worker));
         if self.unit != head && !log.lines.is_empty() {
             self.unit = head;
             let worker = log.lines[0].worker.get(..8).unwrap_or("unknown");
-            self.output.say(&format!("{}, as worker {worker} tells it:", log.unit));
+            self.output.say(&format!("{}, as worker {worker} tells it:", log.unit))?;
         }
         for line in &log.lines {
-            self.output.answer(line, || line.line());
+            self.output.answer(line, || line.line())?;
         }
         let end = match log.phase {
             pb::unit_log::Phase::Failed => "  (the unit failed)",
             pb::unit_log::Phase::Returned => "  (this worker could not run the unit: another will)",
-            _ => return,
+            _ => return Ok(()),
         };
         if self.unit == head {
-            self.output.say(end);
+            self.output.say(end)?;
         }
+        Ok(())
     }
 }
 

@@ -135,8 +135,8 @@ impl Grid {
     pub(crate) fn come_back(&mut self, world: &World) {
         let (_, port) = self.join.address.rsplit_once(':').unwrap();
         let listen = ([127, 0, 0, 1], port.parse().unwrap()).into();
-        let config =
-            coordinator::Config { listen, ..coordinator::Config::new(world.path("coordinator")) };
+        let usual = coordinator::Config::new(world.path("coordinator"), PROGRAM);
+        let config = coordinator::Config { listen, ..usual };
         let started = self.runtime.block_on(Coordinator::start(config)).unwrap();
         self.coordinator = Some(started);
     }
@@ -158,7 +158,7 @@ impl Grid {
     }
 
     pub(crate) fn token(&self) -> String {
-        self.coordinator.operator_token().to_owned()
+        self.token.clone()
     }
 
     pub(crate) fn login(&self, world: &World) {

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use proto::cut::Values;
+use proto::cut::{self, FilePart, Values};
+use proto::job::JobSpec;
 use proto::key::Verified;
 use proto::report::Output;
-use proto::{UnitIndex, pb};
+use proto::{UnitIndex, lines, pb};
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::task::JoinSet;
 
 use super::pages::Page;
 use super::{Source, blob};
 use crate::error::Error;
-use crate::results::{self, Line, LinesFile, Place, Position};
+use crate::line_file::LineFile;
+use crate::results::{self, Line, Place, Position};
 
 /// Outputs, or receipts of an older coordinator, asked for at the same time.
 const PARALLEL: usize = 32;
@@ -24,7 +26,7 @@ pub(super) type Checked = (Vec<Line>, Position);
 #[derive(Debug, Default)]
 struct Checker {
     verified: Verified,
-    lines: Option<LinesFile>,
+    lines: Option<LineFile>,
 }
 
 /// Checks pages one after the other, until there are no more or one does not hold.
@@ -123,21 +125,29 @@ async fn with_receipt(
     }
 }
 
+/// Adds what a unit's line says: the members that the kernel gets, or the file of a list.
+fn about_line(about: &mut Values, spec: &JobSpec, line: &str) -> Result<(), Error> {
+    let wrong = |invalid: proto::job::Invalid| Error::Unverified(invalid.to_string());
+    if spec.list().is_some() {
+        let name = cut::listed(line).map_err(wrong)?.name;
+        about.files.push(FilePart { name, records: None, bytes: None });
+        about.line = None;
+        return Ok(());
+    }
+    about.axes.extend(lines::members(line, spec.numbers).map_err(wrong)?);
+    Ok(())
+}
+
 impl Checker {
     /// Of a job that is cut by lines, the file of lines is fetched: its digest is in the specification, so that what a line
     /// says needs nobody's word.
     async fn new(source: &Source) -> Result<Self, Error> {
-        let Some((digest, len)) = source.spec.cut.iter().find_map(|axis| match axis {
-            proto::cut::Axis::Lines { digest, len, .. } => Some((*digest, *len)),
-            _ => None,
-        }) else {
-            return Ok(Self::default());
-        };
+        let Some((digest, len, _)) = source.spec.line_file() else { return Ok(Self::default()) };
         let blobs = source.folder.join("blobs");
         std::fs::create_dir_all(&blobs).map_err(Error::file("create", &blobs))?;
         let path = blobs.join(digest.to_string());
         blob::get(&source.client, digest, len, &path).await?;
-        Ok(Self { lines: Some(LinesFile::open(&path)?), ..Self::default() })
+        Ok(Self { lines: Some(LineFile::open(&path)?), ..Self::default() })
     }
 
     fn lines(
@@ -168,7 +178,7 @@ impl Checker {
         }
         line.about = Values::of(&source.spec, unit);
         if let (Some(lines), Some(number)) = (&mut self.lines, line.about.line) {
-            line.about.axes.extend(lines.members(number - 1)?);
+            about_line(&mut line.about, &source.spec, &lines.line(number - 1)?)?;
         }
         if !source.receipts {
             return Ok(line);

@@ -41,7 +41,7 @@ pub(super) fn run(args: Check, output: Output) -> Result<(), Error> {
     let mut local = Local::new()?;
     let unit = unit(&args, &wasm, &mut local)?;
     let cost = local.compile(&unit)?;
-    output.say(&compiled(&cost));
+    output.say(&compiled(&cost))?;
     let started = Instant::now();
     let first = local.run(unit.clone())?;
     let took = started.elapsed();
