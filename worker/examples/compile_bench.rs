@@ -94,6 +94,7 @@ fn speed(
         Ok(Input { segments: vec![Segment { path: path.clone(), digest, offset: 0, len }] })
     });
     let unit = Unit {
+        exit_codes: vec![0],
         kernel: Kernel { path, digest, nan: NanMode::Canonical },
         params: params.into(),
         inputs: input.into_iter().collect::<Result<_>>()?,
