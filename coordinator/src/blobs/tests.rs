@@ -109,7 +109,7 @@ fn lines_end_as_on_any_system() {
 fn damaged_marks_of_lines_are_made_anew() {
     let home = tempfile::tempdir().unwrap();
     let limits = Limits { account_bytes: 1 << 30, reserve_bytes: 0 };
-    let blobs = std::sync::Arc::new(BlobStore::open(home.path(), limits).unwrap());
+    let blobs = Arc::new(BlobStore::open(home.path(), limits).unwrap());
     let text: String = (0..3_000).map(|line| format!("{line}\n")).collect();
     let digest = Digest::of(text.as_bytes());
     let putter = Putter::Worker { bytes_max: u64::MAX };

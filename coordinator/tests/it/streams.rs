@@ -116,7 +116,7 @@ async fn whatever_a_revoked_token_has_begun_ends() -> Result<()> {
     let mut jobs = JobsClient::new(channel.clone());
     let one = pb::JobRequest { job_id: job };
     let mut watch = jobs.watch(bearer(&token, one)).await?.into_inner();
-    let fetch = pb::FetchRequest { job_id: job, after: 0, follow: true };
+    let fetch = pb::FetchRequest { job_id: job, after: 0, follow: true, ..Default::default() };
     let mut fetch = jobs.fetch(bearer(&token, fetch)).await?.into_inner();
     let logs = pb::LogsRequest { job_id: job, unit: None, follow: true };
     let mut logs = jobs.logs(bearer(&token, logs)).await?.into_inner();

@@ -267,7 +267,10 @@ fn every_kind_of_axis_tells_its_value() {
     spec.cut = vec![
         Axis::Range { name: name("p"), first: 2, end: 21, per_unit: 10 },
         Axis::Steps { name: name("dm"), start: 1.5, step: 0.5, count: 3, per_unit: 2 },
-        Axis::Values { name: name("method"), values: vec![json!("fast"), json!([1, 2])] },
+        Axis::Values {
+            name: name("method"),
+            values: vec![json!("fast").into(), json!([1, 2]).into()],
+        },
         Axis::Records { input: 0, header_bytes: 300, record_bytes: 1_000, per_unit: 2, overlap: 1 },
         Axis::Files { first: 1, count: 2 },
         Axis::Records { input: 3, header_bytes: 10, record_bytes: 1, per_unit: 600, overlap: 0 },

@@ -1,6 +1,6 @@
 //! WASI commands: arguments, files, clock, randomness, exit codes.
 
-use worker::execute::{Event, Failure, Outcome, Unit};
+use worker::execute::{Failure, Outcome, Unit};
 
 use super::lab::{Lab, logged};
 
