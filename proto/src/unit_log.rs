@@ -100,7 +100,7 @@ impl UnitLog {
     }
 
     fn newest(&self) -> Option<&Line> {
-        self.last.back().or(self.first.last())
+        self.last.back().or_else(|| self.first.last())
     }
 
     /// What it takes, bytes.

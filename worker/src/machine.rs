@@ -172,7 +172,7 @@ fn groups(controller: &str, own: &str, mounts: &str) -> Vec<Group> {
             continue;
         };
         // Seen from inside a container the mount shows only what is below its root.
-        let below = path.strip_prefix(&mount.root).unwrap_or(Path::new(""));
+        let below = path.strip_prefix(&mount.root).unwrap_or_else(|_| Path::new(""));
         let below = below.strip_prefix("/").unwrap_or(below);
         // Joined with nothing it would end with a slash.
         let group =

@@ -93,7 +93,9 @@ fn keep(key: &[u8], value: &[u8], tables: &mut Tables) -> Option<()> {
         Table::Entry => drop(Entry::decode(value).ok()?),
         Table::Node => drop(Digest::try_from(value).ok()?),
         Table::Evidence => drop(decode::<EvidenceRecord>(value)?),
-        Table::Tally => drop(decode::<Tally>(value)?),
+        Table::Tally => {
+            decode::<Tally>(value)?;
+        }
         Table::Logs => drop(decode::<LogsRecord>(value)?),
         Table::UnitLog => drop(decode::<UnitLogRecord>(value)?),
     }

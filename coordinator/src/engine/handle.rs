@@ -5,7 +5,7 @@ use crate::core::event::{
     Acks, Delivered, Earlier, Event, Found, Heartbeat, Hello, LogHead, Logged, Missing, Refused,
     Reply, Return, Session, Shown, SignedBatch, Submission, SubmitRefused, ToWorker, Want, Welcome,
 };
-use crate::core::record::{LogsRecord, Table, UnitLogRecord, batch_key};
+use crate::core::record::{LogsRecord, Table, batch_key};
 use crate::core::status::{JobStatus, Totals, WorkerStatus};
 use crate::core::token::{Token, TokenId};
 use crate::engine::blobs::Blobs;
@@ -197,7 +197,7 @@ impl Handle {
         job: JobId,
         after: Option<u64>,
         max: usize,
-    ) -> Result<Option<(LogsRecord, Vec<(u64, UnitLogRecord)>)>, Error> {
+    ) -> Result<Option<(LogsRecord, read::UnitLogs)>, Error> {
         read::logs(self.store.as_ref(), job, after, max)
     }
 

@@ -215,13 +215,16 @@ pub(crate) fn outputs(
     Ok(outputs)
 }
 
+/// What units have logged, by position.
+pub(crate) type UnitLogs = Vec<(u64, UnitLogRecord)>;
+
 /// How much is kept of what the units of a job have logged, and the records behind `after`.
 pub(crate) fn logs(
     store: &dyn Store,
     job: JobId,
     after: Option<u64>,
     max: usize,
-) -> Result<Option<(LogsRecord, Vec<(u64, UnitLogRecord)>)>, Error> {
+) -> Result<Option<(LogsRecord, UnitLogs)>, Error> {
     if store.get(&Table::Job.key(job.0))?.is_none() {
         return Ok(None);
     }

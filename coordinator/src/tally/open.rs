@@ -163,7 +163,7 @@ fn examine(folder: &Folder, identity: &Identity) -> Result<Examined, Refused> {
     let read = TallyFile::read(&tally_path)?;
     match &read {
         Some(None) => {
-            found.wrong(tally_path.clone(), "nothing in it can be read");
+            found.wrong(tally_path, "nothing in it can be read");
         }
         Some(Some(Read { torn: true, .. })) => {
             found.torn = true;

@@ -17,7 +17,7 @@ use tonic::{Code, Status, Streaming};
 /// A job whose units may log.
 fn talking(units: u64) -> JobSpec {
     let quiet = spec(vec![Axis::Range { name: "n".into(), first: 0, end: units, per_unit: 1 }], 1);
-    JobSpec { limits: Limits { log_bytes: 1 << 16, ..quiet.limits.clone() }, ..quiet }
+    JobSpec { limits: Limits { log_bytes: 1 << 16, ..quiet.limits }, ..quiet }
 }
 
 fn logs(lease: &pb::Lease, unit: u64, at: u64, texts: &[&str]) -> Say {

@@ -10,7 +10,7 @@ use proto::{JobId, LeaseId, UnitIndex};
 
 fn talking(units: u64, copies: u32) -> JobSpec {
     let quiet = spec(units, copies);
-    JobSpec { limits: Limits { log_bytes: 1 << 20, ..quiet.limits.clone() }, ..quiet }
+    JobSpec { limits: Limits { log_bytes: 1 << 20, ..quiet.limits }, ..quiet }
 }
 
 fn line(at: u64, text: &str) -> Line {

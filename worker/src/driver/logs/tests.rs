@@ -91,10 +91,11 @@ fn talkers_are_bounded_in_memory_and_on_the_line() {
             .sum()
     };
     let first = sent(logs.fresh(seconds(1)));
-    assert!(first <= BURST_BYTES as usize && BURST_BYTES as usize / 2 < first);
+    let bytes = |bytes: u64| usize::try_from(bytes).unwrap();
+    assert!(first <= bytes(BURST_BYTES) && bytes(BURST_BYTES) / 2 < first);
     logs.attached();
     let second = sent(logs.fresh(seconds(11)));
-    assert!(second <= 10 * BYTES_PER_SECOND as usize);
+    assert!(second <= 10 * bytes(BYTES_PER_SECOND));
 }
 
 #[test]
@@ -112,7 +113,7 @@ fn of_a_job_no_more_is_sent_than_is_kept_but_for_failures() {
             logs.gone(now, &[id(unit)]);
         }
     }
-    let max = JOB_LOG_BYTES_MAX as usize;
+    let max = usize::try_from(JOB_LOG_BYTES_MAX).unwrap();
     assert!(max / 10 * 9 < bytes && bytes < max / 10 * 11, "{bytes}");
     logs.line(id(20_000), LEASE, line(0, "why"));
     let sent = logs.reported(now, [(id(20_000), true)].into_iter());

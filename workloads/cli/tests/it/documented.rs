@@ -47,12 +47,13 @@ fn lines(text: &str) -> Vec<(String, bool)> {
             lines.extend(spans.map(|span| (span.replace('\n', " "), false)));
         }
     }
-    // A pipe's other end is another program.
-    lines.iter_mut().for_each(|(line, _)| {
-        // In a table the pipe is escaped.
-        let first = line.split(" | ").next().unwrap_or_default();
-        *line = first.split(" \\| ").next().unwrap_or_default().to_owned();
-    });
+    // A pipe's other end is another program, and files are the shell's; in a table the pipe is escaped.
+    for (line, _) in &mut lines {
+        for end in [" | ", " \\| ", " < ", " > "] {
+            let first = line.split(end).next().unwrap_or_default();
+            *line = first.to_owned();
+        }
+    }
     lines
 }
 

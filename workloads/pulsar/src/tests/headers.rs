@@ -1,5 +1,11 @@
 //! What headers say beside the usual: nothing of it is passed over, left out or interpreted without a word.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the samples made here are small"
+)]
+
 use std::io::Cursor;
 
 use super::failure;

@@ -8,6 +8,7 @@ use proto::report::{self, Failure, Output, Statement};
 use proto::{JobId, ProjectKey, UnitIndex, merkle, pb};
 use serde::Serialize;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::book::{Book, JobEnd};
 use super::{of, path_of};
@@ -269,7 +270,8 @@ impl Audited {
         let (pages, mut read) = mpsc::channel(1);
         let wanted =
             Wanted { client: client.clone(), job: self.id, receipts: false, follow: false };
-        let reading = tokio::spawn(fetch::read_all(wanted, Position::default(), pages));
+        let mut reading = JoinSet::new();
+        reading.spawn(fetch::read_all(wanted, Position::default(), pages));
         let mut told: BTreeMap<u64, (Handed, u64)> = BTreeMap::new();
         while let Some(page) = read.recv().await {
             let Page { results, .. } = page?;
@@ -283,7 +285,9 @@ impl Audited {
                 }
             }
         }
-        reading.await.map_err(|error| of(self.id, error))?;
+        while let Some(read) = reading.join_next().await {
+            read.map_err(|error| of(self.id, error))?;
+        }
         if !self.stands_still(&client.status(self.id).await?) {
             return Ok(());
         }
