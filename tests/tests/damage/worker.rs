@@ -8,11 +8,16 @@ use proto::{JobId, pb};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tempfile::TempDir;
-use tests::grid::{Coordinator, Profile, Worker, until};
+use tests::grid::{Coordinator, Profile, Worker, until, until_within};
 
 /// Units of the job: some are settled, some finished and not acknowledged, some have not begun.
-const UNITS: u64 = 8;
+const UNITS: u64 = 16;
+/// How long that moment is waited for, before the job is begun anew: the worker may have been done too soon.
+const MOMENT: Duration = Duration::from_secs(15);
+/// Jobs that are begun for it at most.
+const SCENES_MAX: usize = 10;
 
 /// A coordinator and a worker in the middle of a job, and their folders as they are then.
 struct Scene {
@@ -24,6 +29,16 @@ struct Scene {
 }
 
 async fn scene() -> Result<Scene> {
+    for _ in 0..SCENES_MAX {
+        if let Some(scene) = moment().await? {
+            return Ok(scene);
+        }
+    }
+    bail!("no worker had an unacknowledged result and a snapshot at one moment")
+}
+
+/// A worker that has both, or none.
+async fn moment() -> Result<Option<Scene>> {
     let mut coordinator = Coordinator::start(Profile::Same).await?;
     let axis =
         Axis::Range { name: "p".into(), first: 6_000, end: 6_000 + 40 * UNITS, per_unit: 40 };
@@ -50,17 +65,21 @@ async fn scene() -> Result<Scene> {
     .await?;
     coordinator.kill()?;
     let before = fs::metadata(worker.data.join("journal"))?.len();
-    until("results that nobody acknowledges, and a snapshot", async || {
-        let grown = before + 100 < fs::metadata(worker.data.join("journal"))?.len();
-        let snapshot = fs::read_dir(worker.data.join("snapshots"))?.next().is_some();
-        Ok((grown && snapshot).then_some(()))
-    })
-    .await?;
+    let moment =
+        until_within(MOMENT, "results that nobody acknowledges, and a snapshot", async || {
+            let grown = before + 100 < fs::metadata(worker.data.join("journal"))?.len();
+            let snapshot = fs::read_dir(worker.data.join("snapshots"))?.next().is_some();
+            Ok((grown && snapshot).then_some(()))
+        });
+    let found = moment.await.is_ok();
     worker.kill()?;
+    if !found {
+        return Ok(None);
+    }
     let origin = TempDir::new()?;
     copy(&coordinator.data, &origin.path().join("coordinator"))?;
     copy(&worker.data, &origin.path().join("worker"))?;
-    Ok(Scene { coordinator, worker, job, origin })
+    Ok(Some(Scene { coordinator, worker, job, origin }))
 }
 
 /// Results and credit of the job, and what is thought of the worker.
