@@ -43,7 +43,7 @@ pub fn write(bytes: &[u8]) -> Result<(), Trouble> {
 /// What came of text that another has written to standard output, when that is flushed.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn written(result: io::Result<()>) -> Result<(), Trouble> {
     result?;
     Ok(io::stdout().lock().flush()?)
@@ -52,7 +52,7 @@ pub fn written(result: io::Result<()>) -> Result<(), Trouble> {
 /// Writes a line.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn line(text: &str) -> Result<(), Trouble> {
     write(format!("{text}\n").as_bytes())
 }

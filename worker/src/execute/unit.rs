@@ -135,7 +135,7 @@ pub enum Begin {
     State {
         /// The state in the form of [`proto::state`].
         path: PathBuf,
-        /// What it must be. A file that is anything else is refused as [`Trouble::Host`].
+        /// What it must be. A file that is anything else is refused as [`Trouble::Unit`].
         point: Point,
     },
     /// At the last state in this file of a [`KeepPlan`] that does not lie behind the end of the run; at the start where
