@@ -5,8 +5,8 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=starling");
-    let sources =
-        ["grid", "hold", "jobs", "log", "peers"].map(|name| format!("starling/v1/{name}.proto"));
+    let sources = ["grid", "head", "hold", "jobs", "log", "peers"]
+        .map(|name| format!("starling/v1/{name}.proto"));
     let files = protox::compile(sources, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("starling.v1.bin"), files.encode_to_vec())?;

@@ -1,12 +1,13 @@
 //! How many units per second the engine settles, with sled on disk, durable before acknowledged: without network,
-//! signatures and sandbox. `engine_bench [UNITS] [COPIES] [BATCH] [CLIENTS] [FOLDER]`
+//! signatures and sandbox. `engine_bench [UNITS] [COPIES] [BATCH] [CLIENTS] [FOLDER] [no-tally]`
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement, run by hand")]
 
 use coordinator::core::event::{Hello, ToWorker, Want};
 use coordinator::core::status::JobState;
 use coordinator::core::time::{Clock, Now};
 use coordinator::engine::{Config, Engine, Handle, MemoryBlobs};
-use coordinator::store::sled::SledStore;
+use coordinator::store::{Store, sled::SledStore};
+use coordinator::tally::{Guarded, Tally, TallyFile};
 use proto::cut::Axis;
 use proto::job::{JobSpec, Limits};
 use proto::report::{Ack, Batch, JobRef, Outcome, Output, Report};
@@ -35,9 +36,19 @@ fn main() {
     let folder = std::path::Path::new(&folder).join(format!("engine-bench-{}", std::process::id()));
     let blobs = MemoryBlobs::default();
     let spec = spec(blobs.put(b"kernel"), units, u32::try_from(copies).unwrap());
+    let with_tally = std::env::args().nth(6).is_none();
+    let tally_file = folder.with_extension("tally");
+    let sled: Arc<dyn Store> = Arc::new(SledStore::open(&folder).unwrap());
+    let store: Arc<dyn Store> = if with_tally {
+        let tally = Tally::of_nothing(PROJECT, Digest([0; 32]));
+        let file = TallyFile::create(&tally_file, &tally).unwrap();
+        Arc::new(Guarded::new(sled, tally, file))
+    } else {
+        sled
+    };
     let config = Config {
         project: PROJECT,
-        store: Arc::new(SledStore::open(&folder).unwrap()),
+        store,
         blobs: Arc::new(blobs),
         clock: Arc::new(Monotonic(Instant::now())),
         reserve_bytes: 0,
@@ -64,6 +75,9 @@ fn main() {
     runtime.block_on(handle.stop());
     engine.join().unwrap();
     std::fs::remove_dir_all(folder).unwrap();
+    if with_tally {
+        std::fs::remove_file(tally_file).unwrap();
+    }
 }
 
 fn spec(kernel: Digest, units: u64, copies: u32) -> JobSpec {
@@ -72,6 +86,7 @@ fn spec(kernel: Digest, units: u64, copies: u32) -> JobSpec {
         name: "bench".into(),
         kernel,
         nan: proto::job::Nan::Canonical,
+        numbers: proto::job::Numbers::Binary,
         params: Default::default(),
         inputs: Vec::new(),
         cut: vec![Axis::Range { name: "n".into(), first: 0, end: units, per_unit: 1 }],
@@ -88,6 +103,7 @@ fn spec(kernel: Digest, units: u64, copies: u32) -> JobSpec {
         lease_s: 3600,
         attempts_max: 5,
         priority: 0,
+        exit_codes: proto::job::success(),
         seed: Digest([2; 32]),
         trace_fuel: proto::trace::SPACING,
     }

@@ -1,12 +1,14 @@
 //! Backups of a running project, and their restoration.
 //!
 //! A backup is a folder: the keys, `records` (every record, read while the coordinator went on), `changes` (what was
-//! committed in the meantime, which makes the whole as of one moment), the blobs (linked, as they never change), and
-//! `manifest.json`, written last.
+//! committed in the meantime, which makes the whole as of one moment), the blobs (linked, as they never change) with who
+//! put them, and `manifest.json`, written last, with the digest of every other file that does not have it as its name,
+//! and one over itself.
 
 use crate::blobs::{self, BlobStore};
 use crate::project::{self, file, names};
 use crate::store;
+use crate::tally;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,6 +29,8 @@ use frames::Writer;
 pub const MANIFEST: &str = "manifest.json";
 const RECORDS: &str = "records";
 const CHANGES: &str = "changes";
+/// Who put how much: it goes with the blobs, and its digest with the others.
+const OWNERS: &str = "blobs/owners.log";
 const VERSION: u32 = 1;
 /// Longest name of a backup, bytes: a part of a path.
 const NAME_BYTES_MAX: usize = 64;
@@ -78,6 +82,9 @@ pub enum Error {
     /// The project's folder.
     #[error(transparent)]
     Project(#[from] project::Error),
+    /// The records cannot be counted.
+    #[error(transparent)]
+    Records(#[from] tally::Refused),
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
@@ -89,10 +96,38 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
 struct Manifest {
     version: u32,
     software: String,
-    /// Digest of each file with keys or records.
+    /// Digest of each file but the blobs.
     files: BTreeMap<String, proto::Digest>,
     blobs: u64,
     blob_bytes: u64,
+    /// Digest of the manifest without this; none in a manifest of a release that did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    check: Option<proto::Digest>,
+}
+
+impl Manifest {
+    /// The bytes of the file, with the digest over it.
+    fn encode(mut self) -> Vec<u8> {
+        self.check = None;
+        self.check = Some(proto::Digest::of(&self.text()));
+        self.text()
+    }
+
+    fn text(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(self).expect("plain data always encodes")
+    }
+
+    /// Whether `text`, from which it was read, is what was written.
+    fn holds(&self, text: &[u8]) -> bool {
+        let Some(check) = self.check else { return true };
+        let without = Self {
+            check: None,
+            files: self.files.clone(),
+            software: self.software.clone(),
+            ..*self
+        };
+        text == self.text() && check == proto::Digest::of(&without.text())
+    }
 }
 
 /// A backup that was made.
@@ -156,12 +191,14 @@ impl Backups {
         let blob_folder = to.join(names::BLOBS);
         file::make_folder(&blob_folder)?;
         let blob_bytes = blobs.copy_to(&blob_folder)?;
+        let owners = file::read(&to.join(OWNERS))?.unwrap_or_default();
+        files.insert(OWNERS.to_owned(), proto::Digest::of(&owners));
         let blobs = count_blobs(&blob_folder)?;
         let software = crate::grpc::SOFTWARE.to_owned();
-        let manifest = Manifest { version: VERSION, software, files, blobs, blob_bytes };
+        let manifest =
+            Manifest { version: VERSION, software, files, blobs, blob_bytes, check: None };
         verify_files(to, &manifest)?;
-        let text = serde_json::to_vec_pretty(&manifest).expect("plain data always encodes");
-        file::write(&to.join(MANIFEST), &text)?;
+        file::write(&to.join(MANIFEST), &manifest.encode())?;
         let size = |name| fs::metadata(to.join(name)).map_or(0, |meta| meta.len());
         Ok(blob_bytes + size(RECORDS) + size(CHANGES))
     }

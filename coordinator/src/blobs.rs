@@ -1,8 +1,8 @@
 //! Content on disk under its BLAKE3 digest: whole and verified, or not there.
 //!
 //! A blob lies at `ab/cd/abcd...`; what is being written lies in `incoming` and is gone when its writer is. Beside them,
-//! `lines` keeps where every 1024th line of a blob begins, `pieces` the list by which each piece of a blob is checked, and
-//! `owners.log` who put how much.
+//! `lines` keeps where every 1024th line of a blob begins, `lists` which blobs a list of files names, `pieces` the list by
+//! which each piece of a blob is checked, and `owners.log` who put how much.
 
 use crate::engine;
 use proto::Digest;
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 mod lines;
+mod lists;
 mod owners;
 mod pieces;
 mod put;
@@ -27,6 +28,7 @@ pub const BLOB_BYTES_MAX: u64 = 1 << 40;
 const SHOWN_MAX: usize = 1 << 16;
 const INCOMING: &str = "incoming";
 const LINES: &str = "lines";
+const LISTS: &str = "lists";
 const PIECES: &str = "pieces";
 const OWNERS: &str = "owners.log";
 
@@ -139,7 +141,7 @@ impl BlobStore {
     /// [`Error::Disk`] when the folder cannot be used.
     pub fn open(folder: &Path, limits: Limits) -> Result<Self, Error> {
         let incoming = folder.join(INCOMING);
-        for path in [&incoming, &folder.join(LINES), &folder.join(PIECES)] {
+        for path in [&incoming, &folder.join(LINES), &folder.join(LISTS), &folder.join(PIECES)] {
             fs::create_dir_all(path).map_err(Error::disk(path))?;
         }
         for entry in fs::read_dir(&incoming).map_err(Error::disk(&incoming))? {
@@ -156,7 +158,8 @@ impl BlobStore {
         })
     }
 
-    fn path(&self, digest: &Digest) -> PathBuf {
+    /// The file of a blob.
+    pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
         path_in(&self.folder, digest)
     }
 

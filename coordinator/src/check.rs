@@ -5,7 +5,8 @@ use crate::blobs::{self, BlobStore, Limits};
 use crate::core::record::{AccountRecord, JobRecord, Meta, WorkerRecord};
 use crate::core::time::Now;
 use crate::project::{self, Folder, names};
-use crate::store::{self, Store, sled::SledStore};
+use crate::store::{self, Store};
+use crate::tally;
 use crate::{engine, grpc::told};
 use proto::job::JobSpec;
 use proto::{Digest, JobId, ProjectKey};
@@ -26,6 +27,9 @@ pub enum Error {
     #[error(transparent)]
     Project(#[from] project::Error),
     /// The records as a whole.
+    #[error(transparent)]
+    Records(#[from] tally::Refused),
+    /// A record.
     #[error(transparent)]
     Store(#[from] store::Error),
     /// The blobs as a whole.
@@ -81,9 +85,14 @@ pub fn check(folder: &Folder) -> Result<Findings, Error> {
         findings.wrong(format!("{} can be read by others: chmod 600 it", path.display()));
     }
     let mut tables = Tables::default();
-    if folder.at(names::STORE).exists() {
-        let store = SledStore::open(&folder.at(names::STORE))?;
-        check_records(&store, identity.project(), &mut tables, &mut findings)?;
+    let (store, wrong) = tally::check(folder, &identity)?;
+    for finding in wrong {
+        findings.wrong(finding.to_string());
+    }
+    if let Some(store) = store
+        && let Err(error) = check_records(&store, identity.project(), &mut tables, &mut findings)
+    {
+        findings.wrong(format!("{}: {}", folder.at(names::STORE).display(), told(&error)));
     }
     let blobs =
         BlobStore::open(&folder.at(names::BLOBS), Limits { account_bytes: 0, reserve_bytes: 0 })?;

@@ -2,8 +2,9 @@
 
 use crate::grpc::told;
 use clap::{Parser, Subcommand, ValueEnum};
+use program::shell::word;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ mod output;
 mod run;
 
 use output::Output;
+
+/// The project's folder unless another one is named.
+const DATA: &str = "starling-project";
 
 /// Runs a project: keeps its jobs, lends their units to volunteers' workers, checks what comes back.
 ///
@@ -26,7 +30,7 @@ pub struct Arguments {
         long,
         global = true,
         env = "STARLING_COORDINATOR_DATA",
-        default_value = "starling-project",
+        default_value = DATA,
         value_name = "DIR"
     )]
     pub data: PathBuf,
@@ -94,7 +98,7 @@ pub struct Address {
     #[arg(long, env = "STARLING_LISTEN", default_value_t = SocketAddr::from(([0; 4], crate::server::PORT)), value_name = "ADDR:PORT")]
     pub listen: SocketAddr,
     /// Where volunteers find it, for the join string; the machine's name and the port when absent
-    #[arg(long, env = "STARLING_ADVERTISE", value_name = "HOST:PORT", value_parser = host_and_port)]
+    #[arg(long, env = "STARLING_ADVERTISE", value_name = "HOST:PORT", value_parser = program::address::host_and_port)]
     pub advertise: Option<String>,
 }
 
@@ -126,6 +130,10 @@ pub struct Run {
     /// The records are lost, or old: build them up from what workers have kept, until nothing new has come for so long
     #[arg(long, value_name = "DURATION", value_parser = duration, num_args = 0..=1, default_missing_value = "10m")]
     pub rebuild: Option<Duration>,
+    /// The records are not as they were left, and cannot be had from anywhere: go on with what is left, and write down in
+    /// accepted.txt what was missing. For one start: without anything missing it does nothing
+    #[arg(long, conflicts_with = "rebuild")]
+    pub accept_loss: bool,
     /// How long calls may take to end when it stops
     #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
     pub stop_within: Duration,
@@ -182,19 +190,6 @@ fn worker_key(text: &str) -> Result<proto::WorkerKey, String> {
     })
 }
 
-fn host_and_port(text: &str) -> Result<String, String> {
-    match text.rsplit_once(':') {
-        Some((host, port))
-            if !host.is_empty()
-                && !host.contains(['/', '#', ' '])
-                && port.parse::<u16>().is_ok() =>
-        {
-            Ok(text.to_owned())
-        }
-        _ => Err("write HOST:PORT, as in grid.example.org:7700".into()),
-    }
-}
-
 /// How a command fails.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -226,7 +221,10 @@ impl Failure {
 /// The whole program.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(told) => return told_by_clap(&told),
+    };
     let output = Output::new(arguments.output);
     match execute(arguments, &output) {
         Ok(()) => ExitCode::SUCCESS,
@@ -234,6 +232,26 @@ pub fn main() -> ExitCode {
             output.failure(&failure);
             ExitCode::from(failure.code())
         }
+    }
+}
+
+/// Help and the version go to standard output, a slip to standard error.
+fn told_by_clap(told: &clap::Error) -> ExitCode {
+    match program::stdout::written(told.print()) {
+        Ok(()) => ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(2)),
+        Err(program::stdout::Trouble::Closed) => ExitCode::SUCCESS,
+        Err(trouble) => {
+            Output::new(Form::Text).failure(&Failure::Failed(trouble.to_string()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The command to type for something on the project's folder.
+fn typed(data: &Path, what: &str) -> String {
+    match data == Path::new(DATA) {
+        true => format!("starling-coordinator {what}"),
+        false => format!("starling-coordinator --data {} {what}", word(data)),
     }
 }
 

@@ -15,12 +15,14 @@ mod job;
 mod lease;
 mod ledger;
 mod load;
+pub mod logs;
 pub mod look;
 mod queue;
 pub mod record;
 pub mod replay;
 mod report;
 mod retry;
+mod returners;
 mod serve;
 mod settle;
 mod share;
@@ -38,6 +40,7 @@ use crate::core::changes::Dirty;
 use crate::core::event::{Effects, Event, Reply, Session};
 use crate::core::job::Job;
 use crate::core::lease::Lease;
+use crate::core::logs::LogBytes;
 use crate::core::record::{AccountRecord, Meta, OpenRecord, Table};
 use crate::core::share::Shares;
 use crate::core::time::Now;
@@ -103,6 +106,9 @@ pub struct Core {
     trials: Trials,
     /// Workers that the operator has appointed, by number.
     referees: BTreeSet<u32>,
+    log_bytes: LogBytes,
+    /// When something was applied last, on the monotonic clock.
+    now_ms: u64,
 }
 
 /// A batch with reports without a verdict.
@@ -157,6 +163,8 @@ impl Core {
             check_floor: CHECK_FLOOR,
             trials: Trials::default(),
             referees: BTreeSet::new(),
+            log_bytes: LogBytes::default(),
+            now_ms: 0,
         }
     }
 
@@ -167,6 +175,7 @@ impl Core {
 
     /// Applies what happened. The answer and the effects may be spoken once the changes are saved.
     pub fn apply(&mut self, now: Now, event: Event, effects: &mut Effects) -> Reply {
+        self.now_ms = now.monotonic_ms;
         let reply = match event {
             Event::Connected(hello) => Reply::Connected(self.connect(now, hello, effects)),
             Event::Gone(session) => self.disconnect(now, session),
@@ -182,6 +191,7 @@ impl Core {
             Event::Goodbye { session, leaving } => self.goodbye(now, session, leaving),
             Event::Shown(session, shown) => self.shown(session, shown, effects),
             Event::Found(session, found) => self.found(session, found),
+            Event::Logged(session, logs) => self.logged(session, logs),
             Event::Appoint { worker, appointed } => self.appoint(&worker, appointed),
             Event::Unreadable { lease, reason } => self.unreadable(now, lease, &reason),
             Event::Submit(submission) => Reply::Submitted(self.submit(now, submission)),

@@ -7,6 +7,7 @@ mod handle;
 pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod read;
+mod results;
 mod sink;
 
 use crate::core::time::Clock;
@@ -19,7 +20,8 @@ pub use driver::{Engine, earlier};
 pub use handle::{Handle, named};
 pub use load::load;
 pub use log::{OutOfRange, Shown};
-pub use read::{Material, ended_job, results};
+pub use read::{Material, ended_job};
+pub use results::Results;
 pub use sink::{FromCore, Sink, sink};
 
 /// Free disk space below which nothing more is taken in, bytes: room for a few full commits and for the store's own
@@ -58,6 +60,9 @@ pub enum Error {
     /// It has stopped: on request, or because a commit failed.
     #[error("the coordinator has stopped{}", .0.as_deref().map(|why| format!(": {why}")).unwrap_or_default())]
     Stopped(Option<String>),
+    /// It decides nothing any more: its records are not all that this project has signed.
+    #[error("{0}")]
+    Halted(String),
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] store::Error),

@@ -5,8 +5,9 @@ use crate::core::time::Clock;
 use crate::engine::Handle;
 use crate::project::Identity;
 use crate::rebuild::Gather;
+use crate::tally::Heads;
 use crate::tasks::Tasks;
-use access::Access;
+use access::{Access, Caller};
 use ed25519_dalek::SigningKey;
 use given::Given;
 use named::Named;
@@ -14,17 +15,21 @@ use proto::ProjectKey;
 use proto::bounds::MESSAGE_BYTES_MAX;
 use proto::pb;
 use proto::ticket::Office;
+use refusal::Refusal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::transport::Server;
 
 pub(crate) mod access;
 mod admin;
 pub(crate) mod blobs;
+pub(crate) mod compile;
 mod convert;
 pub(crate) mod given;
 mod grid;
@@ -86,6 +91,8 @@ pub(crate) struct Shared {
     pub(crate) engine: Handle,
     pub(crate) blobs: Arc<BlobStore>,
     pub(crate) access: Access,
+    /// Compiles the kernels of jobs that are submitted.
+    pub(crate) compiler: Arc<compile::Compiler>,
     pub(crate) named: Named,
     pub(crate) given: Given,
     pub(crate) transfers: blobs::Transfers,
@@ -99,6 +106,8 @@ pub(crate) struct Shared {
     pub(crate) deliveries: held::Allowances,
     /// While the records are built up again.
     pub(crate) gather: Option<Arc<Gather>>,
+    /// What heads that workers show are compared with; none while the records are built up again.
+    pub(crate) heads: Option<Heads>,
     pub(crate) join: String,
     pub(crate) data: PathBuf,
     pub(crate) backups: crate::backup::Backups,
@@ -116,6 +125,29 @@ impl Shared {
             stop.run_until_cancelled_owned(work).await;
         });
     }
+
+    /// The same for work that sends answers on a stream, which ends also when the caller's token is revoked.
+    fn spawn_stream<T: Send + 'static>(
+        self: &Arc<Self>,
+        caller: &Caller,
+        stream: mpsc::Sender<Result<T, Status>>,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let (shared, token) = (Arc::clone(self), caller.token());
+        self.spawn(async move {
+            let refusal = tokio::select! {
+                () = work => return,
+                refusal = shared.access.revoked(token) => refusal,
+            };
+            end(&shared, &stream, refusal).await;
+        });
+    }
+}
+
+/// Ends a stream of answers with a reason.
+async fn end<T>(shared: &Shared, stream: &mpsc::Sender<Result<T, Status>>, refusal: Refusal) {
+    // A reader that has gone needs no reason.
+    let _ = tokio::time::timeout(shared.patience.stall, stream.send(Err(refusal.into()))).await;
 }
 
 /// Serves on `listener` until `shared.stop`, then lets calls end.

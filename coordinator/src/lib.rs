@@ -17,6 +17,7 @@ mod random;
 pub mod rebuild;
 mod server;
 pub mod store;
+pub mod tally;
 mod tasks;
 
 pub use clock::SystemClock;

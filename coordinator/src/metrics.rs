@@ -2,8 +2,8 @@
 
 use crate::grpc::given::{GIVEN_MAX, OfBlob};
 use crate::grpc::{Shared, told};
-use iroh_metrics::service::MetricsServer;
-use iroh_metrics::{Counter, EncodeLabelSet, Family, Gauge, MetricsGroup, Registry};
+use iroh_metrics::{Counter, EncodeLabelSet, Family, Gauge, MetricsGroup, MetricsSource, Registry};
+use program::collector::Server;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
@@ -14,6 +14,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 /// How often the numbers are taken: nobody collects them more often.
 const EVERY: Duration = Duration::from_secs(5);
+/// Digits of a blob's digest that are told.
+const DIGITS: usize = 8;
 
 /// What is told of a coordinator.
 #[derive(Debug, Default, MetricsGroup)]
@@ -43,9 +45,11 @@ struct Numbers {
     blob_pieces_refused: Counter,
     /// Whether there is something that the operator must mend, which `status` tells: 1 or 0
     trouble: Gauge,
+    /// Whether nothing is lent or settled any more because records are missing: 1 or 0
+    halted: Gauge,
 }
 
-/// A blob's digest.
+/// The beginning of a blob's digest, which tells blobs apart; whoever knows a whole digest may ask for the blob.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
 struct Blob {
     blob: String,
@@ -68,10 +72,13 @@ impl Numbers {
         gauge(&self.credit, u64::try_from(totals.credit).unwrap_or(u64::MAX));
         gauge(&self.store_bytes, totals.store_bytes);
         gauge(&self.trouble, u64::from(!totals.trouble.is_empty()));
+        gauge(&self.halted, u64::from(totals.halted));
         self.blob_given_bytes.set(shared.given.bytes());
         let mut gone = std::mem::take(told);
         for OfBlob { digest, given, .. } in shared.given.most(GIVEN_MAX) {
-            let blob = Blob { blob: digest.to_string() };
+            let mut blob = digest.to_string();
+            blob.truncate(DIGITS);
+            let blob = Blob { blob };
             self.blob_given_most_bytes.get_or_create(&blob).set(given);
             gone.remove(&blob);
             told.insert(blob);
@@ -91,7 +98,7 @@ fn gauge(gauge: &Gauge, value: u64) {
 /// Tells the numbers until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    server: MetricsServer,
+    server: Server,
     _tasks: JoinSet<()>,
 }
 
@@ -104,8 +111,12 @@ impl Metrics {
         let numbers = Arc::new(Numbers::default());
         let mut registry = Registry::default();
         registry.register(Arc::clone(&numbers) as Arc<dyn MetricsGroup>);
-        let server = MetricsServer::spawn(listen, Arc::new(registry)).await?;
-        tracing::info!("numbers for collectors: http://{}/metrics", server.local_addr());
+        let encode = move || registry.encode_openmetrics_to_string().unwrap_or_default();
+        let server = Server::start(listen, encode).await?;
+        tracing::info!("numbers for collectors: http://{}/metrics", server.address());
+        if let Some(warning) = server.warning() {
+            tracing::warn!("{warning}");
+        }
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let (mut every, mut told_of) = (interval(EVERY), BTreeSet::new());
@@ -122,6 +133,6 @@ impl Metrics {
 
     /// Where it listens.
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.server.local_addr()
+        self.server.address()
     }
 }

@@ -34,6 +34,12 @@ pub mod names {
     pub const BACKUPS: &str = "backups";
     /// What came of building the records up again.
     pub const REBUILT: &str = "rebuilt.txt";
+    /// What the records come to, outside the store: a store that has lost something does not agree with it.
+    pub const TALLY: &str = "store.tally";
+    /// A signed head of the log that a worker has shown, and that the records do not lead to.
+    pub const NEWER: &str = "newer.head";
+    /// What was missing when the operator went on with what was left.
+    pub const ACCEPTED: &str = "accepted.txt";
     /// Address at which the running coordinator can be reached from this machine.
     pub const LISTENING: &str = "listening";
     /// What a project cannot be without.
@@ -47,6 +53,16 @@ pub enum Error {
     #[error("cannot use {path}")]
     File {
         /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The folder itself cannot be made, or nothing can be made in it.
+    #[error(
+        "cannot use the project's folder {path}: {source}; give one that you may write to with --data DIR, or in the variable STARLING_COORDINATOR_DATA"
+    )]
+    Folder {
+        /// The folder.
         path: PathBuf,
         /// Why.
         source: io::Error,
@@ -71,6 +87,16 @@ pub enum Error {
         path: PathBuf,
         /// What it should hold.
         expected: &'static str,
+    },
+    /// What lies in the folder could not be put aside.
+    #[error("cannot move {from} to {to}: is it of use to somebody? move it by hand")]
+    Aside {
+        /// From where.
+        from: PathBuf,
+        /// To where.
+        to: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// No project has been made there.
     #[error(
@@ -127,9 +153,13 @@ impl Folder {
     /// # Errors
     /// [`Error::Locked`] when another process has it, [`Error::File`] when it cannot be made.
     pub fn take(path: &Path) -> Result<Self, Error> {
-        file::make_folder(path)?;
+        let unusable = |error| match error {
+            Error::File { source, .. } => Error::Folder { path: path.to_owned(), source },
+            error => error,
+        };
+        file::make_folder(path).map_err(unusable)?;
         let lock_path = path.join(names::LOCK);
-        let lock = file::open_private(&lock_path)?;
+        let lock = file::open_private(&lock_path).map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(Error::Locked(path.to_owned())),
@@ -158,6 +188,23 @@ impl Folder {
     #[must_use]
     pub fn at(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// Moves what there is of this name to a place beside it, where nothing of it is lost; where that is.
+    ///
+    /// # Errors
+    /// [`Error::Aside`].
+    pub fn put_aside(&self, name: &str, why: &str) -> Result<Option<PathBuf>, Error> {
+        let from = self.at(name);
+        if !from.exists() {
+            return Ok(None);
+        }
+        let to = (1_u32..)
+            .map(|number| self.at(&format!("{name}.{why}-{number}")))
+            .find(|path| !path.exists())
+            .unwrap_or_else(|| self.at(&format!("{name}.{why}")));
+        fs::rename(&from, &to).map_err(|source| Error::Aside { from, to: to.clone(), source })?;
+        Ok(Some(to))
     }
 
     /// The project's identity; whatever of it has not been made yet is made. A start that was cut short is completed by

@@ -63,6 +63,8 @@ struct State {
     /// Blobs that jobs name, and those of them that are not known to be here.
     named: BTreeSet<Digest>,
     missing: BTreeSet<Digest>,
+    /// Lists of files of which it is not known yet what they name.
+    lists: BTreeSet<Digest>,
     bytes: usize,
     /// When something new came last.
     news: Instant,
@@ -92,6 +94,25 @@ impl State {
                 self.missing.insert(digest);
             }
         }
+        self.lists.extend(spec.list().map(|(list, ..)| list));
+    }
+
+    /// Notes the blobs that lists name which have come.
+    fn name_listed(&mut self, blobs: &BlobStore) {
+        let here: Vec<Digest> =
+            self.lists.iter().filter(|list| blobs.len(list).is_some()).copied().collect();
+        for list in here {
+            self.lists.remove(&list);
+            let read = blobs.each_listed(&list, |_, file| {
+                if self.named.insert(file.digest) {
+                    self.missing.insert(file.digest);
+                }
+                Ok(())
+            });
+            if let Err(error) = read {
+                tracing::warn!(%list, %error, "a list of files cannot be read");
+            }
+        }
     }
 }
 
@@ -107,6 +128,7 @@ impl Gather {
             specs: BTreeSet::new(),
             named: BTreeSet::new(),
             missing: BTreeSet::new(),
+            lists: BTreeSet::new(),
             bytes: 0,
             news: Instant::now(),
             contributors: BTreeSet::new(),
@@ -137,6 +159,7 @@ impl Gather {
         if state.contributors.insert(worker) {
             state.news = Instant::now();
         }
+        state.name_listed(blobs);
         let here = state.frontier.size();
         let batch = |name: &(WorkerKey, u64)| !state.found.batches.contains_key(name);
         let spec = |spec: &Digest| !state.found.specs.contains_key(spec);

@@ -7,6 +7,7 @@ use crate::core::time::Clock;
 use crate::engine::{self, Engine, Handle};
 use crate::grpc::access::Access;
 use crate::grpc::blobs::Transfers;
+use crate::grpc::compile::Compiler;
 use crate::grpc::given::Given;
 use crate::grpc::held::Allowances;
 use crate::grpc::named::Named;
@@ -15,7 +16,8 @@ use crate::grpc::{self, Patience, Shared, told};
 use crate::metrics::Metrics;
 use crate::project::{self, Folder, file, names};
 use crate::rebuild::Gather;
-use crate::store::{self, sled::SledStore};
+use crate::store;
+use crate::tally::{self, Guarded, Heads, Opened};
 use crate::tasks::Tasks;
 use proto::join::Join;
 use proto::ticket::Office;
@@ -39,6 +41,9 @@ const FORGET_EVERY: Duration = Duration::from_secs(600);
 pub struct Config {
     /// The project's folder; made when it is not there.
     pub data: PathBuf,
+    /// The program in whose children kernels are compiled at submission: it calls [`worker::execute::child_main`] when its
+    /// first argument is [`worker::execute::CHILD_VERB`].
+    pub program: PathBuf,
     /// Where to listen; port 0 lets the system choose.
     pub listen: SocketAddr,
     /// `HOST:PORT` for the join string; from `listen` and the machine's name when absent.
@@ -59,13 +64,16 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// To build the records up again from what workers have kept, first: until nothing new has come for so long.
     pub rebuild: Option<Duration>,
+    /// To go on with what is left, should the records not be as they were left, and write down what was accepted.
+    pub accept_loss: bool,
 }
 
 impl Config {
     /// The usual, on loopback at a port that the system chooses.
-    pub fn new(data: impl Into<PathBuf>) -> Self {
+    pub fn new(data: impl Into<PathBuf>, program: impl Into<PathBuf>) -> Self {
         Self {
             data: data.into(),
+            program: program.into(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             advertise: None,
             account_bytes: 1 << 40,
@@ -76,6 +84,7 @@ impl Config {
             summary_every: Duration::from_secs(60),
             metrics: None,
             rebuild: None,
+            accept_loss: false,
         }
     }
 }
@@ -92,16 +101,9 @@ pub enum StartError {
     /// The records.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// What lies in the folder could not be put aside.
-    #[error("cannot move {from} to {to}: is it of use to somebody? move it by hand")]
-    Aside {
-        /// From where.
-        from: PathBuf,
-        /// To where.
-        to: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    /// The records are not as they were left.
+    #[error(transparent)]
+    Records(#[from] tally::Refused),
     /// The engine.
     #[error(transparent)]
     Engine(#[from] engine::Error),
@@ -160,11 +162,16 @@ impl Coordinator {
         if let Some(quiet) = config.rebuild {
             Box::pin(gather::rebuild(&config, quiet, &folder, &identity, &clock, &blobs)).await?;
         }
-        let store = Arc::new(SledStore::open(&folder.at(names::STORE))?);
+        let accept_at_ms = config.accept_loss.then(|| clock.now().wall_ms);
+        let Opened { store, tally, file } = tally::open(&folder, &identity, accept_at_ms)?;
+        let heads = Heads::new(&folder, &identity, &tally);
+        let tee = Arc::new(Tee::new(Arc::new(store)));
+        let store = Arc::new(Guarded::new(Arc::clone(&tee) as _, tally, file));
         let (listener, address) = listen(config.listen).await?;
         let join = identity.join(config.advertise.clone().unwrap_or_else(|| advertised(address)));
         let Started { shared, thread } =
-            open(&config, store, None, &identity, &clock, blobs, &join).await?;
+            open(&config, (store, tee), Kind::Usual(heads), &identity, &clock, blobs, &join)
+                .await?;
         let Shared { engine, tasks, stop, .. } = &*shared;
         let (engine, tasks, stop) = (engine.clone(), tasks.clone(), stop.clone());
         let metrics = match config.metrics {
@@ -251,26 +258,40 @@ struct Started {
     thread: Engine,
 }
 
-/// Starts the engine over a store.
+/// What a coordinator is there for.
+enum Kind {
+    /// To decide, as long as nobody shows that records are missing.
+    Usual(Heads),
+    /// To gather what workers have kept.
+    Gathering(Arc<Gather>),
+}
+
+/// Starts the engine over a store; backups are made of what lies below the tee.
 async fn open(
     config: &Config,
-    store: Arc<dyn store::Store>,
-    gather: Option<Arc<Gather>>,
+    (store, tee): (Arc<dyn store::Store>, Arc<Tee>),
+    kind: Kind,
     identity: &project::Identity,
     clock: &Arc<dyn Clock>,
     blobs: Arc<BlobStore>,
     join: &Join,
 ) -> Result<Started, StartError> {
-    let tee = Arc::new(Tee::new(store));
+    let (gather, heads) = match kind {
+        Kind::Usual(heads) => (None, Some(heads)),
+        Kind::Gathering(gather) => (Some(gather), None),
+    };
     let (thread, engine) = Engine::start(engine::Config {
         project: identity.project(),
-        store: Arc::clone(&tee) as Arc<dyn store::Store>,
+        store,
         blobs: Arc::clone(&blobs) as Arc<dyn engine::Blobs>,
         clock: Arc::clone(clock),
         reserve_bytes: config.reserve_bytes,
         check_floor: config.check_floor,
     })?;
+    let stop = CancellationToken::new();
+    let compiler = Arc::new(Compiler::new(config.program.clone(), stop.clone()));
     let shared = Arc::new(Shared {
+        compiler,
         access: Access::new(engine.clone(), Arc::clone(clock), &identity.operator_token),
         named: Named::load(&engine).await?,
         project: identity.project(),
@@ -281,6 +302,7 @@ async fn open(
         transfers: Transfers::default(),
         swarm: Swarm::default(),
         gather,
+        heads,
         join: join.to_string(),
         data: config.data.clone(),
         backups: Backups::new(tee),
@@ -288,7 +310,7 @@ async fn open(
         started_ms: clock.now().monotonic_ms,
         engine,
         tasks: Tasks::default(),
-        stop: CancellationToken::new(),
+        stop,
         blobs,
         clock: Arc::clone(clock),
     });

@@ -7,5 +7,7 @@ mod it {
     mod door;
     mod grid;
     mod jobs;
+    mod records;
+    mod streams;
     mod support;
 }

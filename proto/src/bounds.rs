@@ -18,16 +18,35 @@ pub const UNITS_MAX: u64 = 1 << 48;
 pub const FAN_IN_MAX: u32 = 1024;
 /// Most units in one lease: bounds what is redone when one worker vanishes, and one message.
 pub const LEASE_UNITS_MAX: u32 = 4096;
-/// Most inputs of a job: they are listed in the specification.
+/// Most inputs of a job that its specification names.
 pub const INPUTS_MAX: usize = 4096;
+/// Most files of a job that are listed in a blob of their own: at its submission each is looked for.
+pub const LISTED_MAX: u64 = 1 << 20;
+/// Longest name of a listed file, bytes: that of a path.
+pub const NAME_PATH_BYTES_MAX: usize = 4096;
+/// Most exit codes that count as an answer of a job.
+pub const EXIT_CODES_MAX: usize = 64;
 /// Largest output of one unit, bytes: a worker holds it in the memory of the unit's process and of its own.
 pub const OUTPUT_BYTES_MAX: u64 = 256 << 20;
 /// Largest memory of a state, bytes: all that a kernel can address.
 pub const STATE_MEMORY_BYTES_MAX: u64 = 4 << 30;
 /// Longest name of a job, machine or account, bytes.
 pub const NAME_BYTES_MAX: usize = 128;
+/// Longest name of an input, bytes: the longest that a file may have.
+pub const INPUT_NAME_BYTES_MAX: usize = 255;
 /// Longest reason given for people, bytes.
 pub const REASON_BYTES_MAX: usize = 1024;
+/// Longest line of a kernel's log, bytes; what is longer is cut where it is logged.
+pub const LOG_LINE_BYTES_MAX: usize = 4096 + 16;
+/// What of a unit's log travels and is kept, bytes: half of it for the first lines, half for the last. Enough for a panic
+/// with what led to it; a kernel that puts out more writes an output.
+pub const UNIT_LOG_BYTES_MAX: usize = 16 << 10;
+/// What of the logs of a job is kept, bytes: a thousand units that log as much as they may.
+pub const JOB_LOG_BYTES_MAX: u64 = 16 << 20;
+/// Most units of which one message brings lines.
+pub const LOGS_PER_MESSAGE_MAX: usize = 1024;
+/// Bytes of lines in one message, about: far above its overhead, and soon sent on a slow line.
+pub const LOGS_MESSAGE_BYTES: usize = 256 << 10;
 /// Largest entry of the project's log, bytes: the coordinator begins another one at about half of it, and one fits into a
 /// message twice.
 pub const LOG_ENTRY_BYTES_MAX: usize = 2 << 20;

@@ -1,11 +1,15 @@
 //! The axes along which a job is cut. A job has one unit for each combination of its axes' positions.
 
-use crate::bounds::LINE_BYTES_MAX;
+use crate::bounds::{LINE_BYTES_MAX, LISTED_MAX, NAME_PATH_BYTES_MAX};
 use crate::job::{Extra, Input, Invalid, JobSpec, Segment, UnitInput, field};
-use crate::json::Object;
-use crate::{Digest, UnitIndex};
+use crate::json::{Object, Text};
+use crate::{Digest, UnitIndex, lines};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+mod values;
+
+pub use values::{FilePart, Merges, Span, Values};
 
 /// One direction of a cut.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,7 +45,7 @@ pub enum Axis {
         /// Of the parameter.
         name: String,
         /// What it takes on.
-        values: Vec<Value>,
+        values: Vec<Text>,
     },
     /// Records of an input, `per_unit` at a time: the unit sees, in the input's place, its header and its records, and
     /// `overlap` records more at the end where there are.
@@ -63,6 +67,16 @@ pub enum Axis {
         first: u32,
         /// How many there are.
         count: u32,
+    },
+    /// Files, one per unit, too many to name here: line *i* of a blob is the [`Input`] of position *i*. The unit sees its
+    /// file after all inputs that are on no axis.
+    Listed {
+        /// Of the blob.
+        digest: Digest,
+        /// Bytes of the blob.
+        len: u64,
+        /// Lines in the blob.
+        count: u64,
     },
     /// Lines of a blob, one JSON object each, one per unit; the unit's parameters get its members.
     Lines {
@@ -90,17 +104,32 @@ impl Axis {
                 records(len, *header_bytes, *record_bytes).div_ceil((*per_unit).max(1))
             }
             Self::Files { count, .. } => u64::from(*count),
-            Self::Lines { count, .. } => *count,
+            Self::Lines { count, .. } | Self::Listed { count, .. } => *count,
+        }
+    }
+
+    /// The blob of which each position takes a line: its digest, its bytes, its lines.
+    #[must_use]
+    pub fn line_file(&self) -> Option<(Digest, u64, u64)> {
+        match self {
+            Self::Lines { digest, len, count } | Self::Listed { digest, len, count } => {
+                Some((*digest, *len, *count))
+            }
+            _ => None,
         }
     }
 
     /// The name of the parameter that it sets.
-    fn name(&self) -> Option<&str> {
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
         match self {
             Self::Range { name, .. } | Self::Steps { name, .. } | Self::Values { name, .. } => {
                 Some(name)
             }
-            Self::Records { .. } | Self::Files { .. } | Self::Lines { .. } => None,
+            Self::Records { .. }
+            | Self::Files { .. }
+            | Self::Listed { .. }
+            | Self::Lines { .. } => None,
         }
     }
 
@@ -144,7 +173,13 @@ impl Axis {
                     ));
                 }
             }
-            Self::Lines { .. } => {}
+            Self::Listed { count, .. } if LISTED_MAX < *count => {
+                return Err(field(
+                    at,
+                    format!("{count} files are not allowed: at most {LISTED_MAX} are"),
+                ));
+            }
+            Self::Listed { .. } | Self::Lines { .. } => {}
         }
         if self.len(inputs) == 0 {
             Err(field(at, "it has nothing in it: at least one unit is needed"))
@@ -180,8 +215,12 @@ pub(crate) fn check(spec: &JobSpec) -> Result<(), Invalid> {
             }
         }
     }
-    if spec.cut.iter().filter(|axis| matches!(axis, Axis::Lines { .. })).count() > 1 {
-        return Err(field("cut", "at most one axis of lines"));
+    if spec.cut.iter().filter(|axis| axis.line_file().is_some()).count() > 1 {
+        let allowed = format!(
+            "at most one axis of lines, or of more files than the {} that a specification names",
+            crate::bounds::INPUTS_MAX
+        );
+        return Err(field("cut", allowed));
     }
     Ok(())
 }
@@ -194,13 +233,13 @@ fn axis_inputs(axis: &Axis) -> std::ops::Range<usize> {
     }
 }
 
-/// Position of a unit of the cut on the axis of lines, where there is one.
+/// Position of a unit of the cut on the axis that takes lines of a blob, where there is one.
 #[must_use]
 pub fn line(spec: &JobSpec, unit: UnitIndex) -> Option<u64> {
     positions(spec, unit)
         .into_iter()
         .zip(&spec.cut)
-        .find_map(|(at, axis)| matches!(axis, Axis::Lines { .. }).then_some(at))
+        .find_map(|(at, axis)| axis.line_file().map(|_| at))
 }
 
 /// Positions of a unit on the axes: the digits of its index, the last axis varying fastest.
@@ -221,6 +260,35 @@ fn positions(spec: &JobSpec, unit: UnitIndex) -> Vec<u64> {
     positions
 }
 
+/// What the parameter of a named axis is at a position; null for others.
+fn value(axis: &Axis, at: u64) -> Text {
+    let none = || Text::from(Value::Null);
+    match axis {
+        Axis::Range { first, end, per_unit, .. } => {
+            let first = first + at * per_unit;
+            let end = first.saturating_add(*per_unit).min(*end);
+            json!({ "first": first, "end": end }).into()
+        }
+        Axis::Steps { start, step, count, per_unit, .. } => {
+            let skipped = at * per_unit;
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "exact below 2^53, deterministic beyond"
+            )]
+            let start = start + step * skipped as f64;
+            let count = (count - skipped).min(*per_unit);
+            json!({ "start": start, "step": step, "count": count }).into()
+        }
+        Axis::Values { values, .. } => {
+            let value = usize::try_from(at).ok().and_then(|at| values.get(at));
+            value.cloned().unwrap_or_else(none)
+        }
+        Axis::Records { .. } | Axis::Files { .. } | Axis::Listed { .. } | Axis::Lines { .. } => {
+            none()
+        }
+    }
+}
+
 /// The inputs of a unit of the cut; what its axes say goes into `params`.
 pub(crate) fn inputs(
     spec: &JobSpec,
@@ -234,29 +302,8 @@ pub(crate) fn inputs(
     let mut chosen = Vec::new();
     for (at, axis) in positions(spec, unit).into_iter().zip(&spec.cut) {
         match axis {
-            Axis::Range { name, first, end, per_unit } => {
-                let first = first + at * per_unit;
-                let end = first.saturating_add(*per_unit).min(*end);
-                params.insert(name.clone(), json!({ "first": first, "end": end }));
-            }
-            Axis::Steps { name, start, step, count, per_unit } => {
-                let skipped = at * per_unit;
-                #[expect(
-                    clippy::cast_precision_loss,
-                    reason = "exact below 2^53, deterministic beyond"
-                )]
-                let start = start + step * skipped as f64;
-                let count = (count - skipped).min(*per_unit);
-                params
-                    .insert(name.clone(), json!({ "start": start, "step": step, "count": count }));
-            }
-            Axis::Values { name, values } => {
-                let value = usize::try_from(at)
-                    .ok()
-                    .and_then(|at| values.get(at))
-                    .cloned()
-                    .unwrap_or_default();
-                params.insert(name.clone(), value);
+            Axis::Range { name, .. } | Axis::Steps { name, .. } | Axis::Values { name, .. } => {
+                params.insert(name.clone(), value(axis, at));
             }
             Axis::Records { input, header_bytes, record_bytes, per_unit, overlap } => {
                 let (input, position) = (&spec.inputs[*input as usize], *input as usize);
@@ -277,32 +324,35 @@ pub(crate) fn inputs(
                 let file = usize::try_from(u64::from(*first) + at).expect("checked to be an input");
                 chosen.push(whole(&spec.inputs[file]));
             }
-            Axis::Lines { .. } => merge_line(extra, params)?,
+            Axis::Listed { .. } => chosen.push(whole(&listed(line_of(extra)?)?)),
+            Axis::Lines { .. } => {
+                params.extend(lines::members(line_of(extra)?, spec.numbers)?);
+            }
         }
     }
     Ok(seen.into_iter().flatten().chain(chosen).map(UnitInput::Segments).collect())
 }
 
-/// Adds the members of the unit's line to its parameters.
-fn merge_line(extra: &Extra, params: &mut Object) -> Result<(), Invalid> {
-    let line = extra
-        .line
-        .as_deref()
-        .ok_or_else(|| field("lease", "the unit's line did not come with it"))?;
-    params.extend(parse_line(line)?);
-    Ok(())
+/// The unit's line.
+fn line_of(extra: &Extra) -> Result<&str, Invalid> {
+    extra.line.as_deref().ok_or_else(|| field("lease", "the unit's line did not come with it"))
 }
 
-/// Reads one line of an explicit list of parameters.
+/// Reads one line of a list of files.
 ///
 /// # Errors
-/// [`Invalid`] when it is too long or no JSON object.
-pub fn parse_line(line: &str) -> Result<Object, Invalid> {
+/// [`Invalid`] when it is too long, or does not name one file with its digest and length.
+pub fn listed(line: &str) -> Result<Input, Invalid> {
     if LINE_BYTES_MAX < line.len() {
         return Err(field(
             "line",
             format!("{} bytes: at most {LINE_BYTES_MAX} are allowed", line.len()),
         ));
     }
-    serde_json::from_str(line).map_err(|error| field("line", format!("not a JSON object: {error}")))
+    let input: Input = serde_json::from_str(line)
+        .map_err(|error| field("line", format!("not a file of a list: {error}")))?;
+    if NAME_PATH_BYTES_MAX < input.name.len() {
+        return Err(field("name (bytes)", format!("at most {NAME_PATH_BYTES_MAX} are allowed")));
+    }
+    Ok(input)
 }

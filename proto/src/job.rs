@@ -2,10 +2,11 @@
 //! (and, where it says so, of what the lease brings).
 
 use crate::bounds::{
-    FAN_IN_MAX, INPUTS_MAX, NAME_BYTES_MAX, OUTPUT_BYTES_MAX, SPEC_BYTES_MAX, UNITS_MAX,
+    EXIT_CODES_MAX, FAN_IN_MAX, INPUT_NAME_BYTES_MAX, INPUTS_MAX, NAME_BYTES_MAX, OUTPUT_BYTES_MAX,
+    SPEC_BYTES_MAX, UNITS_MAX,
 };
 use crate::cut::{self, Axis};
-use crate::json::{self, Object};
+use crate::json::{self, Object, Text};
 use crate::report::Output;
 use crate::{Digest, UnitIndex, trace};
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,9 @@ pub struct JobSpec {
     /// How NaN bits are treated.
     #[serde(default)]
     pub nan: Nan,
+    /// How numbers of parameters are read.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub numbers: Numbers,
     /// Parameters that all units share.
     #[serde(default)]
     pub params: Object,
@@ -58,6 +62,9 @@ pub struct JobSpec {
     /// Higher goes first within the account.
     #[serde(default)]
     pub priority: i32,
+    /// With which of these codes a WASI kernel ends that has put out an answer.
+    #[serde(default = "success", skip_serializing_if = "is_success")]
+    pub exit_codes: Vec<i32>,
     /// What random numbers of WASI kernels grow from.
     pub seed: Digest,
     /// Fuel between two points of a unit's trace, from [`trace::SPACING_MIN`].
@@ -72,6 +79,31 @@ fn spacing() -> u64 {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_default_spacing(fuel: &u64) -> bool {
     *fuel == trace::SPACING
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// The exit codes that count as an answer where a job does not say.
+#[must_use]
+pub fn success() -> Vec<i32> {
+    vec![0]
+}
+
+fn is_success(codes: &[i32]) -> bool {
+    codes == [0]
+}
+
+/// How numbers of parameters are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Numbers {
+    /// As 64-bit integers or doubles, and shown to units in their shortest form.
+    #[default]
+    Binary,
+    /// Not at all: each value reaches units as it was written.
+    Written,
 }
 
 /// How NaN bits are treated (design: kernels).
@@ -152,6 +184,17 @@ fn within(name: &str, value: u64, min: u64, max: u64) -> Result<(), Invalid> {
     Err(field(name, format!("{value} is not allowed: give {min} to {max}")))
 }
 
+fn check_name(at: &str, name: &str, bytes_max: usize) -> Result<(), Invalid> {
+    if bytes_max < name.len() {
+        let allowed = format!("{} bytes are too many: give at most {bytes_max}", name.len());
+        return Err(field(at, allowed));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(field(at, "control characters are not allowed"));
+    }
+    Ok(())
+}
+
 /// A stretch of a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
@@ -187,12 +230,14 @@ pub struct Unit {
     pub seed: [u8; 32],
     /// What it may use.
     pub limits: Limits,
+    /// With which of these codes a WASI kernel ends that has put out an answer.
+    pub exit_codes: Vec<i32>,
 }
 
 /// What a lease brings for a unit beside its index.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extra {
-    /// The unit's line, for a job cut by lines.
+    /// The unit's line, for a job cut by lines or by a list of files.
     pub line: Option<String>,
     /// For a merge unit, the outputs that it merges.
     pub inputs: Vec<Output>,
@@ -221,9 +266,60 @@ impl JobSpec {
     /// [`Invalid`], naming the field and what is allowed.
     pub fn parse(bytes: &[u8]) -> Result<Self, Invalid> {
         within("specification (bytes)", bytes.len() as u64, 2, SPEC_BYTES_MAX as u64)?;
-        let spec: Self = serde_json::from_slice(bytes)?;
+        let mut spec: Self = serde_json::from_slice(bytes)?;
+        spec.normalise()?;
         spec.check()?;
         Ok(spec)
+    }
+
+    /// Gives each value of the parameters the form in which units see it.
+    ///
+    /// # Errors
+    /// [`Invalid`] when a value has no such form.
+    pub fn normalise(&mut self) -> Result<(), Invalid> {
+        let numbers = self.numbers;
+        self.values_mut().try_for_each(|(name, value)| {
+            if numbers == Numbers::Binary {
+                *value = value.canonical()?;
+                return Ok(());
+            }
+            json::look(value.get())
+                .map(drop)
+                .map_err(|ambiguous| field(name, ambiguous.to_string()))
+        })
+    }
+
+    /// All values of parameters, each with its name.
+    pub fn values(&self) -> impl Iterator<Item = (&str, &Text)> {
+        let listed = self.cut.iter().filter_map(|axis| match axis {
+            Axis::Values { name, values } => Some((name, values)),
+            _ => None,
+        });
+        let listed =
+            listed.flat_map(|(name, values)| values.iter().map(|value| (name.as_str(), value)));
+        self.params.iter().map(|(name, value)| (name.as_str(), value)).chain(listed)
+    }
+
+    fn values_mut(&mut self) -> impl Iterator<Item = (&str, &mut Text)> {
+        let listed = self.cut.iter_mut().filter_map(|axis| match axis {
+            Axis::Values { name, values } => Some((&*name, values)),
+            _ => None,
+        });
+        let listed =
+            listed.flat_map(|(name, values)| values.iter_mut().map(|value| (name.as_str(), value)));
+        self.params.iter_mut().map(|(name, value)| (name.as_str(), value)).chain(listed)
+    }
+
+    /// The blob of which each unit of the cut takes a line: its digest, its bytes, its lines.
+    #[must_use]
+    pub fn line_file(&self) -> Option<(Digest, u64, u64)> {
+        self.cut.iter().find_map(Axis::line_file)
+    }
+
+    /// The list of the job's files, where they are too many to be named here.
+    #[must_use]
+    pub fn list(&self) -> Option<(Digest, u64, u64)> {
+        self.cut.iter().find(|axis| matches!(axis, Axis::Listed { .. })).and_then(Axis::line_file)
     }
 
     /// The bytes that are submitted.
@@ -255,6 +351,7 @@ impl JobSpec {
         within("limits.log_bytes", self.limits.log_bytes, 0, 1 << 20)?;
         within("trace_fuel", self.trace_fuel, trace::SPACING_MIN, 1 << 62)?;
         within("limits.time_s", self.limits.time_s, 1, 90 * 86_400)?;
+        within("exit_codes (count)", self.exit_codes.len() as u64, 1, EXIT_CODES_MAX as u64)?;
         if let Some(merge) = &self.merge {
             within("merge.fan_in", merge.fan_in.into(), 2, FAN_IN_MAX.into())?;
             if self.params.contains_key("merge") {
@@ -263,6 +360,23 @@ impl JobSpec {
         }
         cut::check(self)?;
         within("cut (units)", self.cut_units(), 1, UNITS_MAX)
+    }
+
+    /// Checks the names of inputs and axes, which people see: for jobs that are submitted now. Those that were submitted
+    /// to older releases stay as they are.
+    ///
+    /// # Errors
+    /// [`Invalid`], naming the field and what is allowed.
+    pub fn check_names(&self) -> Result<(), Invalid> {
+        for (index, input) in self.inputs.iter().enumerate() {
+            check_name(&format!("inputs[{index}].name"), &input.name, INPUT_NAME_BYTES_MAX)?;
+        }
+        for (index, axis) in self.cut.iter().enumerate() {
+            if let Some(name) = axis.name() {
+                check_name(&format!("cut[{index}].name"), name, NAME_BYTES_MAX)?;
+            }
+        }
+        Ok(())
     }
 
     fn check_confidence(&self, confidence: f64) -> Result<(), Invalid> {
@@ -370,17 +484,18 @@ impl JobSpec {
                         format!("{unit} merges {count} outputs, {} came", extra.inputs.len()),
                     ));
                 }
-                params.insert("merge".into(), serde_json::json!({ "level": level }));
+                params.insert("merge".into(), serde_json::json!({ "level": level }).into());
                 let kernel = self.merge.and_then(|merge| merge.kernel).unwrap_or(self.kernel);
                 (kernel, extra.inputs.iter().map(UnitInput::from).collect())
             }
         };
-        let params = json::canonical(&params);
+        let params = json::write(&params);
         let seed = *blake3::Hasher::new_keyed(&self.seed.0)
             .update(&unit.0.to_le_bytes())
             .finalize()
             .as_bytes();
-        Ok(Unit { kernel, nan: self.nan, params, inputs, seed, limits: self.limits })
+        let (limits, exit_codes) = (self.limits, self.exit_codes.clone());
+        Ok(Unit { kernel, nan: self.nan, params, inputs, seed, limits, exit_codes })
     }
 }
 

@@ -12,6 +12,7 @@ pub mod job;
 pub mod join;
 pub mod json;
 pub mod key;
+pub mod lines;
 pub mod log;
 pub mod member;
 pub mod merkle;
@@ -20,9 +21,11 @@ pub mod receipt;
 pub mod report;
 pub mod seal;
 pub mod state;
+pub mod text;
 pub mod ticket;
 pub mod tls;
 pub mod trace;
+pub mod unit_log;
 pub mod version;
 
 /// Messages of the wire, generated from `starling/v1/*.proto`. They stop at the adapters: cores never see them.

@@ -43,23 +43,50 @@ pub fn root(leaves: &[Digest]) -> Digest {
 
 /// The path from leaf `index` to the root; `None` when there is no such leaf.
 #[must_use]
-pub fn path(leaves: &[Digest], mut index: usize) -> Option<Path> {
-    if leaves.len() <= index {
-        return None;
-    }
-    let mut level = leaves.to_vec();
-    let mut path = Vec::new();
-    while level.len() > 1 {
-        if let Some(sibling) = level.get(index ^ 1) {
-            path.push(*sibling);
+pub fn path(leaves: &[Digest], index: usize) -> Option<Path> {
+    Tree::new(leaves.to_vec()).path(index)
+}
+
+/// A tree with all its nodes, for whoever needs many paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tree {
+    /// The leaves first, the root last.
+    levels: Vec<Vec<Digest>>,
+}
+
+impl Tree {
+    /// The tree over `leaves`.
+    #[must_use]
+    pub fn new(leaves: Vec<Digest>) -> Self {
+        let mut levels = vec![leaves];
+        while let Some(level) = levels.last().filter(|level| 1 < level.len()) {
+            let above = level
+                .chunks(2)
+                .map(|pair| if let [l, r] = pair { node(l, r) } else { pair[0] })
+                .collect();
+            levels.push(above);
         }
-        level = level
-            .chunks(2)
-            .map(|pair| if let [l, r] = pair { node(l, r) } else { pair[0] })
-            .collect();
-        index /= 2;
+        Self { levels }
     }
-    Some(Path(path))
+
+    /// The root; of no leaves, the digest of nothing.
+    #[must_use]
+    pub fn root(&self) -> Digest {
+        let root = self.levels.last().and_then(|level| level.first());
+        root.copied().unwrap_or_else(|| Digest::of(&[]))
+    }
+
+    /// The path from leaf `index` to the root; `None` when there is no such leaf.
+    #[must_use]
+    pub fn path(&self, mut index: usize) -> Option<Path> {
+        self.levels.first()?.get(index)?;
+        let mut path = Vec::with_capacity(self.levels.len());
+        for level in &self.levels {
+            path.extend(level.get(index ^ 1));
+            index /= 2;
+        }
+        Some(Path(path))
+    }
 }
 
 /// The root that `path` leads to from `leaf` at `index` of `count` leaves; `None` when the path has the wrong length.
@@ -143,6 +170,7 @@ mod tests {
         for count in 1..40_u64 {
             let leaves: Vec<_> = (0..count).map(|i| leaf(&i.to_le_bytes())).collect();
             let root = root(&leaves);
+            assert_eq!(Tree::new(leaves.clone()).root(), root);
             for index in 0..count {
                 let path = path(&leaves, usize::try_from(index).unwrap()).unwrap();
                 let at = leaves[usize::try_from(index).unwrap()];

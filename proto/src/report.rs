@@ -5,7 +5,7 @@
 //! pinned by a golden test.
 
 use crate::bounds::{BATCH_REPORTS_MAX, INLINE_OUTPUT_BYTES_MAX};
-use crate::key::{Signature, WrongSignature};
+use crate::key::{Signature, Verified, WrongSignature};
 use crate::{Digest, JobId, LeaseId, ProjectKey, UnitIndex, WorkerKey, key, merkle, pb};
 use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
@@ -134,7 +134,10 @@ impl fmt::Display for Failure {
             Self::BadStep(value) => {
                 write!(f, "starling_step returned {value}: only 0 (done) and 1 (more) are allowed")
             }
-            Self::Exit(code) => write!(f, "the command ended with exit code {code}"),
+            Self::Exit(code) => write!(
+                f,
+                "the command ended with exit code {code}, which is no answer of this job: if it is one, add it to exit_codes in the job file"
+            ),
         }
     }
 }
@@ -415,7 +418,18 @@ impl Proof {
     /// Proof for report `index` of `batch`; `None` when there is no such report.
     #[must_use]
     pub fn of(batch: &Batch, index: usize, signature: &Signature) -> Option<Self> {
-        let path = merkle::path(&batch.leaves(), index)?;
+        Self::in_tree(batch, &merkle::Tree::new(batch.leaves()), index, signature)
+    }
+
+    /// The same, with the tree over [`Batch::leaves`].
+    #[must_use]
+    pub fn in_tree(
+        batch: &Batch,
+        tree: &merkle::Tree,
+        index: usize,
+        signature: &Signature,
+    ) -> Option<Self> {
+        let path = tree.path(index)?;
         let (index, count) = (index as u64, batch.reports.len() as u64);
         Some(Self {
             worker: batch.worker,
@@ -442,11 +456,22 @@ impl Proof {
         project: &ProjectKey,
         statement: &Statement,
     ) -> Result<(), WrongSignature> {
+        self.verify_once(project, statement, &mut Verified::default())
+    }
+
+    /// The same; a batch whose signature was verified before is not verified again.
+    ///
+    /// # Errors
+    /// As for [`Self::verify`].
+    pub fn verify_once(
+        &self,
+        project: &ProjectKey,
+        statement: &Statement,
+        verified: &mut Verified,
+    ) -> Result<(), WrongSignature> {
         let root = self.root(statement).ok_or_else(|| WrongSignature(self.worker.to_string()))?;
-        self.worker.verify(
-            &signed_bytes(project, &self.worker, self.sequence, self.count, &root),
-            &self.signature,
-        )
+        let signed = signed_bytes(project, &self.worker, self.sequence, self.count, &root);
+        self.worker.verify_once(&signed, &self.signature, verified)
     }
 }
 

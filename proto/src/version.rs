@@ -36,11 +36,6 @@ pub fn check(theirs: Option<&pb::Version>) -> Result<(), Incompatible> {
     if theirs.major == MAJOR {
         return Ok(());
     }
-    let software = theirs
-        .software
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(crate::bounds::NAME_BYTES_MAX)
-        .collect();
+    let software = crate::text::shortened(&theirs.software, crate::bounds::NAME_BYTES_MAX);
     Err(Incompatible { software, major: theirs.major, minor: theirs.minor })
 }

@@ -10,19 +10,11 @@
 
 use anyhow::{Context, Result};
 use proto::cut::Axis;
-use proto::pb::coordinator_message::Kind as Said;
-use proto::pb::worker_message::Kind as Say;
-use proto::report::Ack;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tests::grid::{Coordinator, Profile};
-use tests::volunteer::{Volunteer, honest};
-use tokio::task::JoinSet;
+use tests::load::{BATCH, Load};
 
 const CONNECTIONS: u64 = 64;
-/// Units asked for at once. Measured: below 512 the messages cost more than the units.
-const BATCH: u32 = 1024;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -50,22 +42,15 @@ async fn run(units: u64, copies: u32) -> Result<()> {
         .trivial_spec(Axis::Range { name: "p".into(), first: 0, end: units, per_unit: 1 }, copies)
         .await?;
     let job = coordinator.submit(&spec).await?;
-    let (accepted, started) = (Arc::new(AtomicU64::new(0)), Instant::now());
-    let mut load = JoinSet::new();
-    for number in 0..CONNECTIONS {
-        let (join, accepted) = (coordinator.join.clone(), Arc::clone(&accepted));
-        load.spawn(async move {
-            let volunteer = Volunteer::connect(&join, number, number).await?;
-            volunteer_loop(volunteer, &accepted).await
-        });
-    }
+    let started = Instant::now();
+    let mut load = Load::start(&coordinator.join, CONNECTIONS);
     let status = loop {
         tokio::time::sleep(Duration::from_millis(20)).await;
         let status = coordinator.job(job.job_id).await?;
         if status.settled == units {
             break status;
         }
-        if let Some(ended) = load.try_join_next() {
+        if let Some(ended) = load.tasks.try_join_next() {
             ended?.context("a connection ended before the job")?;
         }
         anyhow::ensure!(
@@ -75,7 +60,7 @@ async fn run(units: u64, copies: u32) -> Result<()> {
         );
     };
     let seconds = started.elapsed().as_secs_f64();
-    load.abort_all();
+    drop(load);
     anyhow::ensure!(status.failed == 0 && status.copies >= units * u64::from(copies), "{status:?}");
     let (memory, cpu) = coordinator.usage()?;
     #[expect(clippy::cast_precision_loss, reason = "rates for people")]
@@ -84,27 +69,4 @@ async fn run(units: u64, copies: u32) -> Result<()> {
         "{units:>10} {copies:>6} {seconds:>9.2} {rate:>12.0} {reports:>12.0} {memory:>10} {cpu:>12.2}"
     );
     coordinator.stop().await
-}
-
-async fn volunteer_loop(mut volunteer: Volunteer, accepted: &AtomicU64) -> Result<()> {
-    volunteer.want(BATCH).await?;
-    loop {
-        match volunteer.hear().await? {
-            Said::Leases(leases) => {
-                volunteer.want(BATCH).await?;
-                let (batch, _) = volunteer.batch(&leases.leases, honest);
-                volunteer.say(Say::Reports(batch)).await?;
-            }
-            Said::Acks(acks) => {
-                let good =
-                    acks.status.iter().filter(|status| **status == Ack::Accepted as u8).count();
-                accepted.fetch_add(good as u64, Ordering::Relaxed);
-            }
-            Said::Idle(idle) => {
-                tokio::time::sleep(Duration::from_millis(idle.retry_after_ms.clamp(1, 50))).await;
-                volunteer.want(BATCH).await?;
-            }
-            _ => {}
-        }
-    }
 }

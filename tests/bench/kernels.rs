@@ -179,6 +179,7 @@ fn unit(case: &Case, folder: &Path, nan: NanMode) -> Result<Unit> {
         limits: Limits { memory: 1 << 30, fuel: 1 << 60, output: 1 << 20, log: 10_000 },
         time: Duration::from_secs(3600),
         snapshot: None,
+        exit_codes: vec![0],
         trace: None,
     })
 }

@@ -205,6 +205,7 @@ fn sandbox(
     let input =
         Input { segments: vec![Segment { path, digest, offset: 0, len: unit.len() as u64 }] };
     let unit = Unit {
+        exit_codes: vec![0],
         kernel,
         params: params.into(),
         inputs: vec![input],

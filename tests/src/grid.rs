@@ -473,6 +473,7 @@ impl Coordinator {
             name: "trivial".into(),
             kernel,
             nan: Nan::Canonical,
+            numbers: proto::job::Numbers::Binary,
             params: proto::json::Object::new(),
             inputs: vec![],
             cut: vec![axis],
@@ -489,6 +490,7 @@ impl Coordinator {
             lease_s: 600,
             attempts_max: 20,
             priority: 0,
+            exit_codes: proto::job::success(),
             seed: Digest([0; 32]),
             trace_fuel: proto::trace::SPACING,
         })
@@ -567,8 +569,7 @@ impl Coordinator {
     /// # Errors
     /// When they cannot be had.
     pub async fn results(&self, job_id: JobId) -> Result<Vec<pb::UnitResult>> {
-        let request =
-            self.with_token(pb::FetchRequest { job_id: job_id.0, after: 0, follow: false });
+        let request = self.with_token(pb::FetchRequest { job_id: job_id.0, ..Default::default() });
         let mut replies = self.jobs().await?.fetch(request).await?.into_inner();
         let mut results = Vec::new();
         while let Some(reply) = replies.message().await? {

@@ -3,8 +3,10 @@
 #![forbid(unsafe_code)]
 
 pub mod grid;
+pub mod load;
 pub mod members;
 pub mod netns;
+pub mod researcher;
 pub mod search;
 pub mod simulation;
 pub mod storms;

@@ -103,6 +103,7 @@ impl Volunteer {
             memory_bytes: 8 << 30,
             name: "volunteer".into(),
             account_name: String::new(),
+            log_head: None,
         };
         change(&mut hello);
         say.send(pb::WorkerMessage { kind: Some(Say::Hello(hello)) }).await?;

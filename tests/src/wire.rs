@@ -2,9 +2,16 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// Reads that are under way on a line with a delay: 256 MB, far more than a window.
+const UNDER_WAY_MAX: usize = 4096;
 
 /// What the wire does with what goes through it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +39,19 @@ impl Wire {
     /// # Errors
     /// When no port can be had.
     pub async fn to(target: SocketAddr) -> io::Result<Self> {
+        Self::delayed(target, Duration::ZERO).await
+    }
+
+    /// Starts a relay to `target` that carries everything so much later, each way.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub async fn delayed(target: SocketAddr, delay: Duration) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (condition, state) = watch::channel(Condition::Sound);
         let mut relay = JoinSet::new();
-        relay.spawn(accept(listener, target, state));
+        relay.spawn(accept(listener, target, delay, state));
         Ok(Self { address, condition, _relay: relay })
     }
 
@@ -46,7 +61,12 @@ impl Wire {
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, state: watch::Receiver<Condition>) {
+async fn accept(
+    listener: TcpListener,
+    target: SocketAddr,
+    delay: Duration,
+    state: watch::Receiver<Condition>,
+) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((near, _)) = listener.accept().await else { return };
@@ -59,18 +79,31 @@ async fn accept(listener: TcpListener, target: SocketAddr, state: watch::Receive
             let Ok(far) = TcpStream::connect(target).await else { return };
             let (mut cut, (near, far)) = (state.clone(), (near.into_split(), far.into_split()));
             tokio::select! {
-                () = carry(near.0, far.1, state.clone()) => {}
-                () = carry(far.0, near.1, state) => {}
+                () = carry(near.0, far.1, delay, state.clone()) => {}
+                () = carry(far.0, near.1, delay, state) => {}
                 _ = cut.wait_for(|condition| *condition == Condition::Cut) => {}
             }
         });
     }
 }
 
+/// Takes in what comes, and hands it on when its time has come.
 async fn carry(
-    from: tokio::net::tcp::OwnedReadHalf,
-    to: tokio::net::tcp::OwnedWriteHalf,
+    from: OwnedReadHalf,
+    to: OwnedWriteHalf,
+    delay: Duration,
+    state: watch::Receiver<Condition>,
+) {
+    let most = if delay.is_zero() { 1 } else { UNDER_WAY_MAX };
+    let (under_way, arriving) = mpsc::channel(most);
+    tokio::join!(take(from, delay, state, under_way), hand_on(to, arriving));
+}
+
+async fn take(
+    from: OwnedReadHalf,
+    delay: Duration,
     mut state: watch::Receiver<Condition>,
+    under_way: mpsc::Sender<(Instant, Vec<u8>)>,
 ) {
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -88,16 +121,19 @@ async fn carry(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             Err(_) => return,
         };
-        let mut sent = 0;
-        while sent < len {
-            if to.writable().await.is_err() {
-                return;
-            }
-            match to.try_write(&buffer[sent..len]) {
-                Ok(more) => sent += more,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
+        if under_way.send((Instant::now() + delay, buffer[..len].to_vec())).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn hand_on(mut to: OwnedWriteHalf, mut arriving: mpsc::Receiver<(Instant, Vec<u8>)>) {
+    while let Some((at, bytes)) = arriving.recv().await {
+        if Instant::now() < at {
+            tokio::time::sleep_until(at).await;
+        }
+        if to.write_all(&bytes).await.is_err() {
+            return;
         }
     }
 }

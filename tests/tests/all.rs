@@ -7,16 +7,20 @@
     reason = "what is printed is for the reader of a test or bench, and a failed expectation is its result"
 )]
 
+mod damage;
 mod eclipse;
 mod faults;
 mod hold;
 mod hostile;
+mod machine;
 mod peers;
 mod protocol;
 mod pulsar;
+mod results;
 mod rude;
 mod seti;
 mod storms;
+mod surroundings;
 mod swarm;
 mod tidy;
 mod trust;

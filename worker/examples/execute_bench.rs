@@ -102,6 +102,7 @@ impl Bench {
             limits: Limits { memory: 1 << 30, fuel: 1 << 60, output: 1 << 20, log: 10_000 },
             time: Duration::from_secs(3600),
             snapshot: None,
+            exit_codes: vec![0],
             trace: None,
         })
     }

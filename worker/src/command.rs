@@ -9,6 +9,7 @@ mod seed;
 use crate::{control, folder, metrics, p2p};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use iroh_metrics::RwLockRegistry;
+use program::shell::word;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -32,6 +33,12 @@ struct Cli {
     output: Format,
     #[command(subcommand)]
     verb: Verb,
+}
+
+/// What the command line may be, for who wants to check one.
+#[must_use]
+pub fn arguments() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
 }
 
 /// How to print.
@@ -94,10 +101,11 @@ struct Join {
 /// Compute.
 #[derive(Debug, Args)]
 struct Run {
-    /// Units at the same time, one for each core [default: all cores]
+    /// Units at the same time, one for each core [default: all cores that this process may use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     cores: Option<u32>,
-    /// Memory that units may use together: 4GiB [default: three quarters of the machine's]
+    /// Memory that units may use together, and compiling a kernel: 4GiB [default: three quarters of the machine's, or of what
+    /// its container or ulimit leaves]
     #[arg(long, value_name = "SIZE")]
     memory: Option<bytesize::ByteSize>,
     /// Disk for kernels and inputs
@@ -227,7 +235,7 @@ impl Peers {
 #[derive(Debug, Args)]
 struct Seed {
     /// Host name or address under which others reach this machine [default: its own public address, if it has one]
-    #[arg(long, value_name = "HOST")]
+    #[arg(long, value_name = "HOST", value_parser = program::address::host)]
     public: Option<String>,
     /// Port of the relay (TCP) and of the peer (UDP); the next one (UDP) tells peers their public address
     #[arg(long, value_name = "PORT", default_value_t = 7701)]
@@ -294,7 +302,10 @@ impl From<folder::Error> for Failure {
 /// Does what the program's arguments say.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Cli { data, output, verb } = Cli::parse();
+    let Cli { data, output, verb } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => return output::told_by_clap(&told),
+    };
     let done = match verb {
         Verb::Join(arguments) => join::join(&data, &arguments, output),
         Verb::Run(arguments) => run::run(&data, &arguments),
@@ -318,6 +329,14 @@ pub fn main() -> ExitCode {
             output::complain(&failure, output);
             ExitCode::from(failure.code())
         }
+    }
+}
+
+/// The command to type for something on the worker's folder.
+fn typed(data: &Path, what: &str) -> String {
+    match data == folder::default_path() {
+        true => format!("starling-worker {what}"),
+        false => format!("starling-worker --data {} {what}", word(data)),
     }
 }
 
@@ -347,5 +366,29 @@ mod tests {
         assert_eq!(run.buffer, Duration::from_secs(600));
         assert!(Cli::try_parse_from(["starling-worker", "run", "--cores", "0"]).is_err());
         assert!(Cli::try_parse_from(["starling-worker", "join", "http://x"]).is_err());
+    }
+
+    #[test]
+    fn an_address_that_others_cannot_use_is_refused() {
+        let check = |host: &str, expected: &str| {
+            let refused = Cli::try_parse_from(["starling-worker", "seed", "--public", host]);
+            let refused = refused.unwrap_err().to_string();
+            assert!(refused.contains(expected), "{host}: {refused}");
+        };
+        check("0.0.0.0", "leads others nowhere");
+        check("::", "leads others nowhere");
+        check("https://seed.example.org", "without https://");
+        check("seed.example.org:7701", "the port is given apart");
+        check("my seed", "neither a host name nor an address");
+        let seed = Cli::try_parse_from(["starling-worker", "seed", "--public", "2001:db8::1"]);
+        let Verb::Seed(seed) = seed.unwrap().verb else { panic!("seed") };
+        assert_eq!(seed.public.as_deref(), Some("[2001:db8::1]"));
+    }
+
+    #[test]
+    fn what_is_to_be_typed_is_quoted() {
+        assert_eq!(typed(&folder::default_path(), "run"), "starling-worker run");
+        let typed = typed(Path::new("/srv/ada's disk"), "run");
+        assert_eq!(typed, "starling-worker --data \"/srv/ada's disk\" run");
     }
 }

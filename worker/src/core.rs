@@ -19,6 +19,7 @@
 mod check;
 mod control;
 mod errand;
+mod fitness;
 mod hand;
 mod hold;
 mod link;
@@ -164,6 +165,10 @@ pub enum Event {
         /// Computing time of the whole unit.
         cpu: Duration,
     },
+    /// It is not known whether this machine can run units; why, for people.
+    Doubt(String),
+    /// The trial unit has run; why it could not, for people.
+    Tried(Result<(), String>),
     /// The owner pauses the worker, for a while or until [`Event::Resume`].
     Pause(Option<Duration>),
     /// The owner lets it go on.
@@ -257,12 +262,17 @@ pub enum End {
 /// What is to be done after an infrastructure failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// The unit may succeed here when tried again.
+    /// It may be the unit's fault or this machine's: the unit is tried again, unless the trial unit fails too.
     Again,
-    /// The unit is for another machine.
+    /// The unit's fault: it is for another machine.
     Elsewhere,
-    /// No unit of this job can run here.
+    /// The job's fault: no unit of it can run here.
     ElsewhereWholeJob,
+    /// This machine's fault: the unit is tried again when the trial unit has run, and given back unharmed if it fails all
+    /// the same.
+    Mend,
+    /// This machine's fault: it lacks what this job needs, whose units are given back unharmed.
+    MendWholeJob,
 }
 
 /// What [`Agent::apply`] wants done: first all records kept, then the actions in order.
@@ -339,6 +349,8 @@ pub enum Action {
         /// Which run.
         run: u64,
     },
+    /// Run the trial unit; ends in [`Event::Tried`].
+    Try,
     /// Let nothing run, with snapshots.
     Pause,
     /// Let it run again.
@@ -478,6 +490,7 @@ pub struct Agent {
     hands: hand::Hands,
     want: want::Wanting,
     errands: errand::Errands,
+    fitness: fitness::Fitness,
     advice: Option<String>,
     credit: u64,
     totals: why::Totals,
@@ -501,6 +514,7 @@ impl Agent {
             hands: hand::Hands::default(),
             want: want::Wanting::default(),
             errands: errand::Errands::default(),
+            fitness: fitness::Fitness::default(),
             advice: None,
             credit: 0,
             totals: why::Totals::default(),
@@ -532,6 +546,8 @@ impl Agent {
             Event::OutputLost { digest, reason } => self.output_lost(digest, &reason, &mut fx),
             Event::Progress { run, done, total } => self.progress(run, done, total),
             Event::Finished { run, end, cpu } => self.finished(now, run, end, cpu, &mut fx),
+            Event::Doubt(reason) => self.doubt(reason, &mut fx),
+            Event::Tried(result) => self.tried(now, result, &mut fx),
             Event::Pause(duration) => self.pause(now, duration, &mut fx),
             Event::Resume => self.resume(&mut fx),
             Event::Leave => self.leave(now, &mut fx),
@@ -554,6 +570,12 @@ impl Agent {
         self.runs.unit(run)
     }
 
+    /// The lease under which a unit is held.
+    #[must_use]
+    pub fn lease_of(&self, id: UnitId) -> Option<LeaseId> {
+        self.units.get(&id).map(|held| held.lease)
+    }
+
     /// When to apply [`Event::Wake`] if nothing happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Now> {
@@ -566,6 +588,7 @@ impl Agent {
             self.hand_deadline(),
             self.want_deadline(),
             self.mode_deadline(),
+            self.fitness_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -573,6 +596,7 @@ impl Agent {
     /// Does all that has become possible.
     fn advance(&mut self, now: Now, fx: &mut Effects) {
         self.advance_mode(now, fx);
+        self.advance_fitness(now, fx);
         self.advance_link(now, fx);
         self.advance_blobs(now, fx);
         self.advance_errands(now, fx);

@@ -9,6 +9,7 @@ mod announce;
 mod convert;
 mod fetch;
 mod keep;
+mod logs;
 mod origin;
 mod peers;
 mod put;
@@ -25,15 +26,17 @@ use crate::core::{self, Agent, Effects, Event, Now};
 use crate::execute::{self, Pool, Priority};
 use crate::folder::{self, Folder, Identity, Project};
 use crate::holding::Holding;
+use crate::machine;
 use crate::outbox::Outbox;
 use crate::p2p::{self, carrier::Carrier, hold};
 use crate::traces::Traces;
 use iroh_metrics::RwLockRegistry;
+use logs::Logs;
 use proto::seal::Sealer;
 use proto::{AccountKey, WorkerKey};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -84,14 +87,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// All cores, most of the memory, low priority.
+    /// All cores and most of the memory that this process may use, low priority.
     #[must_use]
     pub fn new(program: PathBuf) -> Self {
         Self {
             program,
-            slots: std::thread::available_parallelism()
-                .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
-            memory_bytes: memory_bytes().map_or(2 << 30, |all| all / 4 * 3),
+            slots: machine::cores(),
+            memory_bytes: machine::memory().map_or(2 << 30, |all| all.value / 4 * 3),
             cache_bytes: 10 << 30,
             trace_bytes: 2 << 30,
             buffer: Duration::from_secs(300),
@@ -104,13 +106,6 @@ impl Config {
             peers: None,
         }
     }
-}
-
-/// Memory of this machine, where it tells.
-fn memory_bytes() -> Option<u64> {
-    let info = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// Why a worker does not start.
@@ -244,6 +239,8 @@ enum Input {
     Event(Event),
     /// From a stream, which may be an old one.
     Stream(u64, stream::News),
+    /// Kernels have logged.
+    Logged,
     /// The slots have stopped.
     PoolStopped,
 }
@@ -262,6 +259,8 @@ struct Driver {
     holding: Holding,
     pool: Arc<Pool>,
     run_names: Arc<slots::RunNames>,
+    /// What kernels have logged; the slots write it.
+    logs: Arc<Mutex<Logs>>,
     inbox: mpsc::Receiver<Input>,
     sender: mpsc::Sender<Input>,
     asks: mpsc::Receiver<Ask>,
@@ -293,6 +292,7 @@ impl Driver {
         stop: CancellationToken,
     ) -> Result<Self, StartError> {
         let (project, identity) = (folder.project()?, folder.identity()?);
+        folder.note_keys()?;
         for path in [folder.snapshots(), folder.outputs(), folder.errands()] {
             crate::file::make_folder(&path).map_err(|source| StartError::File { path, source })?;
         }
@@ -324,7 +324,8 @@ impl Driver {
         let held = agent.held().collect();
         let traces = Traces::open(&folder.traces(), config.trace_bytes, config.slots, &held);
         let traces = Arc::new(traces.map_err(at(folder.traces()))?);
-        let (pool, run_names) = slots::start(&config, &folder, &traces, sender.clone())?;
+        let logs = Arc::new(Mutex::new(logs::send::load(&folder.logs(), &held)));
+        let (pool, run_names) = slots::start(&config, &folder, &traces, &logs, sender.clone())?;
         Ok(Self {
             agent,
             born: Instant::now(),
@@ -338,6 +339,7 @@ impl Driver {
             holding,
             pool: Arc::new(pool),
             run_names,
+            logs,
             inbox,
             sender,
             asks,
@@ -369,6 +371,7 @@ impl Driver {
             "worker starts"
         );
         self.start_peers().await;
+        self.apply([Event::Doubt("it has just started".into())]).await;
         let mut inputs = Vec::new();
         loop {
             let deadline = self.next_deadline();
@@ -382,6 +385,7 @@ impl Driver {
                 }
                 () = tokio::time::sleep_until(deadline.into()) => self.apply([Event::Wake]).await,
             }
+            self.send_fresh_logs();
             while self.tasks.try_join_next().is_some() {}
             if self.stop_deadline.is_some_and(|deadline| deadline <= Instant::now())
                 && self.ended.is_none()
@@ -402,6 +406,7 @@ impl Driver {
         // Far away, where nothing is due: the owner's clock of a year.
         let due = self.agent.next_deadline().unwrap_or(Duration::from_secs(365 * 86_400));
         let due = self.born.checked_add(due).unwrap_or(self.born);
+        let due = self.logs_due().map_or(due, |logs| logs.min(due));
         self.stop_deadline.map_or(due, |stop| stop.min(due))
     }
 
@@ -416,7 +421,8 @@ impl Driver {
                 Input::Stream(stream, news) if stream == self.stream => {
                     events.extend(self.news(news))
                 }
-                Input::Stream(..) => {}
+                // What is due is sent below.
+                Input::Stream(..) | Input::Logged => {}
                 Input::PoolStopped => {
                     self.pool_stopped = true;
                     events.push(Event::Stopped);
@@ -445,6 +451,7 @@ impl Driver {
             effects.records.extend(records);
             effects.actions.extend(actions);
         }
+        self.note_gone(&effects.records);
         if self.keep(effects.records).await {
             for action in effects.actions {
                 self.act(action);
@@ -492,6 +499,7 @@ impl Driver {
             tracing::debug!("the coordinator has not closed the stream");
         }
         self.drop_stream();
+        self.keep_logs();
         if !self.pool_stopped {
             let pool = Arc::clone(&self.pool);
             let stopping = tokio::task::spawn_blocking(move || pool.stop());

@@ -19,14 +19,19 @@ mod run;
 mod slot;
 mod snapshot;
 mod trace;
+mod trial;
 mod unit;
 mod wasi;
 
 pub use child::{CHILD_VERB, child_main};
-pub use compile::CompileLimits;
-pub use pool::{Config, Error, Pool, Priority, Running, Status, run_once};
+pub use compile::{
+    COMPILE_MEMORY_MIN, Compilation, CompileCost, CompileLimits, Stop as CompileStop,
+};
+pub use pool::{Config, Error, Pool, Priority, Running, Status, run_once, run_watched};
+pub use process::own_program;
+pub use trial::trial;
 pub use unit::{
-    Begin, Digest, Event, FUEL_MAX, Failure, Finished, INPUTS_MAX, Input, KeepPlan, Kernel, Limits,
-    MEMORY_BYTES_MAX, OUTPUT_BYTES_MAX, Outcome, PARAMS_BYTES_MAX, SEGMENTS_MAX, Segment,
+    Begin, Digest, Event, FUEL_MAX, Failure, Fault, Finished, INPUTS_MAX, Input, KeepPlan, Kernel,
+    Limits, MEMORY_BYTES_MAX, OUTPUT_BYTES_MAX, Outcome, PARAMS_BYTES_MAX, SEGMENTS_MAX, Segment,
     SnapshotPlan, TracePlan, Trouble, Unit, Until,
 };

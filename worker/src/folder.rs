@@ -4,6 +4,7 @@ use crate::file;
 use ed25519_dalek::SigningKey;
 use proto::id::UnitId;
 use proto::join::Join;
+use proto::{AccountKey, Digest, WorkerKey};
 use rand::TryRng;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, TryLockError};
@@ -33,11 +34,23 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The folder itself cannot be made, or nothing can be made in it.
+    #[error(
+        "cannot use the worker's folder {path}: {source}; give one that you may write to with --data DIR, or in the variable STARLING_WORKER_DATA"
+    )]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Another process runs on the folder.
     #[error("another worker runs on {0}: stop it first, or give another folder with --data")]
     Locked(PathBuf),
     /// No project was joined.
-    #[error("{0} belongs to no project: `starling-worker join JOIN_STRING` first")]
+    #[error(
+        "{0} belongs to no project, for it has no project.json: `starling-worker join JOIN_STRING` first"
+    )]
     NotJoined(PathBuf),
     /// Another project was joined.
     #[error(
@@ -57,6 +70,11 @@ pub enum Error {
         /// What it should hold.
         expected: &'static str,
     },
+    /// A file that cannot be made again is gone.
+    #[error(
+        "{0} is gone, and the project knows this worker by it: put it back, or `leave` and `join` as somebody new"
+    )]
+    Lost(PathBuf),
     /// An account key that is no key.
     #[error(
         "that is no account key: 64 hexadecimal digits, as `starling-worker key export` prints them"
@@ -86,6 +104,53 @@ struct ProjectFile {
     join: String,
     name: String,
     account_name: String,
+    /// Whose keys the project knows; none in a file of a release that did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keys: Option<Keys>,
+    /// Digest of all else, by which damage is known; as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    check: Option<Digest>,
+}
+
+/// The public parts of the keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Keys {
+    account: AccountKey,
+    worker: WorkerKey,
+}
+
+impl Keys {
+    fn of(identity: &Identity) -> Self {
+        let (account, worker) = (&identity.account, &identity.worker);
+        Self { account: AccountKey::from(account), worker: WorkerKey::from(worker) }
+    }
+}
+
+impl ProjectFile {
+    fn new(project: &Project, identity: &Identity) -> Self {
+        let mut file = Self {
+            version: VERSION,
+            join: project.join.to_string(),
+            name: project.name.clone(),
+            account_name: project.account_name.clone(),
+            keys: Some(Keys::of(identity)),
+            check: None,
+        };
+        file.check = Some(file.digest());
+        file
+    }
+
+    fn digest(&self) -> Digest {
+        let Self { version, join, name, account_name, keys, check: _ } = self;
+        Digest::of(
+            &serde_json::to_vec(&(version, join, name, account_name, keys)).expect("plain data"),
+        )
+    }
+
+    /// Whether it is what was written, as far as that can be told.
+    fn holds(&self) -> bool {
+        self.version == VERSION && self.check.is_none_or(|check| check == self.digest())
+    }
 }
 
 /// Who a worker is.
@@ -129,11 +194,12 @@ impl Folder {
     /// # Errors
     /// [`Error::Locked`] when another process has it, [`Error::File`] when it cannot be made.
     pub fn take(path: &Path) -> Result<Self, Error> {
-        file::make_folder(path).map_err(at(path))?;
+        let unusable = |source| Error::Folder { path: path.to_path_buf(), source };
+        file::make_folder(path).map_err(unusable)?;
         // Paths go to the children and into the journal.
-        let path = fs::canonicalize(path).map_err(at(path))?;
+        let path = fs::canonicalize(path).map_err(unusable)?;
         let lock_path = path.join(LOCK);
-        let lock = file::open_private(&lock_path).map_err(at(&lock_path))?;
+        let lock = file::open_private(&lock_path).map_err(unusable)?;
         let mut patience = LOCK_TRIES;
         loop {
             match lock.try_lock() {
@@ -168,16 +234,28 @@ impl Folder {
             });
         }
         let identity = self.identity()?;
-        let content = ProjectFile {
-            version: VERSION,
-            join: project.join.to_string(),
-            name: project.name.clone(),
-            account_name: project.account_name.clone(),
-        };
+        self.write_project(project, &identity)?;
+        Ok(identity)
+    }
+
+    fn write_project(&self, project: &Project, identity: &Identity) -> Result<(), Error> {
+        let content = ProjectFile::new(project, identity);
         let content = serde_json::to_vec_pretty(&content).expect("plain data");
         let path = self.path.join(PROJECT);
-        file::write(&path, &content).map_err(at(&path))?;
-        Ok(identity)
+        file::write(&path, &content).map_err(at(&path))
+    }
+
+    /// Notes the keys beside the project, where an older release did not.
+    ///
+    /// # Errors
+    /// As for [`Self::identity`].
+    pub fn note_keys(&self) -> Result<(), Error> {
+        match read_file(&self.path)? {
+            Some((file, project)) if file.keys.is_none() => {
+                self.write_project(&project, &self.identity()?)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The project that was joined.
@@ -188,12 +266,20 @@ impl Folder {
         read_project(&self.path)?.ok_or_else(|| Error::NotJoined(self.path.clone()))
     }
 
-    /// The keys; made when they are missing.
+    /// The keys; made when they are missing and no project knows them.
     ///
     /// # Errors
-    /// [`Error::File`], [`Error::Damaged`].
+    /// [`Error::File`], [`Error::Damaged`], [`Error::Lost`].
     pub fn identity(&self) -> Result<Identity, Error> {
-        Ok(Identity { account: self.key(ACCOUNT_KEY)?, worker: self.key(WORKER_KEY)? })
+        let known = read_file(&self.path)?.and_then(|(file, _)| file.keys);
+        let made = known.is_none();
+        let (account, worker) = (self.key(ACCOUNT_KEY, made)?, self.key(WORKER_KEY, made)?);
+        let identity = Identity { account, worker };
+        let here = Keys::of(&identity);
+        let Some(known) = known.filter(|known| *known != here) else { return Ok(identity) };
+        let name = if known.account == here.account { WORKER_KEY } else { ACCOUNT_KEY };
+        let expected = "the key with which the project was joined; put it back, or `leave` and `join` as somebody new";
+        Err(Error::Damaged { path: self.path.join(name), expected })
     }
 
     /// Takes over an account, by its key as [`Identity::export_account`] wrote it. The worker gets a new key of its own,
@@ -281,6 +367,12 @@ impl Folder {
         self.snapshots().join(format!("{}.in", unit_name(id)))
     }
 
+    /// What kernels of units that are held have logged, of the last run of the program.
+    #[must_use]
+    pub fn logs(&self) -> PathBuf {
+        self.path.join("logs")
+    }
+
     /// Traces of units that were run here, and states on them.
     #[must_use]
     pub fn traces(&self) -> PathBuf {
@@ -311,17 +403,30 @@ impl Folder {
         self.path.join("compiled")
     }
 
+    /// Where the trial unit runs.
+    #[must_use]
+    pub fn trial(&self) -> PathBuf {
+        self.path.join("trial")
+    }
+
     /// The socket by which the owner's commands reach the running worker.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         socket(&self.path)
     }
 
-    fn key(&self, name: &str) -> Result<SigningKey, Error> {
+    /// A key; a missing one is made if it may be.
+    fn key(&self, name: &str, made: bool) -> Result<SigningKey, Error> {
         let path = self.path.join(name);
         match fs::read_to_string(&path) {
             Ok(text) => parse_key(&text)
                 .ok_or(Error::Damaged { path, expected: "a key, 64 hexadecimal digits" }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !made => {
+                Err(Error::Lost(path))
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(Error::Damaged { path, expected: "a key, 64 hexadecimal digits" })
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut bytes = [0; 32];
                 rand::rngs::SysRng
@@ -369,20 +474,24 @@ pub fn socket(path: &Path) -> PathBuf {
 /// # Errors
 /// [`Error::File`], [`Error::Damaged`].
 pub fn read_project(path: &Path) -> Result<Option<Project>, Error> {
+    Ok(read_file(path)?.map(|(_, project)| project))
+}
+
+fn read_file(path: &Path) -> Result<Option<(ProjectFile, Project)>, Error> {
     let path = path.join(PROJECT);
     let content = match fs::read(&path) {
         Ok(content) => content,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(Error::File { path, source }),
     };
-    let project =
-        serde_json::from_slice::<ProjectFile>(&content).ok().filter(|file| file.version == VERSION);
-    let project = project.and_then(|file| {
+    let file = serde_json::from_slice(&content).ok().filter(ProjectFile::holds);
+    let read = file.and_then(|file| {
         let join = file.join.parse().ok()?;
-        Some(Project { join, name: file.name, account_name: file.account_name })
+        let (name, account_name) = (file.name.clone(), file.account_name.clone());
+        Some((file, Project { join, name, account_name }))
     });
-    match project {
-        Some(project) => Ok(Some(project)),
+    match read {
+        Some(read) => Ok(Some(read)),
         None => Err(Error::Damaged {
             path,
             expected: "the project that was joined; `join` again writes it anew",

@@ -90,6 +90,7 @@ pub(crate) struct Reported {
 pub(crate) struct Holding {
     told: mpsc::Sender<Told>,
     numbers: watch::Receiver<Numbers>,
+    log_head: watch::Receiver<Option<pb::SignedHead>>,
     books: Arc<Mutex<Books>>,
 }
 
@@ -109,6 +110,7 @@ impl Holding {
     ) -> io::Result<Self> {
         let (told, heard) = mpsc::channel(TOLD_MAX);
         let (numbers, read) = watch::channel(Numbers::default());
+        let (log_heads, log_head) = watch::channel(None);
         let books = Arc::new(Mutex::new(Books::open(path)?));
         let parts = Parts {
             config,
@@ -119,9 +121,10 @@ impl Holding {
             session,
             told: told.clone(),
             numbers,
+            log_heads,
         };
         tasks.spawn(Box::pin(Keeper::new(parts)?.run(heard)));
-        Ok(Self { told, numbers: read, books })
+        Ok(Self { told, numbers: read, log_head, books })
     }
 
     /// Tells the keeper. It is behind when this fails; then it does without: whatever is lost is a copy.
@@ -134,6 +137,11 @@ impl Holding {
     /// Lets peers hand over their batches, tell of the log and ask for it.
     pub(crate) fn talks(&self, net: &Net) -> wire::Handler {
         wire::Handler::new(net.clone(), self.told.clone(), Arc::clone(&self.books))
+    }
+
+    /// The newest head of the project's log that is here.
+    pub(crate) fn log_head(&self) -> Option<pb::SignedHead> {
+        self.log_head.borrow().clone()
     }
 
     /// What is held, in numbers.

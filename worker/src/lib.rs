@@ -12,6 +12,7 @@ pub mod fault;
 mod file;
 pub mod folder;
 mod holding;
+mod machine;
 mod metrics;
 pub mod outbox;
 pub mod p2p;

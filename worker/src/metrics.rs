@@ -2,8 +2,8 @@
 //! format, over HTTP.
 
 use crate::control::{Ask, Report};
-use iroh_metrics::service::MetricsServer;
-use iroh_metrics::{Counter, Gauge, MetricsGroup, RwLockRegistry};
+use iroh_metrics::{Counter, Gauge, MetricsGroup, MetricsSource, RwLockRegistry};
+use program::collector::Server;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -165,7 +165,7 @@ fn gauge(gauge: &Gauge, value: u64) {
 /// Tells the numbers until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    _server: MetricsServer,
+    _server: Server,
     _tasks: JoinSet<()>,
 }
 
@@ -183,8 +183,12 @@ impl Metrics {
         if let Ok(mut registry) = registry.write() {
             registry.register(Arc::clone(&numbers) as Arc<dyn MetricsGroup>);
         }
-        let server = MetricsServer::spawn(listen, registry).await?;
-        tracing::info!("numbers for collectors: http://{}/metrics", server.local_addr());
+        let encode = move || registry.encode_openmetrics_to_string().unwrap_or_default();
+        let server = Server::start(listen, encode).await?;
+        tracing::info!("numbers for collectors: http://{}/metrics", server.address());
+        if let Some(warning) = server.warning() {
+            tracing::warn!("{warning}");
+        }
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut every = interval(EVERY);

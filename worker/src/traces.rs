@@ -164,7 +164,7 @@ impl Traces {
     pub fn end(&self, id: UnitId, trace: Option<&Trace>) -> (Option<Digest>, io::Result<()>) {
         let root = trace.and_then(Trace::root);
         let kept = match trace.filter(|_| root.is_some()) {
-            Some(trace) => self.keep(id, &trace.encode()),
+            Some(trace) => self.keep(id, &checked(trace.encode())),
             None => self.forget(id),
         };
         if kept.is_err() {
@@ -206,7 +206,7 @@ impl Traces {
         let read = File::open(self.path(id, TRACE))
             .and_then(|file| file.take(TRACE_BYTES_MAX).read_to_end(&mut bytes));
         match read {
-            Ok(_) => Trace::decode(&bytes, spacing)
+            Ok(_) => Trace::decode(unchecked(&bytes), spacing)
                 .map_err(|_| format!("the trace of {id} is damaged on this disk")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(format!("the trace of {id} is not here, or not any more"))
@@ -235,6 +235,22 @@ impl Traces {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A trace with a digest behind it: one that was damaged on the disk must not be shown, for whoever shows another trace
+/// than the report commits to has lied.
+fn checked(mut trace: Vec<u8>) -> Vec<u8> {
+    let check = Digest::of(&trace);
+    trace.extend_from_slice(&check.0);
+    trace
+}
+
+/// The trace in a file, if the digest behind it holds; else all of it, which is a trace only if an older release wrote it.
+fn unchecked(bytes: &[u8]) -> &[u8] {
+    match bytes.split_last_chunk::<32>() {
+        Some((trace, check)) if Digest::of(trace).0 == *check => trace,
+        _ => bytes,
     }
 }
 

@@ -1,12 +1,15 @@
 //! A project's folder from a backup.
 
 use super::{
-    CHANGES, Error, MANIFEST, Manifest, Partial, RECORDS, VERSION, at, frames, verify_files,
+    CHANGES, Error, MANIFEST, Manifest, OWNERS, Partial, RECORDS, VERSION, at, frames, verify_files,
 };
-use crate::blobs::{BlobStore, Limits, Putter};
-use crate::project::{file, names};
+use crate::blobs::{self, BlobStore, Limits, Putter};
+use crate::clock::SystemClock;
+use crate::core::time::Clock;
+use crate::project::{Folder, file, names};
 use crate::store::sled::SledStore;
 use crate::store::{Changes, Store};
+use crate::tally::{self, Tally};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +23,8 @@ pub struct Restored {
     pub blob_bytes: u64,
     /// Records.
     pub records: u64,
+    /// Files of which the backup has no digest: an older release made it.
+    pub unverified: Vec<String>,
 }
 
 /// Bytes of records in one commit: large, as each is flushed, and far from the memory of the machine.
@@ -38,7 +43,8 @@ pub fn restore(from: &Path, data: &Path) -> Result<Restored, Error> {
     verify_files(from, &manifest)?;
     let name = data.file_name().unwrap_or_default().display();
     let partial = Partial::new(data.with_file_name(format!(".{name}.restoring")))?;
-    for name in manifest.files.keys().filter(|name| ![RECORDS, CHANGES].contains(&name.as_str())) {
+    let keys = names::KEYS.into_iter().filter(|name| manifest.files.contains_key(*name));
+    for name in keys {
         if let Some(content) = file::read(&from.join(name))? {
             file::write(&partial.0.join(name), &content)?;
         }
@@ -48,7 +54,7 @@ pub fn restore(from: &Path, data: &Path) -> Result<Restored, Error> {
     if (blobs, blob_bytes) != (manifest.blobs, manifest.blob_bytes) {
         return Err(Error::Damaged(from.join(names::BLOBS)));
     }
-    let records = restore_records(from, &partial.0.join(names::STORE))?;
+    let records = restore_records(from, &partial.0)?;
     if data.exists() {
         // What is no project and not empty stays where it is: the name is then not free, and the error says so.
         let _ = fs::remove_file(data.join(names::LOCK));
@@ -60,7 +66,9 @@ pub fn restore(from: &Path, data: &Path) -> Result<Restored, Error> {
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or_else(|| Path::new("."));
     file::sync_folder(parent).map_err(at(parent))?;
-    Ok(Restored { blobs, blob_bytes, records })
+    let has_all = manifest.files.contains_key(OWNERS);
+    let unverified = if has_all { Vec::new() } else { vec![OWNERS.to_owned()] };
+    Ok(Restored { blobs, blob_bytes, records, unverified })
 }
 
 fn manifest(from: &Path) -> Result<Manifest, Error> {
@@ -72,8 +80,11 @@ fn manifest(from: &Path) -> Result<Manifest, Error> {
     if manifest.version != VERSION {
         return Err(no_backup(format!("it is of version {}", manifest.version)));
     }
+    if !manifest.holds(&text) {
+        return Err(Error::Damaged(from.join(MANIFEST)));
+    }
     let known = |name: &String| {
-        names::KEYS.contains(&name.as_str()) || [RECORDS, CHANGES].contains(&name.as_str())
+        names::KEYS.contains(&name.as_str()) || [RECORDS, CHANGES, OWNERS].contains(&name.as_str())
     };
     match manifest.files.keys().find(|name| !known(name)) {
         Some(name) => Err(no_backup(format!("its manifest names {name:?}"))),
@@ -95,7 +106,10 @@ fn restore_blobs(from: &Path, to: &Path) -> Result<(u64, u64), Error> {
             offset += content.len() as u64;
             put.write(&content)?;
         }
-        put.finish()?;
+        put.finish().map_err(|error| match error {
+            blobs::Error::Digest { .. } => Error::Damaged(source.path(&digest)),
+            other => other.into(),
+        })?;
         (blobs, bytes) = (blobs + 1, bytes + blob.len());
     }
     source.copy_owners_to(to)?;
@@ -105,8 +119,10 @@ fn restore_blobs(from: &Path, to: &Path) -> Result<(u64, u64), Error> {
 /// Bytes copied at once.
 const CHUNK_BYTES: usize = 1 << 20;
 
+/// Writes the records into the folder `to`, and counts them: they must come to what the backup's own tally says, and go
+/// on from there with one that says that heads of a longer log may be seen.
 fn restore_records(from: &Path, to: &Path) -> Result<u64, Error> {
-    let store = SledStore::open(to)?;
+    let store = SledStore::open(&to.join(names::STORE))?;
     for name in [RECORDS, CHANGES] {
         let (mut pending, mut bytes) = (Changes::new(), 0);
         frames::each(&from.join(name), |changes| {
@@ -123,12 +139,27 @@ fn restore_records(from: &Path, to: &Path) -> Result<u64, Error> {
         })?;
         store.commit(last_of_each(pending))?;
     }
-    let mut records = 0;
-    crate::store::each(&store, &[], |_, _| {
-        records += 1;
-        Ok::<_, crate::store::Error>(())
-    })?;
-    Ok(records)
+    let folder = Folder::take(to)?;
+    let kept = match Tally::of(&store)? {
+        Some(Ok(kept)) => Some(kept),
+        Some(Err(_)) => return Err(Error::Damaged(from.join(RECORDS))),
+        None => None,
+    };
+    let last = kept.clone().map_or_else(
+        || {
+            folder.identity().map(|identity| {
+                Tally::of_nothing(identity.project(), proto::Digest::of(&identity.ca))
+            })
+        },
+        Ok,
+    )?;
+    let counted = last.counted(&store)?;
+    if kept.is_some_and(|kept| kept != counted) {
+        return Err(Error::Damaged(from.join(RECORDS)));
+    }
+    let now_ms = SystemClock::start().now().wall_ms;
+    let (tally, _) = tally::count_anew(&store, &last, &to.join(names::TALLY), now_ms)?;
+    Ok(tally.records)
 }
 
 /// A commit names each key once: the last change of each counts.

@@ -13,8 +13,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Who puts a blob, and how much it may hold.
 #[derive(Clone, Debug)]
 pub enum Putter {
-    /// A researcher's account, within its quota.
-    Account(String),
+    /// A researcher, within the quota of its account.
+    Account {
+        /// The account.
+        account: String,
+        /// Bytes that are kept for it beside blobs: what the kernels of its jobs have logged.
+        logs: u64,
+    },
     /// A worker, an output of at most so many bytes.
     Worker {
         /// Most bytes.
@@ -55,14 +60,15 @@ impl BlobStore {
     /// When it is too large for the putter or for the disk.
     pub fn put(self: &Arc<Self>, putter: Putter, digest: Digest, len: u64) -> Result<Put, Error> {
         let max = match &putter {
-            Putter::Account(account) if len <= BLOB_BYTES_MAX => {
-                let (used, quota) = (self.owners.bytes(account), self.limits.account_bytes);
+            Putter::Account { account, logs } if len <= BLOB_BYTES_MAX => {
+                let used = self.owners.bytes(account).saturating_add(*logs);
+                let quota = self.limits.account_bytes;
                 if quota < used.saturating_add(len) {
                     return Err(Error::Quota { account: account.clone(), used, quota });
                 }
                 len
             }
-            Putter::Account(_) => BLOB_BYTES_MAX,
+            Putter::Account { .. } => BLOB_BYTES_MAX,
             Putter::Worker { bytes_max } => BLOB_BYTES_MAX.min(*bytes_max),
         };
         if max < len {
@@ -144,7 +150,7 @@ impl Put {
         let new = !path.exists();
         fs::rename(&self.path.0, &path).map_err(Error::disk(&path))?;
         sync_folder(parent).map_err(Error::disk(parent))?;
-        if let (Putter::Account(account), true) = (&self.putter, new) {
+        if let (Putter::Account { account, .. }, true) = (&self.putter, new) {
             self.store.owners.add(account, &self.digest, self.len)?;
         }
         Ok(())

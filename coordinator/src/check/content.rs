@@ -33,6 +33,20 @@ pub(super) fn check(
                 Some(_) => {}
             }
         }
+        if let Some((list, ..)) = spec.list().filter(|(list, ..)| blobs.len(list).is_some()) {
+            let read = blobs.each_listed(&list, |_, file| {
+                if blobs.len(&file.digest) != Some(file.len) {
+                    let (name, digest, len) = (file.name, file.digest, file.len);
+                    findings.wrong(format!(
+                        "file \"{name}\" of {id} ({digest}), of {len} bytes, is not there"
+                    ));
+                }
+                Ok(())
+            });
+            if let Err(error) = read {
+                findings.wrong(format!("the list of files of {id} ({list}): {}", told(&error)));
+            }
+        }
     }
     for (digest, len) in &tables.outputs {
         if blobs.len(digest) != Some(*len) {

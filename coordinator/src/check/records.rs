@@ -3,12 +3,13 @@
 use super::{Findings, Tables};
 use crate::core::record::{
     AccountRecord, AgainRecord, AttemptRecord, EvidenceRecord, IndexRecord, JobRecord, LeaseRecord,
-    LogRecord, Meta, OpenRecord, Table, VoidRecord, WorkerRecord, decode, decode_batch,
-    first_number, last_number, standing_of,
+    LogRecord, LogsRecord, Meta, OpenRecord, Table, UnitLogRecord, VoidRecord, WorkerRecord,
+    decode, decode_batch, first_number, last_number, standing_of,
 };
 use crate::core::token::Token;
 use crate::core::trust::estimate::Standing;
 use crate::store::{self, Store};
+use crate::tally::Tally;
 use proto::job::JobSpec;
 use proto::log::Entry;
 use proto::report::Batch;
@@ -92,6 +93,11 @@ fn keep(key: &[u8], value: &[u8], tables: &mut Tables) -> Option<()> {
         Table::Entry => drop(Entry::decode(value).ok()?),
         Table::Node => drop(Digest::try_from(value).ok()?),
         Table::Evidence => drop(decode::<EvidenceRecord>(value)?),
+        Table::Tally => {
+            decode::<Tally>(value)?;
+        }
+        Table::Logs => drop(decode::<LogsRecord>(value)?),
+        Table::UnitLog => drop(decode::<UnitLogRecord>(value)?),
     }
     Some(())
 }

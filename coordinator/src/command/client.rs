@@ -4,6 +4,7 @@ use super::{Failure, Output, Role, Token};
 use crate::grpc::told;
 use crate::project;
 use bytesize::ByteSize;
+use program::stdout::Trouble;
 use proto::pb::{self, admin_client::AdminClient, issue_token_request};
 use proto::{AccountKey, Digest, WorkerKey};
 use serde_json::{Value, json};
@@ -48,11 +49,11 @@ fn with_admin<T>(
     let runtime = runtime.map_err(|error| Failure::failed(&error))?;
     runtime.block_on(async {
         let channel = proto::tls::connect(&join).await.map_err(|error| {
-            let text = "is it running? start it with starling-coordinator run";
             Failure::Unreachable(format!(
-                "the coordinator at {} does not answer ({}): {text}",
+                "the coordinator at {} does not answer ({}): is it running? start it with {}",
                 join.address,
-                told(&error)
+                told(&error),
+                super::typed(data, "run")
             ))
         })?;
         ask(AdminClient::with_interceptor(channel, Bearer(bearer))).await.map_err(|status| {
@@ -71,8 +72,7 @@ pub(super) fn token(data: &Path, token: Token, output: &Output) -> Result<(), Fa
         Token::Revoke { id } => {
             let request = pb::RevokeTokenRequest { token_id: id.clone() };
             with_admin(data, async |mut admin| admin.revoke_token(request).await)?;
-            output.result(&format!("Token {id} is revoked."), &json!({ "revoked": id }));
-            Ok(())
+            output.result(&format!("Token {id} is revoked."), &json!({ "revoked": id }))
         }
     }
 }
@@ -85,8 +85,23 @@ fn issue(data: &Path, account: String, role: Role, output: &Output) -> Result<()
     let request = pb::IssueTokenRequest { account, role: role.into() };
     let reply = with_admin(data, async |mut admin| admin.issue_token(request).await)?.into_inner();
     let text = format!("{}\n\nIt is shown only now; its id is {}.", reply.token, reply.token_id);
-    output.result(&text, &json!({ "token": reply.token, "token_id": reply.token_id }));
-    Ok(())
+    let written =
+        output.secret(&text, &json!({ "token": reply.token, "token_id": reply.token_id }));
+    written.map_err(|trouble| not_handed_out(data, reply.token_id, &trouble))
+}
+
+/// A token that nobody has read is of use to nobody: it is revoked again.
+fn not_handed_out(data: &Path, token_id: String, trouble: &Trouble) -> Failure {
+    let request = pb::RevokeTokenRequest { token_id: token_id.clone() };
+    match with_admin(data, async |mut admin| admin.revoke_token(request).await) {
+        Ok(_) => Failure::Failed(format!(
+            "the token was not handed out ({trouble}): it is revoked again, issue another one"
+        )),
+        Err(_) => Failure::Failed(format!(
+            "the token was not handed out ({trouble}), and could not be revoked: {}",
+            super::typed(data, &format!("token revoke {token_id}"))
+        )),
+    }
 }
 
 fn role_name(token: &pb::Token) -> &'static str {
@@ -112,8 +127,7 @@ fn list(data: &Path, output: &Output) -> Result<(), Failure> {
         );
     }
     output
-        .result(if tokens.is_empty() { "No tokens." } else { &text }, &json!({ "tokens": values }));
-    Ok(())
+        .result(if tokens.is_empty() { "No tokens." } else { &text }, &json!({ "tokens": values }))
 }
 
 /// A moment of the wall clock, for people and programs alike.
@@ -134,8 +148,7 @@ pub(super) fn status(data: &Path, workers: bool, output: &Output) -> Result<(), 
         text.push_str(&workers_text(&workers));
         value["workers"] = workers.iter().map(worker_value).collect();
     }
-    output.result(&text, &value);
-    Ok(())
+    output.result(&text, &value)
 }
 
 async fn all_workers(admin: &mut Admin) -> Result<Vec<pb::WorkerStatus>, Status> {
@@ -274,8 +287,7 @@ pub(super) fn referee(
     output.result(
         &format!("Worker {worker} {text}."),
         &json!({ "worker": worker.to_string(), "referee": !dismiss }),
-    );
-    Ok(())
+    )
 }
 
 pub(super) fn backup(data: &Path, name: Option<String>, output: &Output) -> Result<(), Failure> {
@@ -284,6 +296,5 @@ pub(super) fn backup(data: &Path, name: Option<String>, output: &Output) -> Resu
     let made = with_admin(data, async |mut admin| admin.backup(pb::BackupRequest { name }).await)?
         .into_inner();
     let text = format!("{} ({}); copy it to another machine.", made.path, ByteSize(made.bytes));
-    output.result(&text, &json!({ "path": made.path, "bytes": made.bytes }));
-    Ok(())
+    output.result(&text, &json!({ "path": made.path, "bytes": made.bytes }))
 }

@@ -20,24 +20,36 @@ pub(super) fn init(data: &Path, address: &Address, output: &Output) -> Result<()
         folder.at(names::PROJECT_KEY).display(),
         folder.at(names::CA_KEY).display()
     );
-    output.result(&text, &json!({ "join": join, "operator_token_file": token_file }));
-    Ok(())
+    output.result(&text, &json!({ "join": join, "operator_token_file": token_file }))
 }
 
 pub(super) fn restore(from: &Path, data: &Path, output: &Output) -> Result<(), Failure> {
     let restored = backup::restore(from, data).map_err(|error| Failure::failed(&error))?;
     let text = format!(
-        "{} records and {} blobs ({}) are restored to {}; every byte was verified.\n\
-         Go on with starling-coordinator --data {} run.",
+        "{} records and {} blobs ({}) are restored to {}; {}.\n\
+         Go on with: {}",
         restored.records,
         restored.blobs,
         ByteSize(restored.blob_bytes),
         data.display(),
-        data.display()
+        verified(&restored.unverified),
+        super::typed(data, "run")
     );
-    let value = json!({ "records": restored.records, "blobs": restored.blobs, "blob_bytes": restored.blob_bytes });
-    output.result(&text, &value);
-    Ok(())
+    let value = json!({
+        "records": restored.records, "blobs": restored.blobs, "blob_bytes": restored.blob_bytes,
+        "unverified": restored.unverified,
+    });
+    output.result(&text, &value)
+}
+
+fn verified(unverified: &[String]) -> String {
+    match unverified {
+        [] => "every byte was verified".to_owned(),
+        some => format!(
+            "every byte was verified but those of {}, for which an older release wrote no digest",
+            some.join(", ")
+        ),
+    }
 }
 
 pub(super) fn check(data: &Path, output: &Output) -> Result<(), Failure> {
@@ -68,6 +80,6 @@ pub(super) fn check(data: &Path, output: &Output) -> Result<(), Failure> {
         "blob_bytes": findings.blob_bytes,
         "wrong": findings.wrong,
     });
-    output.result(&text, &value);
+    output.result(&text, &value)?;
     if findings.wrong.is_empty() { Ok(()) } else { Err(Failure::Wrong) }
 }

@@ -1,6 +1,8 @@
 //! The one place that prints.
 
 use super::{Failure, Form};
+use program::stdout::{self, Trouble};
+use proto::text::printable_lines;
 use serde_json::{Value, json};
 use std::io::Write;
 
@@ -13,14 +15,23 @@ impl Output {
         Self(form)
     }
 
-    /// Prints a result: `text` for people, `value` for programs. A reader that has gone is no failure.
-    pub(crate) fn result(self, text: &str, value: &Value) {
-        let mut out = std::io::stdout().lock();
-        let _ = match self.0 {
-            Form::Text => writeln!(out, "{}", text.trim_end()),
-            Form::Json => writeln!(out, "{value}"),
-        };
-        let _ = out.flush();
+    /// Prints a result: `text` for people, `value` for programs. A reader that has gone is no failure; what nobody
+    /// could read is told with the failure.
+    pub(crate) fn result(self, text: &str, value: &Value) -> Result<(), Failure> {
+        match self.secret(text, value) {
+            Ok(()) | Err(Trouble::Closed) => Ok(()),
+            Err(trouble) => {
+                Err(Failure::Failed(format!("{trouble}; this is what it did not take:\n{text}")))
+            }
+        }
+    }
+
+    /// Prints a result that belongs nowhere else.
+    pub(crate) fn secret(self, text: &str, value: &Value) -> Result<(), Trouble> {
+        match self.0 {
+            Form::Text => stdout::line(&printable_lines(text.trim_end())),
+            Form::Json => stdout::line(&value.to_string()),
+        }
     }
 
     /// Prints why a command failed.
@@ -33,7 +44,7 @@ impl Output {
         };
         let mut err = std::io::stderr().lock();
         let _ = match self.0 {
-            Form::Text => writeln!(err, "error: {text}"),
+            Form::Text => writeln!(err, "error: {}", printable_lines(text)),
             Form::Json => writeln!(err, "{}", json!({ "error": kind, "message": text })),
         };
     }

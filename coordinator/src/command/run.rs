@@ -3,6 +3,7 @@
 use super::{Failure, Output, Run};
 use crate::project::names;
 use crate::server::{Config, Coordinator};
+use program::shell::word;
 use serde_json::json;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -17,9 +18,13 @@ pub(super) fn run(data: PathBuf, run: Run, output: &Output) -> Result<(), Failur
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
+    if let Some(warning) = program::clock::warning() {
+        tracing::warn!("{warning}");
+    }
     raise_file_limit();
     let stop_within = run.stop_within;
-    let config = config(data, run);
+    let program = worker::execute::own_program().map_err(|error| Failure::failed(&error))?;
+    let config = config(data, program, run);
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::failed(&error))?;
     let ended = runtime.block_on(serve(config, stop_within, output));
     // Calls that were cut off may still read the disk; nothing that they do matters any more.
@@ -27,7 +32,7 @@ pub(super) fn run(data: PathBuf, run: Run, output: &Output) -> Result<(), Failur
     ended
 }
 
-fn config(data: PathBuf, run: Run) -> Config {
+fn config(data: PathBuf, program: PathBuf, run: Run) -> Config {
     Config {
         listen: run.address.listen,
         advertise: run.address.advertise,
@@ -38,7 +43,8 @@ fn config(data: PathBuf, run: Run) -> Config {
         summary_every: run.summary,
         metrics: run.metrics,
         rebuild: run.rebuild,
-        ..Config::new(data)
+        accept_loss: run.accept_loss,
+        ..Config::new(data, program)
     }
 }
 
@@ -65,15 +71,19 @@ async fn serve(config: Config, stop_within: Duration, output: &Output) -> Result
     };
     let coordinator = started.map_err(|error| Failure::failed(&error))?;
     let (join, address) = (coordinator.join().to_string(), coordinator.local_addr());
-    let token_file = data.join(names::OPERATOR_TOKEN);
+    let (token_file, join_word) = (data.join(names::OPERATOR_TOKEN), word(&join));
     let text = format!(
-        "Listening at {address}. Volunteers join with:\n\n    starling-worker join '{join}'\n\n\
-         A researcher logs in with:\n\n    starling login '{join}' --token TOKEN\n\n\
-         TOKEN comes from `starling-coordinator --data {} token issue NAME`; yours, the operator's, is in {}.\n",
-        data.display(),
+        "Listening at {address}. Volunteers join with:\n\n    starling-worker join {join_word}\n\n\
+         A researcher logs in with:\n\n    starling login {join_word}\n\n\
+         which asks for a token. It comes from `{}`; yours, the operator's, is in {}.\n",
+        super::typed(&data, "token issue NAME"),
         token_file.display()
     );
-    output.result(&text, &json!({ "join": join, "listening": address.to_string(), "operator_token_file": token_file }));
+    let json = json!({ "join": join, "listening": address.to_string(), "operator_token_file": token_file });
+    if let Err(failure) = output.result(&text, &json) {
+        coordinator.shutdown(stop_within).await;
+        return Err(failure);
+    }
     let failed = tokio::select! {
         _ = terminate.recv() => false,
         _ = interrupt.recv() => false,

@@ -34,7 +34,22 @@ fn a_slip_is_explained() {
     check("run --summary fast", "write it as in 90s");
     check("run --summary 0s", "at least 1ms");
     check("run --advertise example.org", "write HOST:PORT");
+    check("run --advertise http://example.org:7700", "without http://");
+    check("run --advertise example.org:0", "port 0");
+    check("init --advertise 0.0.0.0:7700", "leads others nowhere");
+    check("init --advertise [::]:7700", "leads others nowhere");
+    check("run --advertise 2001:db8::1:7700", "in brackets");
+    check("run --advertise ada@example.org:7700", "neither a host name nor an address");
     check("run --connections 0", "1..=1000000");
     check("token issue ada --role king", "researcher, operator");
     check("rum", "run");
+}
+
+#[test]
+fn what_is_to_be_typed_is_quoted() {
+    assert_eq!(typed(Path::new(DATA), "run"), "starling-coordinator run");
+    assert_eq!(
+        typed(Path::new("/srv/the grid's"), "token issue NAME"),
+        "starling-coordinator --data \"/srv/the grid's\" token issue NAME"
+    );
 }

@@ -48,6 +48,13 @@ pub const STRIKES_FREE: u32 = 3;
 pub const STRIKE_MS: u64 = 2_000;
 /// Longest such wait, milliseconds.
 pub const STRIKE_MS_MAX: u64 = 3_600_000;
+/// Times that a worker may give units of one job back unharmed, with no report of it between, before it gets none of the
+/// job for a while: a lease that ran out while the machine slept happens to everybody.
+pub const RETURNS_FREE: u32 = 1;
+/// Most workers that one job remembers to have given its units back: the rest of a crowd is asked once more.
+pub const RETURNERS_MAX: usize = 1024;
+/// Most of them that `why` names.
+pub const RETURNERS_NAMED_MAX: usize = 3;
 /// Wait of a worker that was caught with a wrong result, milliseconds; doubles with each time that is not forgiven.
 pub const CAUGHT_MS: u64 = 3_600_000;
 /// Longest such wait, milliseconds: a week, so that a machine that was mended is seen.
@@ -101,6 +108,16 @@ pub const LOG_SPANS: usize = 4096;
 /// Bytes of an entry of the project's log, about, after which another is begun: with one more span it stays below
 /// [`proto::bounds::LOG_ENTRY_BYTES_MAX`].
 pub const LOG_BYTES: usize = 1 << 20;
+/// Bytes of lines held of running units, over all jobs and of one: what comes when there is no more room is passed over.
+pub const LIVE_LOG_BYTES_MAX: usize = 64 << 20;
+/// The same of one job.
+pub const LIVE_LOG_BYTES_OF_JOB_MAX: usize = 16 << 20;
+/// Bytes of logs that are kept of the jobs of one account: sixteen jobs that talk as much as they may.
+pub const ACCOUNT_LOG_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of logs that are kept in all.
+pub const PROJECT_LOG_BYTES_MAX: u64 = 4 << 30;
+/// How long a job has no report accepted before people are told what it waits for, milliseconds.
+pub const STILL_MS: u64 = 5_000;
 /// Window over which a job's recent rate is taken, milliseconds.
 pub const RATE_MS: u64 = 5_000;
 /// Longest name of a submitting account or token id, bytes.

@@ -63,6 +63,7 @@ impl Core {
                 live.told.remove(&id);
             }
         }
+        self.end_logs(&mut job.logs);
         self.dirty.jobs.remove(&id);
         self.ended.push(job);
     }

@@ -32,6 +32,8 @@ pub(super) struct Dirty {
     pub(super) roots: HashMap<(u32, u64), Digest>,
     /// Jobs that may have got their last verdict; dealt with at the end of each event.
     pub(super) finished: Vec<JobId>,
+    /// Jobs of which more is kept of what their units have logged, or more is not.
+    pub(super) logs: BTreeSet<JobId>,
     pub(super) records: Changes,
 }
 
@@ -56,6 +58,9 @@ impl Core {
         let dirty = std::mem::take(&mut self.dirty);
         let mut changes = dirty.records;
         let Self { jobs, ended, meta, workers, accounts, open, .. } = self;
+        for job in jobs.values().chain(ended.iter()).filter(|job| dirty.logs.contains(&job.id)) {
+            changes.push((Table::Logs.key(job.id.0), Some(encode(&job.logs.record))));
+        }
         let mut ledger = Ledger { meta, workers, accounts, open, roots: &dirty.roots };
         for id in dirty.jobs {
             if let Some(job) = jobs.get_mut(&id) {
@@ -106,6 +111,7 @@ impl Core {
             accounts,
             leases,
             open,
+            logs,
             records,
             batches: _,
             roots: _,
@@ -118,6 +124,7 @@ impl Core {
             || !accounts.is_empty()
             || !leases.is_empty()
             || !open.is_empty()
+            || !logs.is_empty()
             || !records.is_empty()
             || self.book.has_changes()
     }

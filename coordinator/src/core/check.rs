@@ -66,6 +66,9 @@ impl Core {
         if let Some(what) = self.asks_contradiction() {
             return Err(Contradiction(what));
         }
+        if let Some(what) = self.logs_contradiction() {
+            return Err(Contradiction(what));
+        }
         for job in self.running() {
             ensure!(job.record.settled < job.record.units, "{} is done and still runs", job.id);
             self.check_known(job)?;

@@ -10,6 +10,7 @@ use crate::core::time::Now;
 use crate::core::worker::{Live, Worker};
 use proto::LeaseId;
 use proto::bounds::NAME_BYTES_MAX;
+use proto::text::shortened;
 use std::collections::BTreeSet;
 
 /// Says why a heartbeat names a lease in vain.
@@ -47,7 +48,7 @@ impl Core {
         };
         let worker = self.worker_mut(number);
         worker.record.seen_at_ms = now.wall_ms;
-        worker.record.name = bounded(&hello.name);
+        worker.record.name = shortened(&hello.name, NAME_BYTES_MAX);
         worker.record.network = hello.network;
         let sequence = worker.record.sequence;
         if let Some(replaced) = worker.live.replace(live) {
@@ -93,7 +94,7 @@ impl Core {
             self.dirty.accounts.insert(number);
         }
         let account = &mut self.accounts[number as usize];
-        let name = bounded(&hello.account_name);
+        let name = shortened(&hello.account_name, NAME_BYTES_MAX);
         if !name.is_empty() && account.name != name {
             account.name = name;
             self.dirty.accounts.insert(number);
@@ -172,16 +173,4 @@ impl Core {
         }
         true
     }
-}
-
-/// The start of a name that a stranger gave, without what could upset a terminal.
-fn bounded(name: &str) -> String {
-    let mut bounded = String::new();
-    for character in name.chars().filter(|character| !character.is_control()) {
-        if NAME_BYTES_MAX < bounded.len() + character.len_utf8() {
-            break;
-        }
-        bounded.push(character);
-    }
-    bounded
 }

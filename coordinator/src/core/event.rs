@@ -5,6 +5,7 @@ use proto::job::{Extra, JobSpec};
 use proto::key::Signature;
 use proto::report::{Ack, Batch};
 use proto::trace::{Point, SegmentStatement};
+use proto::unit_log::Line;
 use proto::{AccountKey, Digest, JobId, LeaseId, UnitIndex, WorkerKey};
 use std::sync::Arc;
 
@@ -45,6 +46,8 @@ pub enum Event {
     Shown(Session, Shown),
     /// A worker has run a segment, or could not.
     Found(Session, Found),
+    /// A worker brings what kernels have logged.
+    Logged(Session, Vec<Logged>),
     /// An operator appoints a worker of his own whose word on a segment decides, or dismisses it. Answer:
     /// [`Reply::Appointed`].
     Appoint {
@@ -74,6 +77,17 @@ pub enum Event {
     Tick,
 }
 
+/// Lines of a unit that a worker holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// Under which it holds the unit.
+    pub lease: LeaseId,
+    /// The unit.
+    pub unit: UnitIndex,
+    /// In order.
+    pub lines: Vec<Line>,
+}
+
 /// The answer to an [`Event`], given after its commit.
 #[derive(Debug)]
 pub enum Reply {
@@ -91,6 +105,8 @@ pub enum Reply {
     Head(LogHead),
     /// To [`Event::Appoint`]: whether there is such a worker.
     Appointed(bool),
+    /// To everything that asks for a decision, once the engine makes none any more: why.
+    Halted(String),
     /// Nothing to say.
     Done,
 }
@@ -148,6 +164,9 @@ pub enum Refused {
     /// The disk is full.
     #[error("{0}")]
     DiskFull(String),
+    /// The coordinator decides nothing any more.
+    #[error("{0}")]
+    Halted(String),
 }
 
 /// How much work a worker will take. The newest replaces the one before and stands until it is filled.

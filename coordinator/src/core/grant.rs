@@ -33,7 +33,7 @@ impl Core {
         effects: &mut Effects,
     ) -> bool {
         let Some(job) = self.jobs.get(&id) else { return false };
-        let most = self.most(number, job);
+        let most = self.most(now, number, job);
         if most == 0 {
             return false;
         }

@@ -1,8 +1,10 @@
 //! A running job. Its size in memory grows with what is active, never with its number of units.
 
 use crate::core::bounds::RATE_MS;
+use crate::core::logs::JobLogs;
 use crate::core::queue::{Queue, Run};
 use crate::core::record::{End, JobRecord, Place, Span};
+use crate::core::returners::Returners;
 use crate::core::trust::estimate::Figure;
 use crate::core::trust::{Alone, Gates};
 use crate::core::unit::Unit;
@@ -43,9 +45,14 @@ pub(super) struct Job {
     pub(super) leased: u64,
     /// Active leases per worker.
     pub(super) holders: BTreeMap<u32, u32>,
+    /// Workers that gave units back.
+    pub(super) returners: Returners,
     /// Verdicts since the last commit.
     pub(super) spans: Vec<Span>,
     pub(super) rate: Rate,
+    pub(super) logs: JobLogs,
+    /// When a report of it was accepted last, on the monotonic clock.
+    pub(super) moved_ms: u64,
 }
 
 /// The recent rate of a job.
@@ -114,6 +121,8 @@ impl Job {
             spec,
             bytes,
             rate: Rate::starting(now_ms, record.settled),
+            logs: JobLogs::default(),
+            moved_ms: now_ms,
             record,
             settled: RoaringTreemap::new(),
             failed: RoaringTreemap::new(),
@@ -127,6 +136,7 @@ impl Job {
             leases: BTreeSet::new(),
             leased: 0,
             holders: BTreeMap::new(),
+            returners: Returners::default(),
             spans: Vec::new(),
         }
     }

@@ -9,8 +9,8 @@ use crate::core::job::Job;
 use crate::core::lease::{Lease, LeaseState};
 use crate::core::queue::{Run, runs};
 use crate::core::record::{
-    AccountRecord, AgainRecord, AttemptRecord, IndexRecord, JobRecord, LeaseRecord, Meta,
-    OpenRecord, Place, VoidRecord, WorkerRecord,
+    AccountRecord, AgainRecord, AttemptRecord, IndexRecord, JobRecord, LeaseRecord, LogsRecord,
+    Meta, OpenRecord, Place, VoidRecord, WorkerRecord,
 };
 use crate::core::settle::count_input;
 use crate::core::status::JobState;
@@ -47,6 +47,8 @@ pub struct Saved {
     pub leases: Vec<(LeaseId, LeaseRecord)>,
     /// Batches with reports without a verdict.
     pub open: Vec<SavedBatch>,
+    /// How much is kept of what units of a job have logged.
+    pub logs: Vec<(JobId, LogsRecord)>,
     /// Tokens.
     pub tokens: Vec<Token>,
     /// What is known of whom.
@@ -91,8 +93,8 @@ impl Core {
     /// # Errors
     /// [`Contradiction`] when the records contradict each other.
     pub fn load(now: Now, saved: Saved, seed: [u8; 32]) -> Result<Self, Contradiction> {
-        let Saved { meta, ended, running, workers, accounts, leases, open, tokens, standings } =
-            saved;
+        let Saved { meta, ended, running, workers, accounts, leases, open, .. } = saved;
+        let Saved { logs, tokens, standings, .. } = saved;
         if !meta.log.is_whole() {
             let what = "the right edge of the log's tree does not fit its size";
             return Err(Contradiction(what.into()));
@@ -113,7 +115,10 @@ impl Core {
             .map(|(number, _)| number)
             .collect();
         core.tokens = tokens.into_iter().map(|token| (token.id.clone(), token)).collect();
+        let logs: HashMap<JobId, LogsRecord> = logs.into_iter().collect();
         for (id, record) in ended {
+            let kept = logs.get(&id).map_or(0, |logs| logs.bytes);
+            core.log_bytes.load(&record.account, kept);
             core.submissions.insert(submission_key(&record.account, record.submission), id);
             core.ended_credit += record.credit;
             if record.state == JobState::Cancelled {
@@ -122,6 +127,10 @@ impl Core {
         }
         for job in running {
             core.load_job(now, job)?;
+        }
+        for (id, job) in &mut core.jobs {
+            job.logs.record = logs.get(id).copied().unwrap_or_default();
+            core.log_bytes.load(&job.record.account, job.logs.record.bytes);
         }
         for batch in open {
             core.load_batch(batch)?;

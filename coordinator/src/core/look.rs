@@ -1,6 +1,7 @@
 //! What people are told of running jobs, workers and the whole.
 
 use crate::core::Core;
+use crate::core::bounds::STILL_MS;
 use crate::core::job::Job;
 use crate::core::record::JobRecord;
 use crate::core::status::{JobState, JobStatus, Totals, WorkerStatus};
@@ -20,13 +21,22 @@ impl Core {
     pub fn job_status(&self, id: JobId) -> Option<JobStatus> {
         let job = self.jobs.get(&id)?;
         let status = job_status(id, &job.record);
+        let reasons = self.why_running(job);
+        let still = STILL_MS <= self.now_ms.saturating_sub(job.moved_ms);
         Some(JobStatus {
             leased: job.leased,
             workers: job.holders.len() as u64,
             units_per_second_milli: job.rate.milli,
-            reason: self.why_running(job).into_iter().next().unwrap_or_default(),
+            reason: reasons.first().cloned().unwrap_or_default(),
+            waiting: if still { reasons } else { Vec::new() },
             ..status
         })
+    }
+
+    /// Records in the log of a running job; `None` when it has ended or never was.
+    #[must_use]
+    pub fn log_records(&self, id: JobId) -> Option<u64> {
+        self.jobs.get(&id).map(|job| job.record.next_log)
     }
 
     /// At most `max` workers with keys above `after`, in order.
@@ -74,6 +84,7 @@ impl Core {
             credit: self.meta.credit,
             store_bytes: 0,
             trouble: String::new(),
+            halted: false,
         }
     }
 
@@ -136,5 +147,6 @@ pub fn job_status(id: JobId, record: &JobRecord) -> JobStatus {
         segments: record.segments,
         segments_fuel: record.segments_fuel,
         evidence: record.next_evidence,
+        waiting: Vec::new(),
     }
 }

@@ -8,6 +8,7 @@ use proto::job::JobSpec;
 use proto::key::Signature;
 use proto::log::Frontier;
 use proto::trace::{Claim, Point};
+use proto::unit_log::Line;
 use proto::{AccountKey, Digest, JobId, LeaseId, ProjectKey, WorkerKey};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -56,11 +57,17 @@ pub enum Table {
     Node = b'n',
     /// [`EvidenceRecord`] by job and position: who was proved wrong, and how.
     Evidence = b'e',
+    /// [`crate::tally::Tally`], one record: what all others come to.
+    Tally = b'z',
+    /// [`LogsRecord`] by job: how much is kept of what its units have logged.
+    Logs = b'q',
+    /// [`UnitLogRecord`] by job and position: what a unit has logged.
+    UnitLog = b'x',
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::Meta,
         Self::Job,
         Self::Spec,
@@ -79,6 +86,9 @@ impl Table {
         Self::Entry,
         Self::Node,
         Self::Evidence,
+        Self::Tally,
+        Self::Logs,
+        Self::UnitLog,
     ];
 
     /// What the keys of the table start with.
@@ -353,6 +363,17 @@ pub enum End {
     Withdrawn(String),
 }
 
+impl End {
+    /// The reports that it rests on.
+    #[must_use]
+    pub fn places(&self) -> &[Place] {
+        match self {
+            Self::Done(places) | Self::Failed(places) => places,
+            Self::GivenUp(_) | Self::Withdrawn(_) => &[],
+        }
+    }
+}
+
 /// Consecutive units that ended alike.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
@@ -478,6 +499,41 @@ pub struct HeardRecord {
     pub statement: Vec<u8>,
     /// Of the worker, 64 bytes.
     pub signature: Vec<u8>,
+}
+
+/// How much is kept of what the units of a job have logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogsRecord {
+    /// The next position.
+    pub next: u64,
+    /// What the records take, about.
+    pub bytes: u64,
+    /// Units of which nothing is kept for want of room.
+    pub left_out: u64,
+}
+
+/// What one worker says that a unit has logged: text of strangers, verified by nobody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitLogRecord {
+    /// The unit.
+    pub unit: u64,
+    /// Who says so.
+    pub worker: WorkerKey,
+    /// What came of the unit there.
+    pub end: LogEnd,
+    /// In order; gaps are what was left out.
+    pub lines: Vec<Line>,
+}
+
+/// What came of a unit of which a log is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogEnd {
+    /// It was reported with an output.
+    Done,
+    /// It was reported as failing on every machine.
+    Failed,
+    /// The worker could not run it.
+    Returned,
 }
 
 /// An attempt at consecutive units that came to nothing.

@@ -4,7 +4,7 @@ use crate::core::bounds::PADDED_BATCH_BYTES;
 use crate::core::event::{Acks, Earlier, Effects, Missing, Session, SignedBatch};
 use crate::core::job::Job;
 use crate::core::queue::Run;
-use crate::core::record::{OpenRecord, Place, Table, batch_key, encode_batch};
+use crate::core::record::{LogEnd, OpenRecord, Place, Table, batch_key, encode_batch};
 use crate::core::time::Now;
 use crate::core::trust;
 use crate::core::trust::estimate::Standing;
@@ -37,7 +37,9 @@ impl Core {
     ) -> Acks {
         let batch = &signed.batch;
         match self.worker_of(session) {
-            Some(worker) if self.is_padded(worker, signed) => self.without_padding(now, worker, signed),
+            Some(worker) if self.is_padded(worker, signed) => {
+                self.without_padding(now, worker, signed)
+            }
             Some(worker) => self.report_of(now, worker, signed, effects),
             None => Acks {
                 sequence: batch.sequence,
@@ -81,7 +83,11 @@ impl Core {
             self.take_report(now, &mut incoming, position, report, None)
         };
         let acks = (0..).zip(&signed.batch.reports).map(answer).collect();
-        Acks { sequence: signed.batch.sequence, acks, credit: self.accounts[account as usize].credit }
+        Acks {
+            sequence: signed.batch.sequence,
+            acks,
+            credit: self.accounts[account as usize].credit,
+        }
     }
 
     /// Takes a batch of a worker in, whoever brings it.
@@ -188,6 +194,7 @@ impl Core {
             // A verdict may rest on it at once.
             self.dirty.roots.insert((worker, signed.batch.sequence), signed.root);
         }
+        job.returners.remove(worker);
         let unit = report.unit.0;
         let place = Place { worker, sequence: signed.batch.sequence, position };
         if job.single() {
@@ -202,6 +209,8 @@ impl Core {
                 statement: Digest([0; 32]),
             };
             job.record.copies += 1;
+            job.moved_ms = self.now_ms;
+            self.keep_log(id, unit, worker, log_end(report));
             self.settle(id, unit, &[said], &[0]);
         } else {
             let policy = job.policy();
@@ -218,6 +227,8 @@ impl Core {
                 return Ack::Late;
             }
             job.record.copies += 1;
+            job.moved_ms = self.now_ms;
+            let first = known.said.is_empty();
             let statement = Statement::new(job.record.spec_digest, report);
             let before = known.missing(policy);
             known.said.push(Said {
@@ -246,6 +257,9 @@ impl Core {
             let opened = || Open { record: OpenRecord::default(), root: signed.root, reports: 0 };
             self.open.entry((worker, place.sequence)).or_insert_with(opened).reports += 1;
             incoming.waiting.push(position);
+            if first {
+                self.keep_log(id, unit, worker, log_end(report));
+            }
             self.judge(id, unit);
             if before < after {
                 self.put_back(id, Some(account), Run::new(unit, 1));
@@ -309,6 +323,14 @@ fn unread(outcome: &Outcome) -> Result<Digest, Failure> {
     match outcome {
         Outcome::Done(_) => Ok(Digest([0; 32])),
         Outcome::Failed(failure) => Err(*failure),
+    }
+}
+
+/// What a report says of the unit whose log is kept with it.
+fn log_end(report: &Report) -> LogEnd {
+    match report.outcome {
+        Outcome::Done(_) => LogEnd::Done,
+        Outcome::Failed(_) => LogEnd::Failed,
     }
 }
 

@@ -6,10 +6,10 @@ use crate::core::bounds::{RETRY_MS, RETRY_MS_MAX};
 use crate::core::event::{Effects, Reply, Return, Session, ToWorker};
 use crate::core::lease::LeaseState;
 use crate::core::queue::{Run, runs};
-use crate::core::record::{AttemptRecord, Table};
+use crate::core::record::{AttemptRecord, LogEnd, Table};
 use crate::core::time::Now;
 use proto::bounds::REASON_BYTES_MAX;
-use proto::{JobId, LeaseId};
+use proto::{JobId, LeaseId, text};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ impl Core {
     /// A worker gives units back.
     pub(super) fn give_back(&mut self, now: Now, session: Session, returns: Vec<Return>) -> Reply {
         let Some(number) = self.worker_of(session) else { return Reply::Done };
-        let (mut unharmed, mut failed) =
-            (BTreeMap::<JobId, Vec<u64>>::new(), BTreeMap::<(JobId, String), Vec<u64>>::new());
+        let mut unharmed = BTreeMap::<JobId, (String, Vec<u64>)>::new();
+        let mut failed = BTreeMap::<(JobId, String), Vec<u64>>::new();
         let mut finished = Vec::new();
         for Return { lease: id, unit, reason, failure } in returns {
             let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.worker == number)
@@ -35,18 +35,33 @@ impl Core {
             match (overdue, failure) {
                 // Its attempt was counted at the deadline.
                 (true, _) => {}
-                (false, false) => unharmed.entry(job).or_default().push(unit.0),
-                (false, true) => failed.entry((job, shortened(&reason))).or_default().push(unit.0),
+                (false, false) => {
+                    let new = || (shortened(&reason), Vec::new());
+                    unharmed.entry(job).or_insert_with(new).1.push(unit.0);
+                }
+                (false, true) => {
+                    self.keep_log(job, unit.0, number, LogEnd::Returned);
+                    failed.entry((job, shortened(&reason))).or_default().push(unit.0);
+                }
             }
         }
         for id in finished {
             self.drop_lease(id);
         }
-        for (job, mut units) in unharmed {
+        let mut last = None;
+        for (job, (reason, mut units)) in unharmed {
             units.sort_unstable();
+            let reason: Arc<str> = reason.into();
+            last = Some(Arc::clone(&reason));
+            if let Some(job) = self.jobs.get_mut(&job) {
+                job.returners.add(now.monotonic_ms, number, reason);
+            }
             for run in runs(units) {
                 self.put_back(job, None, run);
             }
+        }
+        if let Some(reason) = last {
+            self.worker_mut(number).give_back(now.monotonic_ms, reason);
         }
         for ((job, reason), mut units) in failed {
             units.sort_unstable();
@@ -249,12 +264,5 @@ impl Core {
 
 /// The start of a reason that a stranger gave.
 fn shortened(reason: &str) -> String {
-    let mut end = reason.len().min(REASON_BYTES_MAX);
-    while !reason.is_char_boundary(end) {
-        end -= 1;
-    }
-    reason[..end]
-        .chars()
-        .map(|character| if character.is_control() { ' ' } else { character })
-        .collect()
+    text::printable(&reason[..reason.floor_char_boundary(REASON_BYTES_MAX)])
 }

@@ -10,7 +10,6 @@ use crate::core::job::Job;
 use crate::core::time::Now;
 use proto::JobId;
 use proto::bounds::LEASE_UNITS_MAX;
-use proto::cut::Axis;
 
 /// Why a worker got nothing (more).
 #[derive(Debug, PartialEq, Eq)]
@@ -75,7 +74,7 @@ impl Core {
                 jobs.sort_by_key(|job| self.jobs.get(job).and_then(Job::fuel_per_unit));
             }
             if !jobs.into_iter().any(|job| self.grant(now, number, job, effects)) {
-                return (granted == 0).then(|| self.idle(number));
+                return (granted == 0).then(|| self.idle(now, number));
             }
             granted += 1;
         }
@@ -94,13 +93,12 @@ impl Core {
         }
         if now.monotonic_ms < worker.barred_until_ms {
             let wait_ms = worker.barred_until_ms - now.monotonic_ms;
-            return idle(
-                format!(
-                    "units failed on this worker: it gets none for {} s",
-                    wait_ms.div_ceil(1000)
-                ),
-                wait_ms,
-            );
+            let why = match &worker.returned {
+                Some(reason) => format!("this worker gave units back ({reason})"),
+                None => "units failed on this worker".into(),
+            };
+            let seconds = wait_ms.div_ceil(1000);
+            return idle(format!("{why}: it gets none for {seconds} s"), wait_ms);
         }
         if now.monotonic_ms < worker.caught_until_ms {
             let wait_ms = worker.caught_until_ms - now.monotonic_ms;
@@ -123,10 +121,12 @@ impl Core {
     }
 
     /// Most units of a job that the worker may be lent at once. Zero when the job does not fit the worker.
-    pub(super) fn most(&self, number: u32, job: &Job) -> u32 {
+    pub(super) fn most(&self, now: Now, number: u32, job: &Job) -> u32 {
         let worker = self.worker(number);
         let Some(live) = &worker.live else { return 0 };
-        if live.want.memory_bytes < job.spec.limits.memory_bytes {
+        if live.want.memory_bytes < job.spec.limits.memory_bytes
+            || job.returners.get(now.monotonic_ms, number).is_some()
+        {
             return 0;
         }
         let by_time = match job.fuel_per_unit() {
@@ -156,7 +156,7 @@ impl Core {
     }
 
     /// Why no job has anything for the worker.
-    fn idle(&self, number: u32) -> Idle {
+    fn idle(&self, now: Now, number: u32) -> Idle {
         let idle = |reason: String, retry_after_ms| Idle { reason, retry_after_ms };
         let Some(live) = &self.worker(number).live else {
             return idle("the worker is not connected".into(), IDLE_MS);
@@ -177,6 +177,21 @@ impl Core {
                 IDLE_MS,
             );
         }
+        let given_back = self
+            .jobs
+            .iter()
+            .filter_map(|(id, job)| Some((id, job.returners.get(now.monotonic_ms, number)?)));
+        if let Some((id, returner)) = given_back.min_by_key(|(_, returner)| returner.until_ms) {
+            let wait_ms = returner.until_ms - now.monotonic_ms;
+            let seconds = wait_ms.div_ceil(1000);
+            return idle(
+                format!(
+                    "this worker gave units of {id} back ({}): it gets none of them for {seconds} s",
+                    returner.reason
+                ),
+                wait_ms.min(IDLE_MS),
+            );
+        }
         if self.jobs.values().any(|job| !job.queue.is_empty()) {
             return idle("the units that are left wait for other workers".into(), IDLE_TAIL_MS);
         }
@@ -195,6 +210,5 @@ pub(super) fn units_per_message(job: &Job, first: u64) -> u32 {
         let fan_in = job.spec.merge.map_or(1, |merge| merge.fan_in);
         return (MERGE_INPUTS_MAX / fan_in).max(1);
     }
-    let lines = job.spec.cut.iter().any(|axis| matches!(axis, Axis::Lines { .. }));
-    if lines { LINE_UNITS_MAX } else { LEASE_UNITS_MAX }
+    if job.spec.line_file().is_some() { LINE_UNITS_MAX } else { LEASE_UNITS_MAX }
 }

@@ -124,6 +124,7 @@ impl Core {
         let finished = job.record.settled == job.record.units;
         let merges = job.spec.merge.is_some();
         self.dirty.jobs.insert(id);
+        self.drop_logs(id, unit);
         for said in known.unwrap_or_default().said {
             self.close_report(said.place.worker, said.place.sequence);
         }

@@ -1,6 +1,7 @@
 //! What people are told of jobs, workers and the whole.
 
 use crate::core::trust::estimate::Figure;
+use proto::receipt::Receipt;
 use proto::report::Outcome;
 use proto::{AccountKey, Digest, JobId, UnitIndex, WorkerKey};
 use serde::{Deserialize, Serialize};
@@ -64,6 +65,8 @@ pub struct JobStatus {
     pub segments_fuel: u128,
     /// Proofs of wrong reports that are kept.
     pub evidence: u64,
+    /// Of a running job that has not moved for a while, why; most important first.
+    pub waiting: Vec<String>,
 }
 
 /// A worker in numbers.
@@ -118,6 +121,8 @@ pub struct Totals {
     pub store_bytes: u64,
     /// Empty, or what the operator must mend.
     pub trouble: String,
+    /// Whether nothing is decided any more: records are missing.
+    pub halted: bool,
 }
 
 /// A unit with its verdict.
@@ -131,6 +136,8 @@ pub struct UnitResult {
     pub told: Told,
     /// The estimated chance that it is wrong; 0 for a job that asks for copies.
     pub figure: Figure,
+    /// The project's word for it, to be signed; where it was asked for and there is an answer.
+    pub receipt: Option<Receipt>,
 }
 
 /// What is told of a unit.
@@ -144,11 +151,20 @@ pub enum Told {
     Withdrawn(String),
 }
 
+/// How far the results of a job were read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor {
+    /// Records of the job's log that were read whole.
+    pub record: u64,
+    /// Units of the next record that were read too.
+    pub offset: u64,
+}
+
 /// Results in the order in which they were settled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
     /// Ask for what follows after this.
-    pub cursor: u64,
+    pub cursor: Cursor,
     /// Of each unit one.
     pub results: Vec<UnitResult>,
 }

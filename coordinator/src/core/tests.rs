@@ -4,6 +4,7 @@ mod chaos;
 mod env;
 mod leases;
 mod ledger;
+mod logs;
 mod merges;
 mod replay;
 mod reports;

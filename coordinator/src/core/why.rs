@@ -1,12 +1,16 @@
 //! Why a job or a unit is not done, told from the state that decides it.
 
 use crate::core::Core;
+use crate::core::bounds::RETURNERS_NAMED_MAX;
 use crate::core::job::Job;
 use crate::core::unit::Unit;
 use crate::core::verdict::{self, Said, Verdict};
 use proto::job::Stage;
 use proto::{JobId, UnitIndex};
 use std::collections::BTreeSet;
+
+/// Digits of a worker's key by which people know it.
+const KEY_DIGITS: usize = 12;
 
 impl Core {
     /// Why a running job, or a unit of it, is not done; most important first. `None` when the job has ended or never
@@ -36,8 +40,9 @@ impl Core {
         if let Some((at_ms, run)) = job.queue.delayed().next() {
             let last = job.known.get(&run.first).and_then(|known| known.reason.clone());
             let last = last.map(|reason| format!(": {reason}")).unwrap_or_default();
+            let seconds = at_ms.saturating_sub(self.now_ms).div_ceil(1000);
             reasons.push(format!(
-                "units from {} wait after a failed attempt (until {at_ms} ms){last}",
+                "units from {} wait after a failed attempt, for {seconds} s more{last}",
                 UnitIndex(run.first)
             ));
         }
@@ -47,7 +52,19 @@ impl Core {
                 job.gates.waiting()
             ));
         }
-        let trials = job.known.values().filter(|known| known.trial.is_some()).count();
+        let (mut trials, mut reported) = (0, 0);
+        for known in job.known.values() {
+            match known.trial {
+                Some(_) => trials += 1,
+                None => reported += usize::from(!known.said.is_empty()),
+            }
+        }
+        let reported = reported.saturating_sub(usize::try_from(job.gates.waiting()).unwrap_or(0));
+        if 0 < reported {
+            reasons.push(format!(
+                "{reported} units are reported and wait for a report of another account"
+            ));
+        }
         if 0 < trials {
             reasons.push(format!("segments of {trials} units are run again to see who is right"));
         }
@@ -76,6 +93,11 @@ impl Core {
         let mut reasons = Vec::new();
         if self.sessions.is_empty() {
             reasons.push("no worker is connected".to_owned());
+        } else if most == 0 && job.leased == 0 {
+            reasons.push(format!(
+                "none of the {} connected workers asks for work: `starling-worker why` on each tells the reason",
+                self.sessions.len()
+            ));
         } else if fitting == 0 && job.leased == 0 {
             let needs = job.spec.limits.memory_bytes;
             reasons.push(format!(
@@ -90,7 +112,29 @@ impl Core {
                 accounts.len()
             ));
         }
+        reasons.extend(self.why_given_back(job));
         reasons
+    }
+
+    /// Which workers gave units of the job back, and are not lent any for a while.
+    fn why_given_back(&self, job: &Job) -> Option<String> {
+        let waiting = job.returners.waiting();
+        let named = waiting.iter().take(RETURNERS_NAMED_MAX).map(|(number, returner)| {
+            let record = &self.worker(*number).record;
+            let key = record.key.to_string();
+            let key = &key[..KEY_DIGITS.min(key.len())];
+            match record.name.as_str() {
+                "" => format!("{key}: {}", returner.reason),
+                name => format!("{name} ({key}): {}", returner.reason),
+            }
+        });
+        let named = named.collect::<Vec<_>>().join("; ");
+        (!waiting.is_empty()).then(|| {
+            format!(
+                "{} workers gave units back that their machines could not run, and get none for a while: {named}",
+                waiting.len()
+            )
+        })
     }
 
     fn why_unit(&self, job: &Job, unit: UnitIndex) -> Vec<String> {

@@ -7,6 +7,7 @@ use crate::core::event::{Session, Want};
 use crate::core::record::WorkerRecord;
 use proto::JobId;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A machine.
 #[derive(Debug)]
@@ -16,8 +17,10 @@ pub(super) struct Worker {
     pub(super) leased: u32,
     /// Most units that it may hold; halves with each failure and doubles with each batch of reports.
     pub(super) quota: u32,
-    /// Failures since the last accepted report.
+    /// Failures, and times that it gave units back unharmed, since the last accepted report.
     strikes: u32,
+    /// Why it gave units back last, unless a unit has failed on it since.
+    pub(super) returned: Option<Arc<str>>,
     /// It gets nothing before this moment.
     pub(super) barred_until_ms: u64,
     /// Caught, it gets nothing before this moment.
@@ -48,6 +51,7 @@ impl Worker {
             leased: 0,
             quota: WORKER_UNITS_MAX,
             strikes: 0,
+            returned: None,
             barred_until_ms: 0,
             caught_until_ms: 0,
             probation: 0,
@@ -59,14 +63,22 @@ impl Worker {
     /// A failure: the worker gets less, and after some in a row nothing for a while.
     pub(super) fn strike(&mut self, now_ms: u64, units: u32) {
         self.record.failures += u64::from(units);
+        self.returned = None;
+        self.hold_back(now_ms);
+    }
+
+    /// It gave units back unharmed: no fault of theirs, but a machine that does so again and again must not be lent
+    /// thousands a second.
+    pub(super) fn give_back(&mut self, now_ms: u64, reason: Arc<str>) {
+        self.returned = Some(reason);
+        self.hold_back(now_ms);
+    }
+
+    fn hold_back(&mut self, now_ms: u64) {
         self.strikes = self.strikes.saturating_add(1);
         self.quota = (self.quota / 2).max(1);
         if let Some(doublings) = self.strikes.checked_sub(STRIKES_FREE) {
-            let wait_ms = STRIKE_MS
-                .checked_shl(doublings.min(32))
-                .unwrap_or(STRIKE_MS_MAX)
-                .min(STRIKE_MS_MAX);
-            self.barred_until_ms = now_ms + wait_ms;
+            self.barred_until_ms = now_ms + strike_ms(doublings);
         }
     }
 
@@ -82,8 +94,14 @@ impl Worker {
     /// A success: the worker is trusted with more again.
     pub(super) fn succeed(&mut self) {
         self.strikes = 0;
+        self.returned = None;
         self.barred_until_ms = 0;
         self.probation = self.probation.saturating_sub(1);
         self.quota = self.quota.saturating_mul(2).min(WORKER_UNITS_MAX);
     }
+}
+
+/// Wait after so many doublings, milliseconds.
+pub(super) fn strike_ms(doublings: u32) -> u64 {
+    STRIKE_MS.checked_shl(doublings.min(32)).unwrap_or(STRIKE_MS_MAX).min(STRIKE_MS_MAX)
 }

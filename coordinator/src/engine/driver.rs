@@ -18,7 +18,7 @@ use proto::report::Ack;
 use proto::{JobId, UnitIndex};
 use std::collections::HashMap;
 use std::error::Error as _;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -49,6 +49,8 @@ struct Driver {
     trouble: Arc<RwLock<String>>,
     /// What the operator must mend: the disk is full.
     full: Option<String>,
+    /// Why nothing is decided any more.
+    halted: Arc<OnceLock<String>>,
     /// Found out while answering; applied before anything else.
     pending: Vec<Event>,
 }
@@ -66,6 +68,7 @@ impl Engine {
         let (changes, changed) = watch::channel(0);
         let stopped = Arc::new(RwLock::new(None));
         let trouble = Arc::new(RwLock::new(String::new()));
+        let halted = Arc::new(OnceLock::new());
         let handle = Handle {
             commands,
             store: config.store.clone(),
@@ -74,6 +77,7 @@ impl Engine {
             changes: changed,
             stopped: stopped.clone(),
             trouble: trouble.clone(),
+            halted: halted.clone(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let driver = Driver {
@@ -83,6 +87,7 @@ impl Engine {
             changes,
             trouble,
             full: None,
+            halted,
             pending: Vec::new(),
         };
         let body = move || {
@@ -156,6 +161,9 @@ impl Driver {
 
     /// How long nothing needs to be done, should nothing come in.
     fn wait(&self) -> Option<Duration> {
+        if self.halted.get().is_some() {
+            return None;
+        }
         if !self.pending.is_empty() {
             return Some(Duration::ZERO);
         }
@@ -177,7 +185,8 @@ impl Driver {
         self.look_at_disk();
         let (mut answers, mut effects, mut looks, mut stop) =
             (Vec::new(), Effects::default(), Vec::new(), None);
-        for event in std::mem::take(&mut self.pending) {
+        let halted = self.halted.get().is_some();
+        for event in std::mem::take(&mut self.pending).into_iter().filter(|_| !halted) {
             self.core.apply(now, event, &mut effects);
         }
         for command in group.drain(..) {
@@ -197,7 +206,7 @@ impl Driver {
                 Command::Stop(answer) => stop = Some(answer),
             }
         }
-        if self.full.is_none() {
+        if self.full.is_none() && self.halted.get().is_none() {
             self.core.apply(now, Event::Tick, &mut effects);
         }
         let fresh = self.commit(now)?;
@@ -213,6 +222,12 @@ impl Driver {
 
     /// Applies an event, or refuses it while the disk is full.
     fn apply(&mut self, now: Now, mut event: Event, effects: &mut Effects) -> Result<Reply, Error> {
+        if let Some(why) = self.halted.get() {
+            if let Event::Gone(session) | Event::Goodbye { session, .. } = &event {
+                self.sinks.remove(session);
+            }
+            return Ok(halt(why, &event, effects));
+        }
         if let Some(full) = &self.full
             && let Some(reply) = refuse(full, &event, effects)
         {
@@ -359,12 +374,9 @@ impl Driver {
     }
 }
 
-/// The file of a job that is cut by lines.
+/// The file of lines of a job of which each unit takes one.
 fn lines_of(spec: &JobSpec) -> Option<proto::Digest> {
-    spec.cut.iter().find_map(|axis| match axis {
-        proto::cut::Axis::Lines { digest, .. } => Some(*digest),
-        _ => None,
-    })
+    spec.line_file().map(|(digest, ..)| digest)
 }
 
 /// The answer to an event that takes room on the disk, while there is none.
@@ -387,6 +399,18 @@ fn refuse(full: &str, event: &Event, effects: &mut Effects) -> Option<Reply> {
         }
         Event::Submit(_) => Some(Reply::Submitted(Err(SubmitRefused::DiskFull(full.to_owned())))),
         _ => None,
+    }
+}
+
+/// The answer to an event once nothing is decided any more.
+fn halt(why: &str, event: &Event, effects: &mut Effects) -> Reply {
+    match event {
+        Event::Connected(_) => Reply::Connected(Err(Refused::Halted(why.to_owned()))),
+        Event::Reported(..) | Event::Delivered(_) | Event::Want(..) => {
+            refuse(why, event, effects).unwrap_or(Reply::Done)
+        }
+        Event::Gone(_) | Event::Goodbye { .. } | Event::Heartbeat(..) | Event::Tick => Reply::Done,
+        _ => Reply::Halted(why.to_owned()),
     }
 }
 

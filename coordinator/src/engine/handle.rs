@@ -2,24 +2,23 @@
 
 use crate::core::Core;
 use crate::core::event::{
-    Acks, Delivered, Earlier, Event, Found, Heartbeat, Hello, LogHead, Missing, Refused, Reply,
-    Return, Session, Shown, SignedBatch, Submission, SubmitRefused, Want, Welcome,
+    Acks, Delivered, Earlier, Event, Found, Heartbeat, Hello, LogHead, Logged, Missing, Refused,
+    Reply, Return, Session, Shown, SignedBatch, Submission, SubmitRefused, Want, Welcome,
 };
-use crate::core::record::{Table, batch_key};
-use crate::core::status::{JobStatus, Page, Totals, WorkerStatus};
+use crate::core::record::{LogsRecord, Table, batch_key};
+use crate::core::status::{JobStatus, Totals, WorkerStatus};
 use crate::core::token::{Token, TokenId};
 use crate::engine::blobs::Blobs;
 use crate::engine::sink::Sink;
-use crate::engine::{Error, log, read};
+use crate::engine::{Error, Results, log, read};
 use crate::store::Store;
-use proto::cut::Axis;
 use proto::evidence::Evidence;
 use proto::job::JobSpec;
 use proto::key::Signature;
 use proto::receipt::Receipt;
 use proto::report::{Ack, Batch, Outcome, Output};
 use proto::{Digest, JobId, ProjectKey, UnitIndex, WorkerKey};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// What the engine's thread is asked to do.
@@ -45,6 +44,8 @@ pub struct Handle {
     pub(super) stopped: Arc<RwLock<Option<String>>>,
     /// What the operator must mend; empty when nothing.
     pub(super) trouble: Arc<RwLock<String>>,
+    /// Why nothing is decided any more.
+    pub(super) halted: Arc<OnceLock<String>>,
 }
 
 impl std::fmt::Debug for Handle {
@@ -179,6 +180,36 @@ impl Handle {
         self.apply(Event::Heartbeat(session, heartbeat)).await.map(drop)
     }
 
+    /// A worker brings what kernels have logged.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn logged(&self, session: Session, logs: Vec<Logged>) -> Result<(), Error> {
+        self.apply(Event::Logged(session, logs)).await.map(drop)
+    }
+
+    /// How much is kept of what the units of a job have logged, and at most `max` of the records behind `after`, with
+    /// their positions; `None` when there is no such job. Reads the disk.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn logs(
+        &self,
+        job: JobId,
+        after: Option<u64>,
+        max: usize,
+    ) -> Result<Option<(LogsRecord, read::UnitLogs)>, Error> {
+        read::logs(self.store.as_ref(), job, after, max)
+    }
+
+    /// Bytes of logs that are kept of the jobs of an account.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn log_bytes_of(&self, account: String) -> Result<u64, Error> {
+        self.look(move |core| core.log_bytes_of(&account)).await
+    }
+
     /// A worker gives units back.
     ///
     /// # Errors
@@ -224,7 +255,7 @@ impl Handle {
     /// [`Error`].
     pub async fn job(&self, job: JobId) -> Result<Option<JobStatus>, Error> {
         match self.look(move |core| core.job_status(job)).await? {
-            Some(status) => Ok(Some(status)),
+            Some(status) => Ok(Some(self.with_trouble(status))),
             None => read::ended_job(self.store.as_ref(), job),
         }
     }
@@ -241,7 +272,7 @@ impl Handle {
             .await?;
         for (job, running) in jobs.iter_mut().zip(running) {
             if let Some(running) = running {
-                *job = running;
+                *job = self.with_trouble(running);
             }
         }
         Ok(jobs)
@@ -273,13 +304,21 @@ impl Handle {
         read::spec(self.store.as_ref(), job)
     }
 
-    /// About `max` results after cursor `after` (0: from the start), in the order in which they were settled; `None` when
-    /// there is no such job. Reads the disk.
+    /// Reads the results of a job, with `receipts` or without; `None` when there is no such job. Reads the disk.
     ///
     /// # Errors
     /// [`Error`].
-    pub fn results(&self, job: JobId, after: u64, max: usize) -> Result<Option<Page>, Error> {
-        read::results(self.store.as_ref(), job, after, max)
+    pub fn results(&self, job: JobId, receipts: bool) -> Result<Option<Results>, Error> {
+        Results::of(self.store.as_ref(), job, receipts.then_some(self.project))
+    }
+
+    /// Records in the log of a job that are on disk for good, for whoever reads its results: one that is being written is
+    /// seen in the store before it is. `None`: the job runs no more, and all are.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn committed(&self, job: JobId) -> Result<Option<u64>, Error> {
+        self.look(move |core| core.log_records(job)).await
     }
 
     /// The receipt of a settled unit, to be signed with the project's key; `None` when it has no verdict or was given up.
@@ -326,7 +365,10 @@ impl Handle {
         unit: Option<UnitIndex>,
     ) -> Result<Option<Vec<String>>, Error> {
         match self.look(move |core| core.why(job, unit)).await? {
-            Some(reasons) => Ok(Some(reasons)),
+            Some(mut reasons) => {
+                reasons.splice(0..0, self.trouble());
+                Ok(Some(reasons))
+            }
             None => read::why_ended(self.store.as_ref(), job, unit),
         }
     }
@@ -350,8 +392,26 @@ impl Handle {
     pub async fn totals(&self) -> Result<Totals, Error> {
         let mut totals = self.look(Core::totals).await?;
         totals.store_bytes = self.store.bytes()?;
-        totals.trouble = self.trouble.read().unwrap_or_else(PoisonError::into_inner).clone();
+        totals.trouble = match self.halted.get() {
+            Some(why) => why.clone(),
+            None => self.trouble.read().unwrap_or_else(PoisonError::into_inner).clone(),
+        };
+        totals.halted = self.halted.get().is_some();
         Ok(totals)
+    }
+
+    /// Decides nothing any more, for the reason in `what`: lends and settles nothing, takes no job, signs no head. What is
+    /// there can still be read. Whether it was this call that did it.
+    pub fn halt(&self, what: &str) -> bool {
+        let why = format!(
+            "{what}. Nothing is lent, settled or signed any more. Stop the coordinator, then restore a backup, or start it \
+             with --rebuild, which gathers from the workers what is missing, or with --accept-loss"
+        );
+        let first = self.halted.set(why).is_ok();
+        if let Some(why) = self.halted.get().filter(|_| first) {
+            tracing::error!("{why}");
+        }
+        first
     }
 
     /// Keeps a token.
@@ -421,11 +481,27 @@ impl Handle {
     async fn apply(&self, event: Event) -> Result<Reply, Error> {
         let (answer, answered) = oneshot::channel();
         self.send(Command::Apply(event, answer)).await?;
-        answered.await.map_err(|_| self.stopped())
+        match answered.await {
+            Ok(Reply::Halted(why)) => Err(Error::Halted(why)),
+            Ok(reply) => Ok(reply),
+            Err(_) => Err(self.stopped()),
+        }
     }
 
     async fn send(&self, command: Command) -> Result<(), Error> {
         self.commands.send(command).await.map_err(|_| self.stopped())
+    }
+
+    /// What the operator must mend, which is why nothing moves.
+    fn trouble(&self) -> Option<String> {
+        let trouble = self.trouble.read().unwrap_or_else(PoisonError::into_inner).clone();
+        (!trouble.is_empty()).then_some(trouble)
+    }
+
+    /// A running job, with what stops all of them.
+    fn with_trouble(&self, mut status: JobStatus) -> JobStatus {
+        status.waiting.splice(0..0, self.trouble());
+        status
     }
 
     fn stopped(&self) -> Error {
@@ -461,9 +537,8 @@ impl Handle {
                 )));
             }
         }
-        for axis in &spec.cut {
-            let Axis::Lines { digest, count, .. } = axis else { continue };
-            self.blobs.line(digest, count - 1).map_err(|error| {
+        if let Some((digest, _, count)) = spec.line_file() {
+            self.blobs.line(&digest, count - 1).map_err(|error| {
                 SubmitRefused::Invalid(format!(
                     "line {count} of the job's lines ({digest}) cannot be read: {error}"
                 ))
@@ -473,7 +548,8 @@ impl Handle {
     }
 }
 
-/// The blobs that a specification names: what each is, its digest, and its length where the specification says it.
+/// The blobs that a specification names: what each is, its digest, and its length where the specification says it. Those
+/// that a list of files names are not among them.
 #[must_use]
 pub fn named(spec: &JobSpec) -> Vec<(String, Digest, Option<u64>)> {
     let mut named = vec![("the kernel".to_owned(), spec.kernel, None)];
@@ -485,11 +561,10 @@ pub fn named(spec: &JobSpec) -> Vec<(String, Digest, Option<u64>)> {
             .iter()
             .map(|input| (format!("input \"{}\"", input.name), input.digest, Some(input.len))),
     );
-    named.extend(spec.cut.iter().filter_map(|axis| match axis {
-        Axis::Lines { digest, len, .. } => {
-            Some(("the file of lines".to_owned(), *digest, Some(*len)))
-        }
-        _ => None,
-    }));
+    let lines = spec.line_file().map(|(digest, len, _)| {
+        let what = if spec.list().is_some() { "the list of files" } else { "the file of lines" };
+        (what.to_owned(), digest, Some(len))
+    });
+    named.extend(lines);
     named
 }

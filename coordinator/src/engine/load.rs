@@ -1,8 +1,8 @@
 //! Reads what was saved, for the core to be as it was.
 
 use crate::core::record::{
-    AgainRecord, AttemptRecord, IndexRecord, JobRecord, LeaseRecord, Meta, OpenRecord, Table,
-    VoidRecord, batch_key, decode, decode_batch, first_number, last_number, standing_of,
+    AgainRecord, AttemptRecord, IndexRecord, JobRecord, LeaseRecord, LogsRecord, Meta, OpenRecord,
+    Table, VoidRecord, batch_key, decode, decode_batch, first_number, last_number, standing_of,
 };
 use crate::core::status::JobState;
 use crate::core::time::Now;
@@ -54,6 +54,7 @@ pub fn load(
         accounts: numbered(store, Table::Account)?,
         leases,
         open: open(store)?,
+        logs: table(store, &Table::Logs.prefix(), |job, record: LogsRecord| (JobId(job), record))?,
         tokens: tokens(store)?,
         standings: standings(store)?,
     };
@@ -136,7 +137,7 @@ fn tokens<T: DeserializeOwned>(store: &dyn Store) -> Result<Vec<T>, Error> {
 }
 
 /// A batch that must be in the store.
-pub(super) fn batch(store: &dyn Store, worker: u32, sequence: u64) -> Result<Batch, Error> {
+fn batch(store: &dyn Store, worker: u32, sequence: u64) -> Result<Batch, Error> {
     let key = batch_key(Table::Batch, worker, sequence);
     let value = store.get(&key)?.ok_or_else(|| unreadable(&key))?;
     let (_, payload) = decode_batch(&value).ok_or_else(|| unreadable(&key))?;

@@ -3,23 +3,20 @@
 use crate::core::look::job_status;
 use crate::core::record::{AccountRecord, last_number};
 use crate::core::record::{
-    AgainRecord, End, EvidenceRecord, IndexRecord, JobRecord, LogRecord, Place, Span, Table,
-    VoidRecord, WorkerRecord, batch_key, decode_batch,
+    AgainRecord, End, EvidenceRecord, IndexRecord, JobRecord, LogRecord, LogsRecord, Table,
+    UnitLogRecord, VoidRecord, WorkerRecord,
 };
-use crate::core::status::{JobState, JobStatus, Page, Told, UnitResult};
+use crate::core::status::{JobState, JobStatus};
 use crate::engine::Error;
-use crate::engine::load::{batch, decoded, unreadable};
+use crate::engine::load::{decoded, unreadable};
+use crate::engine::results::{Batches, Results};
 use crate::store::Store;
 use proto::evidence::{Accused, Evidence, Heard};
-use proto::job::{JobSpec, Stage};
-use proto::receipt::{Copy, Receipt};
-use proto::report::{Batch, Outcome, Output, Proof, Report, Statement};
+use proto::job::JobSpec;
+use proto::receipt::Receipt;
+use proto::report::{Outcome, Output};
 use proto::trace::SegmentStatement;
-use proto::{Digest, JobId, ProjectKey, UnitIndex};
-use std::collections::HashMap;
-
-/// Records of the log read at once.
-const LOG_PAGE: usize = 16;
+use proto::{JobId, ProjectKey, UnitIndex};
 
 /// A unit's verdict, and where it rests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,98 +56,17 @@ pub(crate) fn spec(store: &dyn Store, job: JobId) -> Result<Option<Vec<u8>>, Err
     Ok(store.get(&Table::Spec.key(job.0))?)
 }
 
-fn parsed_spec(store: &dyn Store, job: JobId) -> Result<Option<JobSpec>, Error> {
+pub(super) fn parsed_spec(store: &dyn Store, job: JobId) -> Result<Option<JobSpec>, Error> {
     let Some(bytes) = spec(store, job)? else { return Ok(None) };
     JobSpec::parse(&bytes).map(Some).map_err(|_| unreadable(&Table::Spec.key(job.0)))
 }
 
-/// Batches read so far: neighbours in the log mostly rest on the same.
-struct Batches<'a> {
-    store: &'a dyn Store,
-    read: HashMap<(u32, u64), Batch>,
-}
-
-impl<'a> Batches<'a> {
-    fn new(store: &'a dyn Store) -> Self {
-        Self { store, read: HashMap::new() }
-    }
-
-    fn report(&mut self, place: Place) -> Result<&Report, Error> {
-        use std::collections::hash_map::Entry;
-        let Place { worker, sequence, position } = place;
-        let batch = match self.read.entry((worker, sequence)) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(batch(self.store, worker, sequence)?),
-        };
-        let report = batch.reports.get(position as usize);
-        report.ok_or_else(|| unreadable(&batch_key(Table::Batch, worker, sequence)))
-    }
-}
-
-/// Results after `after`, until there are at least `max` or no more: whole records of the log.
-///
-/// # Errors
-/// [`Error`] when the store cannot be read.
-pub fn results(
+/// Where in the log a unit's verdict is, should it hold.
+pub(super) fn position(
     store: &dyn Store,
     job: JobId,
-    after: u64,
-    max: usize,
-) -> Result<Option<Page>, Error> {
-    if store.get(&Table::Job.key(job.0))?.is_none() {
-        return Ok(None);
-    }
-    let (mut page, mut batches) =
-        (Page { cursor: after, results: Vec::new() }, Batches::new(store));
-    // Cursor 0 is before the first record; cursor n is behind record n - 1.
-    let mut from = after.checked_sub(1).map(|last| Table::Log.key2(job.0, last));
-    while page.results.len() < max.max(1) {
-        let records = store.page(&Table::Log.key(job.0), from.as_deref(), 1)?;
-        let Some((key, value)) = records.into_iter().next() else { break };
-        let record: LogRecord = decoded(&key, &value)?;
-        let position = last_number(&key).ok_or_else(|| unreadable(&key))?;
-        for span in &record.spans {
-            if !is_void(store, job, position, &span.end)? {
-                read_span(span, &mut batches, &mut page.results)?;
-            }
-        }
-        page.cursor = position + 1;
-        from = Some(key);
-        if LOG_PAGE < batches.read.len() {
-            batches.read.clear();
-        }
-    }
-    Ok(Some(page))
-}
-
-fn read_span(
-    span: &Span,
-    batches: &mut Batches<'_>,
-    results: &mut Vec<UnitResult>,
-) -> Result<(), Error> {
-    for (offset, unit) in (0..span.count).zip(span.first..) {
-        let (fuel, told) = match &span.end {
-            End::GivenUp(reason) => (0, Told::GivenUp(reason.clone())),
-            End::Withdrawn(reason) => (0, Told::Withdrawn(reason.clone())),
-            End::Done(places) | End::Failed(places) => {
-                let canonical = places
-                    .first()
-                    .ok_or_else(|| Error::Contradiction(format!("u{unit} rests on no report")))?;
-                let report = batches.report(following(*canonical, offset))?;
-                (report.fuel, Told::Settled(report.outcome.clone()))
-            }
-        };
-        results.push(UnitResult { unit: UnitIndex(unit), fuel, told, figure: span.figure });
-    }
-    Ok(())
-}
-
-fn following(place: Place, offset: u32) -> Place {
-    Place { position: place.position + offset, ..place }
-}
-
-/// Where in the log a unit's verdict is, should it hold.
-fn position(store: &dyn Store, job: JobId, unit: UnitIndex) -> Result<Option<u64>, Error> {
+    unit: UnitIndex,
+) -> Result<Option<u64>, Error> {
     let key = Table::Again.key2(job.0, unit.0);
     if let Some(value) = store.get(&key)? {
         return Ok(match decoded(&key, &value)? {
@@ -166,7 +82,12 @@ fn position(store: &dyn Store, job: JobId, unit: UnitIndex) -> Result<Option<u64
 }
 
 /// Whether a verdict at a position of the log rests on the word of a worker that was caught since.
-fn is_void(store: &dyn Store, job: JobId, position: u64, end: &End) -> Result<bool, Error> {
+pub(super) fn is_void(
+    store: &dyn Store,
+    job: JobId,
+    position: u64,
+    end: &End,
+) -> Result<bool, Error> {
     let End::Done(places) = end else { return Ok(false) };
     let [alone] = places[..] else { return Ok(false) };
     let key = Table::Void.key2(job.0, alone.worker.into());
@@ -180,21 +101,29 @@ pub(crate) fn material(
     job: JobId,
     unit: UnitIndex,
 ) -> Result<Option<Material>, Error> {
+    material_in(store, job, unit, &mut None)
+}
+
+/// The same; `record` is the one of the log that was read last, which mostly has a unit's neighbours too.
+fn material_in(
+    store: &dyn Store,
+    job: JobId,
+    unit: UnitIndex,
+    record: &mut Option<(u64, LogRecord)>,
+) -> Result<Option<Material>, Error> {
     let Some(position) = position(store, job, unit)? else { return Ok(None) };
     let key = Table::Log.key2(job.0, position);
-    let log: LogRecord = decoded(&key, &store.get(&key)?.ok_or_else(|| unreadable(&key))?)?;
-    let mut spans = log.spans.into_iter().rev();
+    if record.as_ref().is_none_or(|(at, _)| *at != position) {
+        let value = store.get(&key)?.ok_or_else(|| unreadable(&key))?;
+        *record = Some((position, decoded(&key, &value)?));
+    }
+    let (_, log) = record.as_ref().ok_or_else(|| unreadable(&key))?;
+    let mut spans = log.spans.iter().rev();
     let span =
         spans.find(|span| (span.first..span.first + u64::from(span.count)).contains(&unit.0));
     let span = span.ok_or_else(|| unreadable(&key))?;
     let offset = u32::try_from(unit.0 - span.first).map_err(|_| unreadable(&key))?;
-    let places =
-        |places: Vec<Place>| places.into_iter().map(|place| following(place, offset)).collect();
-    let end = match span.end {
-        End::Done(copies) => End::Done(places(copies)),
-        End::Failed(copies) => End::Failed(places(copies)),
-        other @ (End::GivenUp(_) | End::Withdrawn(_)) => other,
-    };
+    let end = span.end_of(offset);
     if is_void(store, job, position, &end)? {
         return Ok(None);
     }
@@ -208,29 +137,11 @@ pub(crate) fn receipt(
     job: JobId,
     unit: UnitIndex,
 ) -> Result<Option<Receipt>, Error> {
-    let (Some(record), Some(spec)) = (record(store, job)?, parsed_spec(store, job)?) else {
+    let Some(mut results) = Results::of(store, job, Some(*project))? else { return Ok(None) };
+    let Some(Material { settled_at_ms, end, .. }) = material(store, job, unit)? else {
         return Ok(None);
     };
-    let Some(Material { settled_at_ms, end: End::Done(places) | End::Failed(places), .. }) =
-        material(store, job, unit)?
-    else {
-        return Ok(None);
-    };
-    let (mut statement, mut copies) = (None, Vec::new());
-    for place in places {
-        let (reported, proof) = proof_of(store, record.spec_digest, place)?;
-        copies.push(Copy { account: account_of(store, place.worker)?.key, proof });
-        statement.get_or_insert(reported);
-    }
-    let Some(statement) = statement else { return Ok(None) };
-    let (kernel, merged) = match spec.stage(unit) {
-        Some(Stage::Merge { first, count, .. }) => {
-            let merged = outputs(store, job, first, count)?.iter().map(Output::digest).collect();
-            (spec.merge.and_then(|merge| merge.kernel).unwrap_or(spec.kernel), merged)
-        }
-        _ => (spec.kernel, Vec::new()),
-    };
-    Ok(Some(Receipt::new(*project, kernel, statement, merged, copies, settled_at_ms)))
+    results.receipt(store, unit, end.places(), settled_at_ms)
 }
 
 /// One proof that reports of a job were wrong; `None` when there is no such one, or when it accuses no report.
@@ -247,9 +158,9 @@ pub(crate) fn evidence(
         return Ok(None);
     };
     let found: EvidenceRecord = decoded(&key, &value)?;
-    let (mut statement, mut accused) = (None, Vec::new());
+    let (mut statement, mut accused, mut batches) = (None, Vec::new(), Batches::default());
     for place in found.accused {
-        let (reported, proof) = proof_of(store, record.spec_digest, place)?;
+        let (reported, proof) = batches.proof(store, record.spec_digest, place)?;
         let account = account_of(store, place.worker)?.key;
         accused.push(Accused { account, proof });
         statement.get_or_insert(reported);
@@ -270,23 +181,12 @@ pub(crate) fn evidence(
     Ok(Some(evidence))
 }
 
-/// What a worker has said of a unit, and the proof that it signed it.
-fn proof_of(store: &dyn Store, spec: Digest, place: Place) -> Result<(Statement, Proof), Error> {
-    let key = batch_key(Table::Batch, place.worker, place.sequence);
-    let value = store.get(&key)?.ok_or_else(|| unreadable(&key))?;
-    let (signature, payload) = decode_batch(&value).ok_or_else(|| unreadable(&key))?;
-    let batch = Batch::decode(payload).map_err(|_| unreadable(&key))?;
-    let position = place.position as usize;
-    let proof = Proof::of(&batch, position, signature).ok_or_else(|| unreadable(&key))?;
-    Ok((Statement::new(spec, &batch.reports[position]), proof))
-}
-
 fn worker_of(store: &dyn Store, worker: u32) -> Result<WorkerRecord, Error> {
     let key = Table::Worker.key(worker.into());
     decoded(&key, &store.get(&key)?.ok_or_else(|| unreadable(&key))?)
 }
 
-fn account_of(store: &dyn Store, worker: u32) -> Result<AccountRecord, Error> {
+pub(super) fn account_of(store: &dyn Store, worker: u32) -> Result<AccountRecord, Error> {
     let key = Table::Account.key(worker_of(store, worker)?.account.into());
     decoded(&key, &store.get(&key)?.ok_or_else(|| unreadable(&key))?)
 }
@@ -298,20 +198,46 @@ pub(crate) fn outputs(
     first: UnitIndex,
     count: u32,
 ) -> Result<Vec<Output>, Error> {
-    let mut batches = Batches::new(store);
+    let (mut batches, mut record) = (Batches::default(), None);
     let mut outputs = Vec::with_capacity(count as usize);
     for unit in (first.0..).take(count as usize).map(UnitIndex) {
-        let place = match material(store, job, unit)?.map(|material| material.end) {
+        let found = material_in(store, job, unit, &mut record)?;
+        let place = match found.map(|material| material.end) {
             Some(End::Done(places)) => places.first().copied(),
             _ => None,
         };
         let none = || Error::Contradiction(format!("{job}/{unit} has no output to merge"));
-        match &batches.report(place.ok_or_else(none)?)?.outcome {
+        match &batches.report(store, place.ok_or_else(none)?)?.outcome {
             Outcome::Done(output) => outputs.push(output.clone()),
             Outcome::Failed(_) => return Err(none()),
         }
     }
     Ok(outputs)
+}
+
+/// What units have logged, by position.
+pub(crate) type UnitLogs = Vec<(u64, UnitLogRecord)>;
+
+/// How much is kept of what the units of a job have logged, and the records behind `after`.
+pub(crate) fn logs(
+    store: &dyn Store,
+    job: JobId,
+    after: Option<u64>,
+    max: usize,
+) -> Result<Option<(LogsRecord, UnitLogs)>, Error> {
+    if store.get(&Table::Job.key(job.0))?.is_none() {
+        return Ok(None);
+    }
+    let key = Table::Logs.key(job.0);
+    let kept = store.get(&key)?.map(|value| decoded(&key, &value)).transpose()?;
+    let after = after.map(|after| Table::UnitLog.key2(job.0, after));
+    let page = store.page(&Table::UnitLog.key(job.0), after.as_deref(), max)?;
+    let record = |(key, value): (Vec<u8>, Vec<u8>)| {
+        let position = last_number(&key).ok_or_else(|| unreadable(&key))?;
+        Ok((position, decoded(&key, &value)?))
+    };
+    let records = page.into_iter().map(record).collect::<Result<_, Error>>()?;
+    Ok(Some((kept.unwrap_or_default(), records)))
 }
 
 /// Why a job or unit that is not active is as it is.
@@ -332,7 +258,7 @@ pub(crate) fn why_ended(
     let reason = match material(store, job, unit)?.map(|material| material.end) {
         Some(End::Done(_)) => "it is done".to_owned(),
         Some(End::Failed(places)) => match places.first() {
-            Some(place) => match &Batches::new(store).report(*place)?.outcome {
+            Some(place) => match &Batches::default().report(store, *place)?.outcome {
                 Outcome::Failed(failure) => format!("it fails on every machine: {failure}"),
                 Outcome::Done(_) => {
                     return Err(Error::Contradiction(format!(

@@ -68,13 +68,17 @@ impl FromCore {
 /// Bytes that a message holds in memory for itself alone, about. Specifications are shared.
 fn bytes_of(message: &ToWorker) -> usize {
     let brings = match message {
-        ToWorker::Lease(lease) => lease.extras.iter().map(|extra| {
-            let inputs = extra.inputs.iter().map(|input| match input {
-                Output::Inline(content) => content.len() + MESSAGE_BYTES,
-                Output::Blob { .. } => MESSAGE_BYTES,
-            });
-            extra.line.as_ref().map_or(0, String::len) + inputs.sum::<usize>()
-        }).sum(),
+        ToWorker::Lease(lease) => lease
+            .extras
+            .iter()
+            .map(|extra| {
+                let inputs = extra.inputs.iter().map(|input| match input {
+                    Output::Inline(content) => content.len() + MESSAGE_BYTES,
+                    Output::Blob { .. } => MESSAGE_BYTES,
+                });
+                extra.line.as_ref().map_or(0, String::len) + inputs.sum::<usize>()
+            })
+            .sum(),
         ToWorker::Cancel { leases, reason } => leases.len() * size_of::<u64>() + reason.len(),
         ToWorker::Idle { reason: text, .. } | ToWorker::Advice(text) => text.len(),
         ToWorker::Job { .. } | ToWorker::Show(_) | ToWorker::Segment(_) | ToWorker::Replaced => 0,
@@ -90,8 +94,10 @@ mod tests {
     #[tokio::test]
     async fn what_waits_is_bounded_in_bytes_and_comes_free_when_it_is_read() {
         let (sink, mut from_core) = sink();
-        let cancel =
-            |count: u64| ToWorker::Cancel { leases: (0..count).map(LeaseId).collect(), reason: String::new() };
+        let cancel = |count: u64| ToWorker::Cancel {
+            leases: (0..count).map(LeaseId).collect(),
+            reason: String::new(),
+        };
         assert!(sink.send(cancel(1 << 20)), "one alone always fits");
         assert!(!sink.send(cancel(1)));
         let mut got = Vec::new();

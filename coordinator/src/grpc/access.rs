@@ -7,9 +7,10 @@ use crate::grpc::refusal::Refusal;
 use crate::grpc::tls::Peer;
 use crate::random;
 use proto::bounds::NAME_BYTES_MAX;
-use proto::{AccountKey, Digest, WorkerKey};
+use proto::{AccountKey, Digest, WorkerKey, text};
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::watch;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
@@ -23,6 +24,8 @@ const TOKEN_BYTES_MAX: usize = 256;
 pub(crate) struct Person {
     pub(crate) account: String,
     pub(crate) role: Role,
+    /// Digest of the token.
+    token: Digest,
 }
 
 impl Person {
@@ -46,6 +49,22 @@ pub(crate) enum Caller {
     Volunteer(Volunteer),
 }
 
+impl Caller {
+    /// Digest of the token, if it is one that may be revoked.
+    pub(crate) fn token(&self) -> Option<Digest> {
+        match self {
+            Self::Person(person) => Some(person.token),
+            Self::Volunteer(_) => None,
+        }
+    }
+}
+
+impl From<Person> for Caller {
+    fn from(person: Person) -> Self {
+        Self::Person(person)
+    }
+}
+
 /// Knows tokens.
 #[derive(Clone)]
 pub(crate) struct Access {
@@ -53,12 +72,15 @@ pub(crate) struct Access {
     clock: Arc<dyn Clock>,
     operator: Digest,
     sessions: Arc<RwLock<HashMap<Digest, Volunteer>>>,
+    /// Counts tokens that were revoked since the start.
+    revocations: watch::Sender<u64>,
 }
 
 impl Access {
     pub(crate) fn new(engine: Handle, clock: Arc<dyn Clock>, operator_token: &str) -> Self {
         let operator = Digest::of(operator_token.as_bytes());
-        Self { engine, clock, operator, sessions: Arc::default() }
+        let revocations = watch::Sender::new(0);
+        Self { engine, clock, operator, sessions: Arc::default(), revocations }
     }
 
     /// Opens a session for a worker's stream; the token ends with the session.
@@ -88,7 +110,8 @@ impl Access {
 
     async fn known(&self, digest: Digest) -> Result<Caller, Refusal> {
         if digest == self.operator {
-            return Ok(Caller::Person(Person { account: OPERATOR.into(), role: Role::Operator }));
+            let (account, role) = (OPERATOR.into(), Role::Operator);
+            return Ok(Caller::Person(Person { account, role, token: digest }));
         }
         let volunteer =
             self.sessions.read().unwrap_or_else(PoisonError::into_inner).get(&digest).copied();
@@ -96,7 +119,9 @@ impl Access {
             return Ok(Caller::Volunteer(volunteer));
         }
         match self.engine.token(digest).await? {
-            Some(Token { account, role, .. }) => Ok(Caller::Person(Person { account, role })),
+            Some(Token { account, role, .. }) => {
+                Ok(Caller::Person(Person { account, role, token: digest }))
+            }
             None => Err(Refusal(Status::unauthenticated(
                 "this token is not known here: it was revoked, is of another project, or its stream has ended; \
                  ask the operator for one (starling-coordinator token issue), then `starling login`",
@@ -136,6 +161,31 @@ impl Access {
         }
     }
 
+    /// Forgets a token, and ends what it has begun; whether there was one.
+    pub(crate) async fn revoke(&self, id: TokenId) -> Result<bool, Refusal> {
+        let known = self.engine.revoke_token(id).await?;
+        self.revocations.send_modify(|count| *count += 1);
+        Ok(known)
+    }
+
+    /// Waits until a token is good no more: for ever when there is none to be revoked.
+    pub(crate) async fn revoked(&self, token: Option<Digest>) -> Refusal {
+        let Some(token) = token.filter(|token| *token != self.operator) else {
+            return std::future::pending().await;
+        };
+        let mut revocations = self.revocations.subscribe();
+        // An engine that has stopped ends all calls anyway.
+        while !matches!(self.engine.token(token).await, Ok(None)) {
+            if revocations.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+        Refusal(Status::unauthenticated(
+            "the token of this call was revoked while it went on: ask the operator for a new one \
+             (starling-coordinator token issue), then `starling login` and call again",
+        ))
+    }
+
     /// Makes a token; its text is returned here and kept nowhere.
     pub(crate) async fn issue(
         &self,
@@ -145,10 +195,10 @@ impl Access {
         let account = account.trim();
         if account.is_empty()
             || NAME_BYTES_MAX < account.len()
-            || account.chars().any(char::is_control)
+            || account.chars().any(text::is_harmful)
         {
             return Err(Refusal(Status::invalid_argument(format!(
-                "an account's name has 1 to {NAME_BYTES_MAX} bytes and no control characters"
+                "an account's name has 1 to {NAME_BYTES_MAX} bytes and no control or format characters"
             ))));
         }
         if account == OPERATOR && role != Role::Operator {
@@ -156,8 +206,8 @@ impl Access {
                 "\"{OPERATOR}\" is the operator's own account: choose another"
             ))));
         }
-        let text = random::token();
-        let digest = Digest::of(text.as_bytes());
+        let token = random::token();
+        let digest = Digest::of(token.as_bytes());
         let id = TokenId(digest.to_string()[..12].to_owned());
         let issued_at_ms = self.clock.now().wall_ms;
         self.engine
@@ -169,7 +219,7 @@ impl Access {
                 issued_at_ms,
             })
             .await?;
-        Ok((text, id))
+        Ok((token, id))
     }
 }
 

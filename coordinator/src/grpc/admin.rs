@@ -73,7 +73,7 @@ impl pb::admin_server::Admin for Admin {
     ) -> Reply<pb::RevokeTokenReply> {
         self.0.access.operator(&request).await?;
         let id = request.into_inner().token_id;
-        match self.0.engine.revoke_token(TokenId(id.clone())).await.map_err(Refusal::from)? {
+        match self.0.access.revoke(TokenId(id.clone())).await? {
             true => Ok(Response::new(pb::RevokeTokenReply {})),
             false => {
                 Err(Status::not_found(format!("there is no token {id:?}: `token list` shows them")))

@@ -1,6 +1,6 @@
 //! Content in and out, in chunks.
 
-use crate::blobs::{Blob, Error, Put, Putter};
+use crate::blobs::{Blob, Error, LinesInvalid, Put, Putter};
 use crate::grpc::Shared;
 use crate::grpc::access::Caller;
 use crate::grpc::places::{Crowd, Place, Places, Rule};
@@ -70,11 +70,14 @@ fn digest(bytes: &[u8]) -> Result<Digest, Status> {
 }
 
 fn taken(what: &str) -> Status {
-    Status::unavailable(format!("too many blobs are being {what} at once: try again in a few seconds"))
+    Status::unavailable(format!(
+        "too many blobs are being {what} at once: try again in a few seconds"
+    ))
 }
 
 fn gave_way() -> Status {
-    let text = "this transfer gave way to others, of whom each has fewer: try again in a few seconds";
+    let text =
+        "this transfer gave way to others, of whom each has fewer: try again in a few seconds";
     Status::unavailable(text)
 }
 
@@ -115,7 +118,7 @@ impl pb::blobs_server::Blobs for Blobs {
         let pb::GetRequest { digest: bytes, offset, len, sparing, last_resort } =
             request.into_inner();
         let digest = digest(&bytes)?;
-        self.may_get(&caller, &digest)?;
+        self.may_get(&caller, digest).await?;
         let turn = self.0.transfers.readers.take(party).ok_or_else(|| taken("read"))?;
         let blobs = Arc::clone(&self.0.blobs);
         let blob = blocking(move || blobs.open_blob(&digest)).await?;
@@ -134,8 +137,8 @@ impl pb::blobs_server::Blobs for Blobs {
             ));
         }
         let (chunks, stream) = mpsc::channel(CHUNKS_AHEAD);
-        let shared = Arc::clone(&self.0);
-        self.0.spawn(async move {
+        let (shared, to) = (Arc::clone(&self.0), chunks.clone());
+        self.0.spawn_stream(&caller, to, async move {
             let giving = give(&shared, digest, Arc::new(blob), offset..end, &chunks);
             until_over(&turn, giving, &chunks).await;
         });
@@ -149,7 +152,7 @@ impl pb::blobs_server::Blobs for Blobs {
         let caller = self.0.access.caller(&request).await?;
         let party = Party::of(&caller, &request);
         let digest = digest(&request.into_inner().digest)?;
-        self.may_get(&caller, &digest)?;
+        self.may_get(&caller, digest).await?;
         let turn = self.0.transfers.readers.take(party).ok_or_else(|| taken("read"))?;
         let blobs = Arc::clone(&self.0.blobs);
         let pieces = blocking(move || blobs.pieces(&digest)).await?;
@@ -158,8 +161,8 @@ impl pb::blobs_server::Blobs for Blobs {
         })?;
         let (total_len, list) = (pieces.cut().bytes(), Bytes::from(pieces.list()));
         let (chunks, stream) = mpsc::channel(CHUNKS_AHEAD);
-        let shared = Arc::clone(&self.0);
-        self.0.spawn(async move {
+        let (shared, to) = (Arc::clone(&self.0), chunks.clone());
+        self.0.spawn_stream(&caller, to, async move {
             let giving = async {
                 for start in (0..list.len()).step_by(CHUNK_BYTES_MAX) {
                     let data = list.slice(start..list.len().min(start + CHUNK_BYTES_MAX));
@@ -205,9 +208,12 @@ impl pb::blobs_server::Blobs for Blobs {
             return Err(Status::resource_exhausted(text));
         }
         let shows = matches!(&caller, Caller::Volunteer(volunteer) if self.0.named.shows(&volunteer.worker));
-        let taking = self.take(caller, digest, head, &mut messages);
-        let taken = turn.over().run_until_cancelled(taking).await;
-        let taken = taken.unwrap_or_else(|| Err(Refusal(gave_way())));
+        let token = caller.token();
+        let taken = tokio::select! {
+            taken = self.take(caller, digest, head, &mut messages) => taken,
+            refusal = self.0.access.revoked(token) => Err(refusal),
+            () = turn.over().cancelled() => Err(Refusal(gave_way())),
+        };
         if taken.is_ok() && shows {
             self.0.blobs.note_shown(digest);
         }
@@ -221,13 +227,28 @@ impl pb::blobs_server::Blobs for Blobs {
 
 impl Blobs {
     /// Researchers may get all that they can name, workers what their jobs name.
-    fn may_get(&self, caller: &Caller, digest: &Digest) -> Result<(), Status> {
-        if matches!(caller, Caller::Volunteer(_)) && !self.0.named.may_get(digest) {
-            return Err(Status::permission_denied(format!(
-                "blob {digest} is named by no running job: its job has ended, return its units"
-            )));
+    async fn may_get(&self, caller: &Caller, digest: Digest) -> Result<(), Status> {
+        if matches!(caller, Caller::Person(_)) || self.0.named.may_get(&digest) {
+            return Ok(());
         }
-        Ok(())
+        let lists = self.0.named.lists();
+        if !lists.is_empty() {
+            let blobs = Arc::clone(&self.0.blobs);
+            let listed = move || {
+                for list in &lists {
+                    if blobs.lists(list, &digest)? {
+                        return Ok(true);
+                    }
+                }
+                Ok::<_, LinesInvalid>(false)
+            };
+            if blocking(listed).await? {
+                return Ok(());
+            }
+        }
+        Err(Status::permission_denied(format!(
+            "blob {digest} is named by no running job: its job has ended, return its units"
+        )))
     }
 
     async fn take(
@@ -238,7 +259,11 @@ impl Blobs {
         messages: &mut Streaming<pb::PutRequest>,
     ) -> Result<(), Refusal> {
         let putter = match caller {
-            Caller::Person(person) => Putter::Account(person.account),
+            Caller::Person(person) => {
+                let account = person.account.clone();
+                let logs = self.0.engine.log_bytes_of(account.clone()).await?;
+                Putter::Account { account, logs }
+            }
             Caller::Volunteer(volunteer) => {
                 let bytes_max = self.0.named.put_bytes_max(&volunteer.worker).ok_or_else(|| {
                     Refusal(Status::permission_denied(

@@ -1,6 +1,6 @@
 //! From domain types to messages and back, where that needs no decision.
 
-use crate::core::event::{Found, Heartbeat, Lease, Return, Segment, Show, Want};
+use crate::core::event::{Found, Heartbeat, Lease, Logged, Return, Segment, Show, Want};
 use crate::core::status::{JobState, JobStatus, Told, UnitResult, WorkerStatus};
 use crate::core::token::{Role, Token};
 use crate::grpc::given::OfBlob;
@@ -8,6 +8,7 @@ use proto::bounds::{NAME_BYTES_MAX, REASON_BYTES_MAX};
 use proto::job::Extra;
 use proto::report::Outcome;
 use proto::trace::SegmentStatement;
+use proto::unit_log::Line;
 use proto::{LeaseId, UnitIndex, WorkerKey, pb};
 
 /// The wire's integers are narrower than the core's sums, which stay far below.
@@ -15,10 +16,9 @@ pub(super) fn saturated(sum: u128) -> u64 {
     u64::try_from(sum).unwrap_or(u64::MAX)
 }
 
-/// Text for people from a stranger: bounded, without control characters.
+/// Text for people from a stranger: bounded, without harmful characters.
 fn text(from: &str, bytes_max: usize) -> String {
-    let clean: String = from.chars().take(bytes_max).filter(|c| !c.is_control()).collect();
-    clean[..clean.floor_char_boundary(bytes_max)].to_owned()
+    proto::text::shortened(from, bytes_max)
 }
 
 /// A name that a stranger gives.
@@ -50,6 +50,16 @@ pub(super) fn returns(returns: pb::Returns) -> Vec<Return> {
         failure: unit.failure,
     };
     returns.returns.into_iter().map(each).collect()
+}
+
+/// Lines of units, each within its bounds.
+pub(super) fn logs(logs: pb::KernelLogs) -> Vec<Logged> {
+    let each = |log: pb::KernelLog| Logged {
+        lease: LeaseId(log.lease_id),
+        unit: UnitIndex(log.unit),
+        lines: log.lines.into_iter().map(Line::from).collect(),
+    };
+    logs.logs.into_iter().map(each).collect()
 }
 
 fn extra(extra: Extra) -> pb::UnitExtra {
@@ -139,6 +149,7 @@ pub(super) fn job(job: JobStatus) -> pb::JobStatus {
         segments: job.segments,
         segments_fuel: saturated(job.segments_fuel),
         evidence: job.evidence,
+        waiting: job.waiting,
         figures: job
             .figures
             .into_iter()
@@ -160,6 +171,7 @@ pub(super) fn result(result: UnitResult) -> pb::UnitResult {
         fuel: result.fuel,
         figure: result.figure.0.into(),
         outcome: Some(outcome),
+        receipt: None,
     }
 }
 

@@ -1,10 +1,9 @@
 //! The researcher's service: jobs in, results out.
 
-use crate::core::status::{JobState, JobStatus};
+use crate::core::status::{Cursor, JobState, JobStatus};
 use crate::grpc::access::Person;
 use crate::grpc::refusal::{Refusal, blocking};
 use crate::grpc::{Shared, convert};
-use proto::cut::Axis;
 use proto::job::JobSpec;
 use proto::{Digest, JobId, UnitIndex, pb};
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 mod follow;
+mod logs;
 
 /// Jobs in one reply of `List`.
 const LIST_MAX: usize = 256;
@@ -37,8 +37,9 @@ impl Jobs {
         visible(&self.0, person, job).await
     }
 
-    /// Checks what cannot be told from the specification alone: that the kernels are kernels and the lines are lines.
-    async fn check_content(&self, spec: &JobSpec) -> Result<(), Refusal> {
+    /// Checks what cannot be told from the specification alone: that the kernels are kernels that workers can compile, and
+    /// the lines are lines.
+    async fn check_content(&self, account: &str, spec: &JobSpec) -> Result<(), Refusal> {
         let merge_kernel = spec.merge.and_then(|merge| merge.kernel);
         for (what, digest) in std::iter::once(("kernel", spec.kernel))
             .chain(merge_kernel.map(|k| ("merge.kernel", k)))
@@ -46,11 +47,12 @@ impl Jobs {
             let blobs = Arc::clone(&self.0.blobs);
             let memory = spec.limits.memory_bytes;
             blocking(move || check_kernel(&blobs, what, &digest, memory)).await?;
+            let module = (digest, self.0.blobs.path(&digest));
+            self.0.compiler.check(account, what, module, spec.nan, memory).await?;
         }
-        for axis in &spec.cut {
-            let Axis::Lines { digest, count, .. } = *axis else { continue };
-            let blobs = Arc::clone(&self.0.blobs);
-            blocking(move || blobs.check_lines(&digest, count)).await?;
+        if spec.line_file().is_some() {
+            let (blobs, spec) = (Arc::clone(&self.0.blobs), spec.clone());
+            blocking(move || blobs.check_lines(&spec)).await?;
         }
         Ok(())
     }
@@ -64,6 +66,16 @@ pub(super) async fn visible(
 ) -> Result<JobStatus, Refusal> {
     let status = shared.engine.job(JobId(job)).await?.ok_or_else(|| absent(job))?;
     if person.may_touch(&status.account) { Ok(status) } else { Err(others(job, &status.account)) }
+}
+
+/// Refuses a specification in which two keys of one object are equal: another reader may take the other.
+fn check_keys(spec: &[u8]) -> Result<(), Status> {
+    let text = std::str::from_utf8(spec)
+        .map_err(|_| Status::invalid_argument("the job specification is not text in UTF-8"))?;
+    let looked = proto::json::look(text).map(drop);
+    looked.map_err(|ambiguous| {
+        Status::invalid_argument(format!("the job specification: {ambiguous}"))
+    })
 }
 
 fn check_kernel(
@@ -116,6 +128,7 @@ fn others(job: u64, account: &str) -> Refusal {
 impl pb::jobs_server::Jobs for Jobs {
     type WatchStream = ReceiverStream<Result<pb::JobStatus, Status>>;
     type FetchStream = ReceiverStream<Result<pb::FetchReply, Status>>;
+    type LogsStream = ReceiverStream<Result<pb::LogsReply, Status>>;
 
     async fn submit(&self, request: Request<pb::SubmitRequest>) -> Reply<pb::JobStatus> {
         let person = self.0.access.person(&request).await?;
@@ -123,8 +136,10 @@ impl pb::jobs_server::Jobs for Jobs {
         let submission = <[u8; 16]>::try_from(request.submission_id.as_ref())
             .map_err(|_| Status::invalid_argument("submission_id must have 16 random bytes"))?;
         let spec = JobSpec::parse(&request.spec)
+            .and_then(|spec| spec.check_names().map(|()| spec))
             .map_err(|invalid| Status::invalid_argument(super::told(&invalid)))?;
-        self.check_content(&spec).await?;
+        check_keys(&request.spec)?;
+        self.check_content(&person.account, &spec).await?;
         let bytes = Arc::from(request.spec.as_ref());
         let status = self.0.engine.submit(bytes, submission, person.account).await;
         let status = status.map_err(Refusal::from)?.map_err(Refusal::from)?;
@@ -157,8 +172,9 @@ impl pb::jobs_server::Jobs for Jobs {
         let person = self.0.access.person(&request).await?;
         let job = self.visible(&person, request.get_ref().job_id).await?.id;
         let (statuses, stream) = mpsc::channel(STREAM_MESSAGES);
-        let shared = Arc::clone(&self.0);
-        self.0.spawn(async move { follow::watch(&shared, job, &statuses).await });
+        let (shared, to) = (Arc::clone(&self.0), statuses.clone());
+        let work = async move { follow::watch(&shared, job, &statuses).await };
+        self.0.spawn_stream(&person.into(), to, work);
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
@@ -172,11 +188,30 @@ impl pb::jobs_server::Jobs for Jobs {
 
     async fn fetch(&self, request: Request<pb::FetchRequest>) -> Reply<Self::FetchStream> {
         let person = self.0.access.person(&request).await?;
-        let pb::FetchRequest { job_id, after, follow } = request.into_inner();
+        let request = request.into_inner();
+        let pb::FetchRequest { job_id, after, follow, receipts, results_max, offset } = request;
         let job = self.visible(&person, job_id).await?.id;
+        let from = Cursor { record: after, offset };
+        let max = usize::try_from(results_max).ok().filter(|max| 0 < *max);
+        let ask = follow::Ask { job, from, follow, receipts, max };
         let (replies, stream) = mpsc::channel(STREAM_MESSAGES);
-        let shared = Arc::clone(&self.0);
-        self.0.spawn(async move { follow::fetch(&shared, job, after, follow, &replies).await });
+        let (shared, to) = (Arc::clone(&self.0), replies.clone());
+        let work = async move { follow::fetch(&shared, ask, &replies).await };
+        self.0.spawn_stream(&person.into(), to, work);
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn logs(&self, request: Request<pb::LogsRequest>) -> Reply<Self::LogsStream> {
+        let person = self.0.access.person(&request).await?;
+        let pb::LogsRequest { job_id, unit, follow } = request.into_inner();
+        let job = self.visible(&person, job_id).await?;
+        within(&job, unit)?;
+        let (replies, stream) = mpsc::channel(STREAM_MESSAGES);
+        let (shared, to) = (Arc::clone(&self.0), replies.clone());
+        let work = async move {
+            logs::follow(&shared, job.id, unit.map(UnitIndex), follow, &replies).await;
+        };
+        self.0.spawn_stream(&person.into(), to, work);
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
@@ -196,15 +231,7 @@ impl pb::jobs_server::Jobs for Jobs {
         let person = self.0.access.person(&request).await?;
         let pb::WhyRequest { job_id, unit } = request.into_inner();
         let job = self.visible(&person, job_id).await?;
-        if let Some(unit) = unit.filter(|unit| job.units <= *unit) {
-            let text = format!(
-                "{} is beyond the last unit of {}, {}",
-                UnitIndex(unit),
-                job.id,
-                UnitIndex(job.units - 1)
-            );
-            return Err(Status::out_of_range(text));
-        }
+        within(&job, unit)?;
         let reasons =
             self.0.engine.why(job.id, unit.map(UnitIndex)).await.map_err(Refusal::from)?;
         Ok(Response::new(pb::WhyReply { reasons: reasons.ok_or_else(|| absent(job_id))? }))
@@ -230,6 +257,19 @@ impl pb::jobs_server::Jobs for Jobs {
         let engine = self.0.engine.clone();
         let spec = blocking(move || engine.spec(job)).await?.ok_or_else(|| absent(job.0))?;
         Ok(Response::new(pb::SpecReply { spec: spec.into() }))
+    }
+}
+
+/// Refuses a unit that the job has not.
+fn within(job: &JobStatus, unit: Option<u64>) -> Result<(), Status> {
+    match unit.filter(|unit| job.units <= *unit) {
+        None => Ok(()),
+        Some(unit) => Err(Status::out_of_range(format!(
+            "{} is beyond the last unit of {}, {}",
+            UnitIndex(unit),
+            job.id,
+            UnitIndex(job.units - 1)
+        ))),
     }
 }
 

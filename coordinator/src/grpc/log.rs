@@ -3,7 +3,7 @@
 use crate::core::status::JobStatus;
 use crate::engine::log::Used;
 use crate::engine::{OutOfRange, Shown};
-use crate::grpc::access::Person;
+use crate::grpc::access::{Caller, Person};
 use crate::grpc::refusal::{Refusal, blocking};
 use crate::grpc::{Shared, jobs};
 use proto::bounds::LOG_ENTRIES_MAX;
@@ -28,8 +28,8 @@ type Reply<T> = Result<Response<T>, Status>;
 
 impl Log {
     /// Anybody of the project: the log is there to be read.
-    async fn member<T>(&self, request: &Request<T>) -> Result<(), Refusal> {
-        self.0.access.caller(&request).await.map(drop)
+    async fn member<T: Sync>(&self, request: &Request<T>) -> Result<Caller, Refusal> {
+        self.0.access.caller(request).await
     }
 
     /// The job, if this person may see it.
@@ -76,19 +76,22 @@ impl pb::log_server::Log for Log {
     }
 
     async fn entries(&self, request: Request<pb::LogEntriesRequest>) -> Reply<Self::EntriesStream> {
-        self.member(&request).await?;
-        let pb::LogEntriesRequest { from, count_max } = request.into_inner();
+        let caller = self.member(&request).await?;
+        let pb::LogEntriesRequest { from, count_max, bytes_max } = request.into_inner();
         let (messages, stream) = mpsc::channel(STREAM_MESSAGES);
-        let shared = Arc::clone(&self.0);
-        self.0.spawn(async move {
+        let (shared, to) = (Arc::clone(&self.0), messages.clone());
+        self.0.spawn_stream(&caller, to, async move {
             let (mut from, mut left) = (from, u64::from(count_max.min(LOG_ENTRIES_MAX)));
-            while 0 < left {
+            let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+            let (bytes_max, mut bytes) = (if bytes_max == 0 { usize::MAX } else { bytes_max }, 0);
+            while 0 < left && bytes < bytes_max {
                 let engine = shared.engine.clone();
                 let read = move || engine.log().entries(from, left, REPLY_BYTES);
                 let message = match blocking(read).await {
                     Ok(entries) if entries.is_empty() => return,
                     Ok(entries) => {
                         let count = entries.len() as u64;
+                        bytes += entries.iter().map(Vec::len).sum::<usize>();
                         let entries = entries.into_iter().map(Into::into).collect();
                         let message = pb::LogEntries { from, entries };
                         (from, left) = (from + count, left - count);
@@ -138,7 +141,7 @@ impl pb::log_server::Log for Log {
 
     async fn reports(&self, request: Request<pb::LogReportsRequest>) -> Reply<Self::ReportsStream> {
         // Who is nobody here is not told how long the log is.
-        self.0.access.person(&request).await?;
+        let person = self.0.access.person(&request).await?;
         let index = request.get_ref().index;
         let engine = self.0.engine.clone();
         let entry = blocking(move || engine.log().entry(index)).await?;
@@ -146,8 +149,8 @@ impl pb::log_server::Log for Log {
             entry.ok_or_else(|| Status::out_of_range(format!("there is no entry {index}")))?;
         self.visible(&request, entry.job).await?;
         let (messages, stream) = mpsc::channel(STREAM_MESSAGES);
-        let shared = Arc::clone(&self.0);
-        self.0.spawn(async move {
+        let (shared, to) = (Arc::clone(&self.0), messages.clone());
+        self.0.spawn_stream(&person.into(), to, async move {
             let engine = shared.engine.clone();
             let used: Vec<Used> = match blocking(move || engine.log().used(&entry)).await {
                 Ok(used) => used,

@@ -26,6 +26,8 @@ const PAGE_JOBS: usize = 256;
 #[derive(Debug)]
 struct JobBlobs {
     digests: HashSet<Digest>,
+    /// The list of its files, which are looked up there and not held here.
+    list: Option<Digest>,
     output_bytes: u64,
 }
 
@@ -99,7 +101,9 @@ impl Named {
             return;
         }
         let digests = crate::engine::named(spec).into_iter().map(|(_, digest, _)| digest).collect();
-        self.write().jobs.insert(job, JobBlobs { digests, output_bytes: spec.limits.output_bytes });
+        let list = spec.list().map(|(list, ..)| list);
+        let output_bytes = spec.limits.output_bytes;
+        self.write().jobs.insert(job, JobBlobs { digests, list, output_bytes });
     }
 
     /// A lease is sent.
@@ -159,7 +163,14 @@ impl Named {
         outputs.chain(states).max()
     }
 
-    /// Whether a worker may get this blob.
+    /// The lists of files of the jobs that run: workers may get what they name.
+    pub(crate) fn lists(&self) -> Vec<Digest> {
+        let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let lists: HashSet<Digest> = inner.jobs.values().filter_map(|job| job.list).collect();
+        lists.into_iter().collect()
+    }
+
+    /// Whether a worker may get this blob, which may also be on one of [`Self::lists`].
     pub(crate) fn may_get(&self, digest: &Digest) -> bool {
         let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);
         inner.merging.contains(digest)

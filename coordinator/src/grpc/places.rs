@@ -61,8 +61,7 @@ pub(crate) struct Place<K: Clone + Ord + Hash> {
 impl<K: Clone + Ord + Hash> Places<K> {
     /// `most` places, at least one.
     pub(crate) fn new(most: usize, rule: Rule) -> Arc<Self> {
-        let inner =
-            Inner { next: 0, taken: 0, holders: HashMap::new(), sizes: BTreeSet::new() };
+        let inner = Inner { next: 0, taken: 0, holders: HashMap::new(), sizes: BTreeSet::new() };
         Arc::new(Self { most: most.max(1), rule, inner: Mutex::new(inner) })
     }
 
@@ -142,8 +141,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn over(places: &[Option<Place<u8>>]) -> Vec<usize> {
-        let is_over =
-            |place: &Option<Place<u8>>| place.as_ref().is_none_or(|place| place.over.is_cancelled());
+        let is_over = |place: &Option<Place<u8>>| {
+            place.as_ref().is_none_or(|place| place.over.is_cancelled())
+        };
         (0..places.len()).filter(|&index| is_over(&places[index])).collect()
     }
 

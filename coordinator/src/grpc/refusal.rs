@@ -34,6 +34,7 @@ impl From<engine::Error> for Refusal {
             engine::Error::Stopped(_) => {
                 Self(Status::unavailable(format!("{error}: try again in a moment")))
             }
+            engine::Error::Halted(_) => Self(Status::failed_precondition(error.to_string())),
             _ => Self(internal(&error)),
         }
     }

@@ -6,6 +6,7 @@ use rcgen::{
     KeyUsagePurpose,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::sign::CertifiedKey;
 use std::path::PathBuf;
 
 type Certificates = (CertificateDer<'static>, CertificateDer<'static>, PrivateKeyDer<'static>);
@@ -23,7 +24,29 @@ pub(crate) fn certificates(folder: &Folder) -> Result<Certificates, Error> {
     let ca = certificate(folder.at(names::CA))?;
     let server = certificate(folder.at(names::SERVER))?;
     let key = private_key(folder.at(names::SERVER_KEY))?;
+    check(folder, &ca, &server, &key)?;
     Ok((ca, server, key))
+}
+
+/// Whether whoever trusts the authority would trust the server.
+fn check(
+    folder: &Folder,
+    ca: &CertificateDer<'static>,
+    server: &CertificateDer<'static>,
+    key: &PrivateKeyDer<'static>,
+) -> Result<(), Error> {
+    let wrong = |name: &str, expected| Error::Damaged { path: folder.at(name), expected };
+    proto::tls::check_server(ca, server).map_err(|_| {
+        wrong(names::SERVER, "a certificate that the authority in ca.pem has signed; without it, it is made anew with ca.key")
+    })?;
+    let provider = rustls::crypto::ring::default_provider();
+    let pair = CertifiedKey::from_der(vec![server.clone()], key.clone_key(), &provider);
+    pair.map(drop).map_err(|_| {
+        wrong(
+            names::SERVER_KEY,
+            "the key of the certificate in server.pem; without it, both are made anew with ca.key",
+        )
+    })
 }
 
 /// The authority never expires in practice: its fingerprint is in every join string that was ever given out.

@@ -1,18 +1,20 @@
 //! The coordinator while it gathers what its workers have kept.
 
-use super::{Config, StartError, Started, advertised, listen, open};
+use super::{Config, Kind, StartError, Started, advertised, listen, open};
+use crate::backup::Tee;
 use crate::blobs::BlobStore;
 use crate::core::replay::Rebuilt;
 use crate::core::time::Clock;
 use crate::grpc;
-use crate::project::{Folder, Identity, file, names};
+use crate::project::{self, Folder, Identity, file, names};
 use crate::rebuild::Gather;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::store::sled::SledStore;
+use crate::tally::{self, Tally};
 use std::fmt::Write;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,17 +36,18 @@ pub(super) async fn rebuild(
     clock: &Arc<dyn Clock>,
     blobs: &Arc<BlobStore>,
 ) -> Result<(), StartError> {
-    let older = put_aside(folder)?;
+    let older = folder.put_aside(names::STORE, "before-rebuild")?;
     let gather = Arc::new(match &older {
         Some(path) => Gather::new(&identity.key, &SledStore::open(path)?)?,
         None => Gather::new(&identity.key, &MemoryStore::default())?,
     });
     let (listener, address) = listen(config.listen).await?;
     let join = identity.join(config.advertise.clone().unwrap_or_else(|| advertised(address)));
-    let store = Arc::new(MemoryStore::default());
-    let (with, blobs_served) = (Some(Arc::clone(&gather)), Arc::clone(blobs));
+    let tee = Arc::new(Tee::new(Arc::new(MemoryStore::default())));
+    let store = Arc::clone(&tee) as Arc<dyn Store>;
+    let (kind, blobs_served) = (Kind::Gathering(Arc::clone(&gather)), Arc::clone(blobs));
     let Started { shared, thread } =
-        open(config, store, with, identity, clock, blobs_served, &join).await?;
+        open(config, (store, tee), kind, identity, clock, blobs_served, &join).await?;
     grpc::serve(listener, identity, config.connections_max, &shared)?;
     tracing::info!(%address, "the records are built up from what workers have kept; jobs go on after that");
     let mut told = tokio::time::Instant::now();
@@ -62,12 +65,14 @@ pub(super) async fn rebuild(
     shared.engine.stop().await;
     // Nothing of it is kept.
     let _ = tokio::task::spawn_blocking(|| thread.join()).await;
-    let (folder_path, blobs) = (folder.at(names::STORE), Arc::clone(blobs));
+    let (paths, blobs) =
+        ([names::STORE, names::TALLY].map(|name| folder.at(name)), Arc::clone(blobs));
+    let last = tally::last(folder, identity)?;
     let lost_outputs = gather.lost_outputs(&blobs);
     let now_ms = clock.now().wall_ms;
     let written = tokio::task::spawn_blocking(move || {
         let rebuilt = gather.finish(now_ms);
-        write(&rebuilt, &folder_path)?;
+        write(&rebuilt, &paths, &last, now_ms)?;
         Ok::<_, StartError>(rebuilt)
     });
     let rebuilt = match written.await {
@@ -82,28 +87,16 @@ pub(super) async fn rebuild(
     Ok(())
 }
 
-/// Moves what store there is to a place beside it, where nothing of it is lost.
-fn put_aside(folder: &Folder) -> Result<Option<PathBuf>, StartError> {
-    let store = folder.at(names::STORE);
-    if !store.exists() {
-        return Ok(None);
-    }
-    let to = (1_u32..)
-        .map(|number| folder.at(&format!("{}.before-rebuild-{number}", names::STORE)))
-        .find(|path| !path.exists())
-        .unwrap_or_else(|| store.with_extension("before-rebuild"));
-    fs::rename(&store, &to).map_err(|source| StartError::Aside {
-        from: store,
-        to: to.clone(),
-        source,
-    })?;
-    Ok(Some(to))
-}
-
-/// Writes the records into a new store, which gets its name when it is whole.
-fn write(rebuilt: &Rebuilt, path: &Path) -> Result<(), StartError> {
+/// Writes the records into a new store, which gets its name when it is whole, and is counted before: should this be cut
+/// short, the tally tells that there are records to be built up.
+fn write(
+    rebuilt: &Rebuilt,
+    [path, tally_path]: &[PathBuf; 2],
+    last: &Tally,
+    now_ms: u64,
+) -> Result<(), StartError> {
     let aside = path.with_extension("new");
-    let moved = |source| StartError::Aside { from: aside.clone(), to: path.to_owned(), source };
+    let moved = |source| project::Error::Aside { from: aside.clone(), to: path.clone(), source };
     if aside.exists() {
         // Of an attempt that was cut short.
         fs::remove_dir_all(&aside).map_err(moved)?;
@@ -112,8 +105,10 @@ fn write(rebuilt: &Rebuilt, path: &Path) -> Result<(), StartError> {
     for records in rebuilt.records.chunks(COMMIT_RECORDS) {
         store.commit(records.to_vec())?;
     }
+    tally::count_anew(&store, last, tally_path, now_ms)?;
     drop(store);
-    fs::rename(&aside, path).map_err(moved)
+    fs::rename(&aside, path).map_err(moved)?;
+    Ok(())
 }
 
 /// What came of it, for people.

@@ -2,6 +2,7 @@
 
 use crate::store::{Changes, Error, Key, Records, Store};
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,15 +25,18 @@ impl SledStore {
         // Every commit flushes; a timer that does it too would only compete.
         let config =
             sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-        let mut opened = config.open();
-        for _ in 0..LOCK_TRIES {
-            if !opened.as_ref().is_err_and(is_locked) {
-                break;
+        let open = || {
+            let mut opened = config.open();
+            for _ in 0..LOCK_TRIES {
+                if !opened.as_ref().is_err_and(is_locked) {
+                    break;
+                }
+                std::thread::sleep(LOCK_PAUSE);
+                opened = config.open();
             }
-            std::thread::sleep(LOCK_PAUSE);
-            opened = config.open();
-        }
-        let database = opened.map_err(failed("open"))?;
+            opened
+        };
+        let database = caught("open", open)?;
         Ok(Self { database, folder: folder.to_owned() })
     }
 }
@@ -47,13 +51,26 @@ fn is_locked(error: &sled::Error) -> bool {
     matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
 }
 
-fn failed(doing: &'static str) -> impl Fn(sled::Error) -> Error {
-    move |error| Error { doing, source: Box::new(error) }
+/// Lets sled work. It panics on some damage that it meets; for us that is a failure like others.
+fn caught<T>(
+    doing: &'static str,
+    work: impl FnOnce() -> Result<T, sled::Error>,
+) -> Result<T, Error> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(done) => done.map_err(|error| Error { doing, source: Box::new(error) }),
+        Err(panic) => {
+            let why = panic.downcast_ref::<String>().map(String::as_str);
+            let why =
+                why.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked");
+            Err(Error { doing, source: format!("what is on the disk is damaged: {why}").into() })
+        }
+    }
 }
 
 impl Store for SledStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.database.get(key).map_err(failed("read a record"))?.map(|value| value.to_vec()))
+        let value = caught("read a record", || self.database.get(key))?;
+        Ok(value.map(|value| value.to_vec()))
     }
 
     fn page(&self, prefix: &[u8], after: Option<&[u8]>, max: usize) -> Result<Records, Error> {
@@ -61,21 +78,25 @@ impl Store for SledStore {
             Some(after) if prefix <= after => Bound::Excluded(after),
             _ => Bound::Included(prefix),
         };
-        let mut page = Records::new();
-        for record in self.database.range::<&[u8], _>((from, Bound::Unbounded)).take(max) {
-            let (key, value) = record.map_err(failed("read records"))?;
-            if !key.starts_with(prefix) {
-                break;
+        caught("read records", || {
+            let mut page = Records::new();
+            for record in self.database.range::<&[u8], _>((from, Bound::Unbounded)).take(max) {
+                let (key, value) = record?;
+                if !key.starts_with(prefix) {
+                    break;
+                }
+                page.push((key.to_vec(), value.to_vec()));
             }
-            page.push((key.to_vec(), value.to_vec()));
-        }
-        Ok(page)
+            Ok(page)
+        })
     }
 
     fn last(&self, prefix: &[u8], at: &[u8]) -> Result<Option<(Key, Vec<u8>)>, Error> {
-        let mut range = self.database.range::<&[u8], _>((Bound::Unbounded, Bound::Included(at)));
-        let Some(record) = range.next_back() else { return Ok(None) };
-        let (key, value) = record.map_err(failed("read a record"))?;
+        let last = caught("read a record", || {
+            let before = (Bound::Unbounded, Bound::Included(at));
+            self.database.range::<&[u8], _>(before).next_back().transpose()
+        });
+        let Some((key, value)) = last? else { return Ok(None) };
         Ok(key.starts_with(prefix).then(|| (key.to_vec(), value.to_vec())))
     }
 
@@ -87,13 +108,13 @@ impl Store for SledStore {
                 None => batch.remove(key),
             }
         }
-        self.database.apply_batch(batch).map_err(failed("write a commit"))?;
-        self.database.flush().map_err(failed("flush a commit to disk"))?;
+        caught("write a commit", || self.database.apply_batch(batch))?;
+        caught("flush a commit to disk", || self.database.flush())?;
         Ok(())
     }
 
     fn bytes(&self) -> Result<u64, Error> {
-        self.database.size_on_disk().map_err(failed("tell its size"))
+        caught("tell its size", || self.database.size_on_disk())
     }
 
     fn free_bytes(&self) -> Option<u64> {

@@ -1,13 +1,14 @@
 //! The operator's calls, and the operator's command.
 
-use super::support::{Project, Worker, bearer};
+use super::support::{PROGRAM, Project, Worker, bearer};
 use anyhow::{Context, Result, ensure};
 use proto::pb;
 use proto::pb::admin_client::AdminClient;
 use proto::pb::issue_token_request::Role;
 use serde_json::Value;
+use std::fs::File;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 
@@ -110,7 +111,8 @@ async fn collectors_are_told_the_numbers() -> Result<()> {
         told["blob_bytes_given"] == 1_500 && told["given_most"] == Value::from([given]),
         "{told}"
     );
-    let of_blob = format!("blob_given_most_bytes_total{{blob=\"{digest}\"}} 1500");
+    let of_blob =
+        format!("blob_given_most_bytes_total{{blob=\"{}\"}} 1500", &digest.to_string()[..8]);
     let wanted = ["workers_connected 0", "trouble 0", "blob_given_bytes_total 1500", &of_blob];
     let all_told = async {
         loop {
@@ -125,7 +127,7 @@ async fn collectors_are_told_the_numbers() -> Result<()> {
     tokio::time::timeout(super::support::PATIENCE, all_told).await??;
     let taken = coordinator::Config {
         metrics: Some(address),
-        ..coordinator::Config::new(project.dir.path().join("other"))
+        ..coordinator::Config::new(project.dir.path().join("other"), PROGRAM)
     };
     let error = coordinator::Coordinator::start(taken).await.err().context("it is taken")?;
     ensure!(error.to_string().contains("--metrics"), "{error}");
@@ -148,11 +150,74 @@ async fn init_is_done_once_and_run_prints_the_same_project() -> Result<()> {
     assert_eq!(first, second);
     let config = coordinator::Config {
         advertise: Some("example.org:7700".into()),
-        ..coordinator::Config::new(&data)
+        ..coordinator::Config::new(&data, PROGRAM)
     };
     let running = coordinator::Coordinator::start(config).await?;
     assert_eq!(running.join().to_string(), first["join"].as_str().unwrap_or_default());
     running.shutdown(super::support::PATIENCE).await;
     assert_eq!(command(&dir.path().join("nothing"), "check").await?.0, 1);
+    Ok(())
+}
+
+/// Runs the command with its standard output led elsewhere; its exit code and what it complained of.
+async fn command_to(data: &Path, words: &str, to: Stdio) -> Result<(i32, String)> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_starling-coordinator"));
+    command.arg("--data").arg(data).args(words.split(' ')).stdout(to).stderr(Stdio::piped());
+    let output = tokio::task::spawn_blocking(move || command.spawn()?.wait_with_output()).await??;
+    Ok((output.status.code().context("killed")?, String::from_utf8(output.stderr)?))
+}
+
+/// A standard output on which there is no room.
+fn full() -> Result<Stdio> {
+    Ok(File::options().write(true).open("/dev/full")?.into())
+}
+
+/// A standard output that nobody reads.
+fn closed() -> Result<Stdio> {
+    Ok(std::io::pipe()?.1.into())
+}
+
+#[tokio::test]
+async fn what_cannot_be_printed_is_not_lost() -> Result<()> {
+    let project = Project::start().await?;
+    let data = super::support::data(&project.dir);
+    for words in ["status", "status --workers", "token list", "backup one", "--help", "--version"] {
+        let (code, said) = command_to(&data, words, full()?).await?;
+        ensure!(
+            code == 1 && said.contains("could not write to standard output"),
+            "{words}: {said}"
+        );
+        ensure!(said.contains("No space left"), "{words}: {said}");
+        let (code, said) = command_to(&data, &words.replace("one", "two"), closed()?).await?;
+        ensure!((code, said.as_str()) == (0, ""), "{words}: {code} {said}");
+    }
+    let (_, said) = command_to(&data, "backup three", full()?).await?;
+    ensure!(said.contains("backups/three") && data.join("backups/three").is_dir(), "{said}");
+    for to in [full()?, closed()?] {
+        let (code, said) = command_to(&data, "token issue ada", to).await?;
+        ensure!(code == 1 && said.contains("it is revoked again"), "{code}: {said}");
+    }
+    let (_, listed, _) = command(&data, "token list").await?;
+    ensure!(listed["tokens"].as_array().is_some_and(Vec::is_empty), "{listed}");
+    let dir = project.stop().await;
+    let data = super::support::data(&dir);
+    for words in ["init", "check"] {
+        let (code, said) = command_to(&data, words, full()?).await?;
+        ensure!(code == 1 && said.contains("this is what it did not take"), "{words}: {said}");
+        let (code, said) = command_to(&data, words, closed()?).await?;
+        ensure!((code, said.as_str()) == (0, ""), "{words}: {code} {said}");
+    }
+    let (code, said) = command_to(&data, "run --listen 127.0.0.1:0", full()?).await?;
+    ensure!(code == 1 && said.contains("starling-worker join"), "{code}: {said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_made_is_told_with_the_way_out() -> Result<()> {
+    for words in ["init", "run --listen 127.0.0.1:0"] {
+        let (code, said) = command_to(Path::new("/dev/null/grid"), words, Stdio::null()).await?;
+        ensure!(code == 1 && said.contains("--data DIR"), "{words}: {said}");
+        ensure!(said.contains("STARLING_COORDINATOR_DATA"), "{words}: {said}");
+    }
     Ok(())
 }

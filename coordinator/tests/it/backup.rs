@@ -1,6 +1,6 @@
 //! Backups while reports flow, their restoration, and what a check finds.
 
-use super::support::{PATIENCE, Project, Worker, data, put};
+use super::support::{PATIENCE, PROGRAM, Project, Worker, data, put};
 use anyhow::{Context, Result};
 use coordinator::backup::{MANIFEST, restore};
 use coordinator::check::{Findings, check};
@@ -83,7 +83,7 @@ async fn a_backup_taken_while_reports_flow_is_restored_and_whole() -> Result<()>
         restore(&path, &restored)?;
         let findings = checked(&restored)?;
         assert_eq!(findings.wrong, Vec::<String>::new());
-        let running = Coordinator::start(Config::new(&restored)).await?;
+        let running = Coordinator::start(Config::new(&restored, PROGRAM)).await?;
         assert_eq!((running.join().project, running.join().ca), (join.project, join.ca));
         let settled = running.engine().job(JobId(job.job_id)).await?.context("the job")?.settled;
         assert!(

@@ -2,6 +2,7 @@
 
 use super::support::{KERNEL, Project, Worker, bearer, put, spec};
 use anyhow::Result;
+use proto::cut::Axis;
 use proto::pb::admin_client::AdminClient;
 use proto::pb::blobs_client::BlobsClient;
 use proto::pb::issue_token_request::Role;
@@ -190,6 +191,46 @@ async fn workers_get_what_jobs_name_and_put_outputs() -> Result<()> {
     let again = spec(vec![], 1);
     let status = project.submit(&token, &again).await.unwrap_err();
     assert!(matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated), "{status:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn workers_get_what_a_list_of_files_names() -> Result<()> {
+    let project = Project::start().await?;
+    let operator = project.coordinator.operator_token();
+    project.put(operator, KERNEL).await?;
+    let mut lines = String::new();
+    for number in 0..300_u32 {
+        let content = number.to_le_bytes();
+        let digest = project.put(operator, &content).await?;
+        let file = proto::job::Input { name: format!("{number}.dat"), digest, len: 4 };
+        lines += &serde_json::to_string(&file)?;
+        lines += "\n";
+    }
+    let secret = project.put(operator, b"not of any job").await?;
+    let list = project.put(operator, lines.as_bytes()).await?;
+    let axis = |count| Axis::Listed { digest: list, len: lines.len() as u64, count };
+    let status = project.submit(operator, &spec(vec![axis(299)], 1)).await.unwrap_err();
+    assert!(status.message().contains("has 300 lines, the job says 299"), "{status:?}");
+    let mut worker = Worker::connect(&project, 1, 1).await?;
+    let token = worker.session_token.clone();
+    let wanted = Digest::of(&17_u32.to_le_bytes());
+    let early = get(&project, &token, wanted, 0, 0).await.unwrap_err();
+    assert_eq!(early.code(), Code::PermissionDenied);
+    let job = spec(vec![axis(300)], 1);
+    project.submit(operator, &job).await?;
+    for number in [0_u32, 17, 299] {
+        let content = number.to_le_bytes();
+        assert_eq!(get(&project, &token, Digest::of(&content), 0, 0).await?, content);
+    }
+    let refused = get(&project, &token, secret, 0, 0).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    for lease in worker.lease(300).await? {
+        for (unit, extra) in (lease.first..).zip(&lease.extras) {
+            let file = proto::cut::listed(&extra.line)?;
+            assert_eq!(file.digest, Digest::of(&u32::try_from(unit)?.to_le_bytes()));
+        }
+    }
     Ok(())
 }
 

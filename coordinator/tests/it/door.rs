@@ -3,8 +3,8 @@
 use super::support::{Project, Worker};
 use anyhow::Result;
 use proto::{Digest, pb, tls};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tonic::transport::Endpoint;
 use tonic_health::pb::health_client::HealthClient;

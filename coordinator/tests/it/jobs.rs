@@ -24,13 +24,13 @@ async fn results_come_in_order_and_can_be_resumed() -> Result<()> {
     }
     let mut jobs = JobsClient::new(project.channel().await?);
     let mut fetched = std::collections::BTreeMap::new();
-    let mut after = 0;
+    let (mut after, mut offset) = (0, 0);
     // One message at a time, as if cut off after each.
     loop {
-        let request =
-            project.operator(pb::FetchRequest { job_id: job.job_id, after, follow: false });
+        let ask = pb::FetchRequest { job_id: job.job_id, after, offset, ..Default::default() };
+        let request = project.operator(ask);
         let Some(reply) = jobs.fetch(request).await?.into_inner().message().await? else { break };
-        after = reply.cursor;
+        (after, offset) = (reply.cursor, reply.offset);
         for result in reply.results {
             assert_eq!(result.fuel, 1_000 + result.unit);
             fetched.insert(result.unit, result);
@@ -54,7 +54,11 @@ async fn watching_and_following_end_with_the_job() -> Result<()> {
     let mut jobs = JobsClient::new(project.channel().await?);
     let mut watched =
         jobs.watch(project.operator(pb::JobRequest { job_id: job.job_id })).await?.into_inner();
-    let request = project.operator(pb::FetchRequest { job_id: job.job_id, after: 0, follow: true });
+    let request = project.operator(pb::FetchRequest {
+        job_id: job.job_id,
+        follow: true,
+        ..Default::default()
+    });
     let mut followed = jobs.fetch(request).await?.into_inner();
     assert_eq!(watched.message().await?.unwrap().settled, 0);
     let mut worker = Worker::connect(&project, 1, 1).await?;

@@ -22,6 +22,9 @@ use tonic::{Request, Status, Streaming};
 /// Longer than anything here takes on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The coordinator's program, whose children compile kernels.
+pub(super) const PROGRAM: &str = env!("CARGO_BIN_EXE_starling-coordinator");
+
 /// A kernel that does nothing: memory, the ABI's three functions, done at the first step.
 pub(super) const KERNEL: &[u8] = b"\0asm\x01\0\0\0\
     \x01\x08\x02\x60\0\0\x60\0\x01\x7f\
@@ -47,7 +50,7 @@ impl Project {
 
     pub(super) async fn start_with(change: impl FnOnce(&mut Config)) -> Result<Self> {
         let dir = TempDir::new()?;
-        let mut config = Config::new(data(&dir));
+        let mut config = Config::new(data(&dir), PROGRAM);
         config.reserve_bytes = 1 << 20;
         change(&mut config);
         Ok(Self { coordinator: Coordinator::start(config).await?, dir })
@@ -138,6 +141,7 @@ pub(super) fn spec(cut: Vec<Axis>, copies: u32) -> JobSpec {
         name: "test".into(),
         kernel: Digest::of(KERNEL),
         nan: Nan::Canonical,
+        numbers: proto::job::Numbers::Binary,
         params: Default::default(),
         inputs: vec![],
         cut,
@@ -154,6 +158,7 @@ pub(super) fn spec(cut: Vec<Axis>, copies: u32) -> JobSpec {
         lease_s: 600,
         attempts_max: 3,
         priority: 0,
+        exit_codes: proto::job::success(),
         seed: Digest([0; 32]),
         trace_fuel: proto::trace::SPACING,
     }
@@ -219,6 +224,7 @@ impl Stranger {
             memory_bytes: 1 << 30,
             name: "machine".into(),
             account_name: "owner".into(),
+            log_head: None,
         })
     }
 

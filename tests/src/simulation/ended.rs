@@ -3,8 +3,8 @@
 use crate::simulation::kind::Answer;
 use crate::simulation::traces::output;
 use crate::simulation::{Ended, World};
-use coordinator::core::status::{JobState, JobStatus, Told};
-use coordinator::engine;
+use coordinator::core::status::{Cursor, JobState, JobStatus, Told};
+use coordinator::engine::{self, Results};
 use proto::report::Outcome;
 use proto::{Digest, WorkerKey};
 use std::collections::{BTreeMap, HashMap};
@@ -58,12 +58,14 @@ impl World {
     /// The verdict of each unit that stands.
     fn verdicts(&self) -> Result<BTreeMap<u64, Told>, String> {
         let mut held: BTreeMap<u64, Told> = BTreeMap::new();
-        let mut cursor = 0;
+        let mut cursor = Cursor::default();
+        let mut results = Results::of(&self.store, self.job, None)
+            .map_err(|error| error.to_string())?
+            .ok_or("the job is not in the store")?;
         loop {
-            let page = engine::results(&self.store, self.job, cursor, 4096)
-                .map_err(|error| error.to_string())?
-                .ok_or("the job is not in the store")?;
-            if page.results.is_empty() {
+            let page = results.page(&self.store, cursor, None, 4096);
+            let page = page.map_err(|error| error.to_string())?;
+            if page.cursor == cursor {
                 return Ok(held);
             }
             cursor = page.cursor;

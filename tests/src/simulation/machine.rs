@@ -207,6 +207,7 @@ impl Machine {
                 }
                 self.lies.remove(&unit.unit.0);
             }
+            Action::Try => events.push_back(Event::Tried(Ok(()))),
             // No peers here, nothing that takes room, nobody at the screen.
             Action::HandOver(_)
             | Action::Settled(_)

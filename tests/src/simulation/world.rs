@@ -194,6 +194,7 @@ impl World {
             name: "simulated".into(),
             kernel: Digest([1; 32]),
             nan: Nan::Canonical,
+            numbers: proto::job::Numbers::Binary,
             params: Default::default(),
             inputs: Vec::new(),
             cut: vec![Axis::Range { name: "n".into(), first: 0, end: units, per_unit: 1 }],
@@ -210,6 +211,7 @@ impl World {
             lease_s: LEASE_S,
             attempts_max: 1_000,
             priority: 0,
+            exit_codes: proto::job::success(),
             seed: Digest([2; 32]),
             trace_fuel: SPACING,
         };

@@ -4,16 +4,16 @@ use super::{Failure, Format, output, runtime};
 use crate::driver::{Introduction, Trouble, greet};
 use crate::folder::{Folder, Project};
 use proto::bounds::NAME_BYTES_MAX;
-use proto::{AccountKey, WorkerKey};
+use proto::{AccountKey, WorkerKey, text};
 use serde_json::json;
 use std::path::Path;
 
 pub(super) fn join(data: &Path, arguments: &super::Join, format: Format) -> Result<(), Failure> {
     let name = arguments.name.clone().unwrap_or_else(machine_name);
     for (what, name) in [("--name", &name), ("--account-name", &arguments.account_name)] {
-        if NAME_BYTES_MAX < name.len() || name.chars().any(char::is_control) {
+        if NAME_BYTES_MAX < name.len() || name.chars().any(text::is_harmful) {
             return Err(Failure::Failed(format!(
-                "{what}: at most {NAME_BYTES_MAX} bytes, no control characters"
+                "{what}: at most {NAME_BYTES_MAX} bytes, no control or format characters"
             )));
         }
     }
@@ -38,6 +38,7 @@ pub(super) fn join(data: &Path, arguments: &super::Join, format: Format) -> Resu
         identity: identity.clone(),
         slots: 1,
         memory_bytes: 0,
+        log_head: None,
     };
     let greeted = runtime()?.block_on(async { Box::pin(greet(&hello)).await.map(drop) });
     greeted.map_err(|trouble| match trouble {
@@ -50,22 +51,18 @@ pub(super) fn join(data: &Path, arguments: &super::Join, format: Format) -> Resu
     folder.join(&project)?;
     let (worker, account) =
         (WorkerKey::from(&identity.worker), AccountKey::from(&identity.account));
-    let run = match data == crate::folder::default_path() {
-        true => "starling-worker run".to_owned(),
-        false => format!("starling-worker --data {} run", data.display()),
-    };
+    let run = super::typed(data, "run");
     let text = format!(
         "joined the project at {}\n  worker  {worker}\n  account {account}\nnow type: {run}",
         project.join.address
     );
     let json = json!({ "coordinator": project.join.address, "worker": worker, "account": account, "next": run });
-    output::print(format, &text, &json);
-    Ok(())
+    output::print(format, &text, &json)
 }
 
 /// What this machine calls itself.
 fn machine_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let end = name.floor_char_boundary(NAME_BYTES_MAX);
-    name[..end].chars().filter(|character| !character.is_control()).collect()
+    text::shortened(&name[..end], NAME_BYTES_MAX)
 }

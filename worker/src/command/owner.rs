@@ -30,8 +30,9 @@ fn ask(data: &Path, request: Request) -> Result<Option<Answer>, Failure> {
 
 fn not_running(data: &Path) -> Failure {
     Failure::Unreachable(format!(
-        "no worker runs on {}: `starling-worker run` starts it",
-        data.display()
+        "no worker runs on {}: `{}` starts it",
+        data.display(),
+        super::typed(data, "run")
     ))
 }
 
@@ -47,8 +48,7 @@ fn report(data: &Path) -> Result<Box<Report>, Failure> {
 
 pub(super) fn status(data: &Path, format: Format) -> Result<(), Failure> {
     let report = report(data)?;
-    output::print(format, &describe(&report), &report);
-    Ok(())
+    output::print(format, &describe(&report), &report)
 }
 
 pub(super) fn peers(data: &Path, format: Format) -> Result<(), Failure> {
@@ -67,8 +67,7 @@ pub(super) fn peers(data: &Path, format: Format) -> Result<(), Failure> {
         }
         None => return Err(not_running(data)),
     };
-    output::print(format, &describe_peers(&peers), &json!({ "peers": peers }));
-    Ok(())
+    output::print(format, &describe_peers(&peers), &json!({ "peers": peers }))
 }
 
 fn describe_peers(peers: &[PeerView]) -> String {
@@ -116,8 +115,7 @@ pub(super) fn why(data: &Path, format: Format) -> Result<(), Failure> {
         text = format!("{text}\nadvice from the project: {advice}");
     }
     let json = json!({ "why": report.status.why, "advice": report.status.advice });
-    output::print(format, &text, &json);
-    Ok(())
+    output::print(format, &text, &json)
 }
 
 pub(super) fn tell(
@@ -127,8 +125,7 @@ pub(super) fn tell(
     format: Format,
 ) -> Result<(), Failure> {
     ask(data, request)?.ok_or_else(|| not_running(data))?;
-    output::print(format, done, &json!({ "done": done }));
-    Ok(())
+    output::print(format, done, &json!({ "done": done }))
 }
 
 fn describe(report: &Report) -> String {
@@ -263,8 +260,13 @@ pub(super) fn leave(data: &Path, forget: bool, format: Format) -> Result<(), Fai
     let folder = Folder::take(data)?;
     let mut text = "left the project".to_owned();
     if !told && let Some(project) = folder::read_project(folder.path())? {
-        let hello =
-            Introduction { project, identity: folder.identity()?, slots: 1, memory_bytes: 0 };
+        let hello = Introduction {
+            project,
+            identity: folder.identity()?,
+            slots: 1,
+            memory_bytes: 0,
+            log_head: None,
+        };
         if let Err(trouble) = runtime()?.block_on(Box::pin(say_goodbye(&hello))) {
             text = format!(
                 "{text}; the coordinator was not told ({trouble}): it lends the units again when their leases end"
@@ -272,8 +274,7 @@ pub(super) fn leave(data: &Path, forget: bool, format: Format) -> Result<(), Fai
         }
     }
     folder.leave(forget)?;
-    output::print(format, &text, &json!({ "done": text }));
-    Ok(())
+    output::print(format, &text, &json!({ "done": text }))
 }
 
 fn wait_for_end(data: &Path) -> Result<(), Failure> {
@@ -285,15 +286,15 @@ fn wait_for_end(data: &Path) -> Result<(), Failure> {
         std::thread::sleep(Duration::from_millis(50));
     }
     Err(Failure::Failed(format!(
-        "the worker has not ended within {} s: `starling-worker why` tells more",
-        LEAVE_MAX.as_secs()
+        "the worker has not ended within {} s: `{}` tells more",
+        LEAVE_MAX.as_secs(),
+        super::typed(data, "why")
     )))
 }
 
 pub(super) fn export(data: &Path) -> Result<(), Failure> {
     let identity = Folder::take(data)?.identity()?;
-    output::print(Format::Text, &identity.export_account(), &());
-    Ok(())
+    output::secret(&identity.export_account())
 }
 
 pub(super) fn import(data: &Path, format: Format) -> Result<(), Failure> {
@@ -307,6 +308,5 @@ pub(super) fn import(data: &Path, format: Format) -> Result<(), Failure> {
         format,
         &format!("this machine works for account {account}"),
         &json!({ "account": account }),
-    );
-    Ok(())
+    )
 }

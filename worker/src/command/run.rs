@@ -2,16 +2,18 @@
 
 use super::{Failure, output, runtime};
 use crate::driver::{Config, Ended, Worker};
-use crate::execute::Priority;
+use crate::execute::{Priority, own_program};
 use crate::folder::Folder;
+use crate::machine;
 use std::path::Path;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub(super) fn run(data: &Path, arguments: &super::Run) -> Result<(), Failure> {
     output::log();
     let failed = |what: &str, error: std::io::Error| Failure::Failed(format!("{what}: {error}"));
-    let program = std::env::current_exe()
-        .map_err(|error| failed("cannot find this program's own file", error))?;
+    let program =
+        own_program().map_err(|error| failed("cannot find this program's own file", error))?;
+    machine::raise_file_limit();
     let defaults = Config::new(program);
     let config = Config {
         slots: arguments.cores.unwrap_or(defaults.slots),
@@ -31,6 +33,7 @@ pub(super) fn run(data: &Path, arguments: &super::Run) -> Result<(), Failure> {
         peers: (!arguments.no_peers).then(|| arguments.peers.config(data)),
         ..defaults
     };
+    machine::check(config.slots, config.memory_bytes).map_err(Failure::Failed)?;
     let folder = Folder::take(data)?;
     runtime()?.block_on(async {
         let mut worker =

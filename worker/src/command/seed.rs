@@ -89,10 +89,6 @@ impl Seed {
                 failed(&"this machine has no public address of its own: give the one under which others reach it, with --public")
             })?,
         };
-        let host = match host.parse::<IpAddr>() {
-            Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
-            _ => host,
-        };
         let url = format!("https://{host}:{}", relay.port().unwrap_or(arguments.port));
         let url = url.parse().map_err(|_| failed(&format!("--public: {host} is no host name")))?;
         let config = Config {
@@ -114,6 +110,7 @@ impl Seed {
             identity: identity.clone(),
             slots: 1,
             memory_bytes: 0,
+            log_head: None,
         };
         tasks.spawn(attach(hello, peers.net().clone(), sessions, refuse));
         if tracker {
@@ -251,12 +248,20 @@ async fn attach(
 /// An address of this machine that is public, or the one that it is told to listen at.
 fn public_address(listen: IpAddr) -> Option<String> {
     if !listen.is_unspecified() {
-        return Some(listen.to_string());
+        return Some(host(listen));
     }
     // Nothing is sent: the system only says from where it would be.
     let socket = std::net::UdpSocket::bind(SocketAddr::new(listen, 0)).ok()?;
     let anywhere = if listen.is_ipv6() { "[2001:db8::1]:9" } else { "192.0.2.1:9" };
     socket.connect(anywhere).ok()?;
     let ip = socket.local_addr().ok()?.ip();
-    (network(ip) != 0).then(|| ip.to_string())
+    (network(ip) != 0).then(|| host(ip))
+}
+
+/// An address as the host of a URL.
+fn host(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
 }

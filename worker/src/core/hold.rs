@@ -55,8 +55,10 @@ pub(super) struct HeldLease {
 pub(super) struct Held {
     pub(super) lease: LeaseId,
     pub(super) extra: Option<Box<Extra>>,
-    /// Infrastructure failures here so far.
+    /// Failures here so far that may be the unit's.
     pub(super) n_failures: u32,
+    /// Failures here so far that were this machine's.
+    pub(super) n_mends: u32,
     pub(super) stage: Stage,
 }
 
@@ -80,6 +82,10 @@ pub(super) enum Stage {
 impl Stage {
     pub(super) fn is_finished(&self) -> bool {
         matches!(self, Self::Finished(_) | Self::Sent(_))
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self, Self::Running { .. })
     }
 }
 
@@ -129,12 +135,12 @@ impl Agent {
     pub(super) fn take_leases(&mut self, now: Now, leases: Vec<Lease>, fx: &mut Effects) {
         for lease in leases {
             self.want_served(lease.count);
-            if let Err(reason) = self.check_lease(&lease) {
+            if let Err((reason, failure)) = self.check_lease(&lease) {
                 let returned = (0..lease.count.min(LEASE_UNITS_MAX)).map(|i| Return {
                     lease: lease.id,
                     unit: UnitIndex(lease.first.0.saturating_add(i.into())),
                     reason: reason.clone(),
-                    failure: true,
+                    failure,
                 });
                 self.reports.returns.extend(returned);
                 continue;
@@ -149,37 +155,32 @@ impl Agent {
         }
     }
 
-    fn check_lease(&self, lease: &Lease) -> Result<(), String> {
+    /// Whether the lease is one that can be held; why not, and whether the job is to blame and not this machine.
+    fn check_lease(&self, lease: &Lease) -> Result<(), (String, bool)> {
         let Some(job) = self.jobs.get(&lease.job) else {
-            return Err(format!("{} is not known here", lease.job));
+            return Err((format!("{} is not known here", lease.job), true));
         };
-        let spec = job.spec.as_ref().map_err(Clone::clone)?;
+        let spec = job.spec.as_ref().map_err(|reason| (reason.clone(), false))?;
         let end = lease.first.0.checked_add(lease.count.into());
         if lease.count == 0
             || LEASE_UNITS_MAX < lease.count
             || end.is_none_or(|end| spec.units() < end)
         {
-            return Err(format!(
-                "{} names {} units from {}: not there",
-                lease.id, lease.count, lease.first
-            ));
+            let text =
+                format!("{} names {} units from {}: not there", lease.id, lease.count, lease.first);
+            return Err((text, true));
         }
         if !lease.extras.is_empty() && lease.extras.len() != lease.count as usize {
-            return Err(format!(
-                "{} brings {} extras for {} units",
-                lease.id,
-                lease.extras.len(),
-                lease.count
-            ));
+            let (extras, count) = (lease.extras.len(), lease.count);
+            return Err((format!("{} brings {extras} extras for {count} units", lease.id), true));
         }
         if HELD_UNITS_MAX < self.units.len() + lease.count as usize {
-            return Err(format!(
-                "this worker holds {} units and takes {HELD_UNITS_MAX} at most",
-                self.units.len()
-            ));
+            let held = self.units.len();
+            let text = format!("this worker holds {held} units and takes {HELD_UNITS_MAX} at most");
+            return Err((text, false));
         }
         if self.config.memory_bytes < super::run::need(&spec.limits) {
-            return Err("the unit needs more memory than is lent here".into());
+            return Err(("the unit needs more memory than is lent here".into(), false));
         }
         Ok(())
     }
@@ -201,7 +202,13 @@ impl Agent {
                 None => {
                     self.units.insert(
                         id,
-                        Held { lease: lease.id, extra, n_failures: 0, stage: Stage::Waiting },
+                        Held {
+                            lease: lease.id,
+                            extra,
+                            n_failures: 0,
+                            n_mends: 0,
+                            stage: Stage::Waiting,
+                        },
                     );
                     if let Some(job) = self.jobs.get_mut(&lease.job) {
                         job.waiting.push_back(id.unit);
@@ -294,8 +301,14 @@ impl Agent {
         });
     }
 
-    /// Gives back all units of a job that are not finished.
-    pub(super) fn give_back_job(&mut self, job: JobId, reason: &str, fx: &mut Effects) {
+    /// Gives back all units of a job that are not finished; `failure` tells whether the job is to blame.
+    pub(super) fn give_back_job(
+        &mut self,
+        job: JobId,
+        reason: &str,
+        failure: bool,
+        fx: &mut Effects,
+    ) {
         let all = UnitId { job, unit: UnitIndex(0) }..=UnitId { job, unit: UnitIndex(u64::MAX) };
         let open: Vec<_> = self
             .units
@@ -304,7 +317,7 @@ impl Agent {
             .map(|(id, _)| *id)
             .collect();
         for id in open {
-            self.give_back(id, reason, true, fx);
+            self.give_back(id, reason, failure, fx);
         }
     }
 

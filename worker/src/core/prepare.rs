@@ -76,7 +76,7 @@ impl Agent {
                 continue;
             }
             let Ok(spec) = job.spec.clone() else {
-                self.give_back_job(job_id, "its specification is not understood here", fx);
+                self.give_back_job(job_id, "its specification is not understood here", false, fx);
                 continue;
             };
             let extra = held.extra.as_deref().unwrap_or(&none);

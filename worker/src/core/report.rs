@@ -363,7 +363,7 @@ impl Agent {
         }
         let units = self.reports.uploads.get(&digest).map(|upload| upload.units.clone());
         for id in units.unwrap_or_default() {
-            self.give_back(id, &format!("its output was lost: {reason}"), true, fx);
+            self.give_back(id, &format!("its output was lost: {reason}"), false, fx);
         }
         self.reports.uploads.retain(|_, upload| !upload.has_served());
     }

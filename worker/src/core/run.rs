@@ -154,7 +154,11 @@ impl Agent {
         if let Some(NoRoom { until, .. }) = &mut self.runs.no_room {
             *until = until.filter(|until| now < *until);
         }
-        if self.is_paused() || self.is_stopping() || self.runs_deadline().is_some() {
+        if self.is_paused()
+            || self.is_stopping()
+            || !self.is_fit()
+            || self.runs_deadline().is_some()
+        {
             return;
         }
         if !self.start_errands(fx) {
@@ -296,11 +300,20 @@ impl Agent {
         fx.actions.push(Action::Say(format!("{id} could not be run: {reason}")));
         self.totals.failures += 1;
         let Some(held) = self.units.get_mut(&id) else { return };
-        held.n_failures += 1;
+        match remedy {
+            Remedy::Mend => held.n_mends += 1,
+            _ => held.n_failures += 1,
+        }
         match remedy {
             Remedy::Again if held.n_failures < FAILURES_MAX => self.take_back(id, fx),
+            Remedy::Mend if held.n_mends < FAILURES_MAX => self.take_back(id, fx),
             Remedy::Again | Remedy::Elsewhere => self.give_back(id, reason, true, fx),
-            Remedy::ElsewhereWholeJob => self.give_back_job(id.job, reason, fx),
+            Remedy::ElsewhereWholeJob => self.give_back_job(id.job, reason, true, fx),
+            Remedy::Mend => self.give_back(id, reason, false, fx),
+            Remedy::MendWholeJob => self.give_back_job(id.job, reason, false, fx),
+        }
+        if matches!(remedy, Remedy::Again | Remedy::Mend) {
+            self.doubt(reason.to_owned(), fx);
         }
     }
 

@@ -5,6 +5,7 @@ use proto::report::{Failure, Output};
 use std::collections::BTreeSet;
 
 mod errands;
+mod fitness;
 mod hand;
 mod random;
 
@@ -16,6 +17,7 @@ fn spec(name: &str, memory_mib: u64) -> JobSpec {
         name: name.into(),
         kernel: Digest([1; 32]),
         nan: Nan::Canonical,
+        numbers: proto::job::Numbers::Binary,
         params: proto::json::Object::new(),
         inputs: vec![],
         cut: vec![proto::cut::Axis::Range { name: "n".into(), first: 0, end: 10_000, per_unit: 1 }],
@@ -32,6 +34,7 @@ fn spec(name: &str, memory_mib: u64) -> JobSpec {
         lease_s: 60,
         attempts_max: 3,
         priority: 0,
+        exit_codes: proto::job::success(),
         seed: Digest([0; 32]),
         trace_fuel: proto::trace::SPACING,
     }
@@ -100,6 +103,10 @@ struct World {
     paused: bool,
     handed: Vec<Batch>,
     settled: Vec<u64>,
+    /// The trial unit is to run.
+    trying: bool,
+    /// How it will end.
+    fit: bool,
 }
 
 impl World {
@@ -130,6 +137,8 @@ impl World {
             paused: false,
             handed: vec![],
             settled: vec![],
+            trying: false,
+            fit: true,
         }
     }
 
@@ -149,6 +158,9 @@ impl World {
             self.act(action);
         }
         self.agent.check_invariants();
+        if self.fit && std::mem::take(&mut self.trying) {
+            self.on(Event::Tried(Ok(())));
+        }
     }
 
     fn act(&mut self, action: Action) {
@@ -195,6 +207,9 @@ impl World {
                 assert!(self.errand_files.remove(&run), "files go once");
             }
             Action::ForgetSnapshot(id) => drop(self.snapshots.remove(&id)),
+            Action::Try => {
+                assert!(!std::mem::replace(&mut self.trying, true), "tried once at a time")
+            }
             Action::Pause => self.paused = true,
             Action::Resume => self.paused = false,
             Action::Say(text) => self.said.push(text),
@@ -506,7 +521,7 @@ fn units_run_together_only_as_memory_allows() {
     world.end(unit(2, 0), done(1));
     assert_eq!(world.running(), [unit(2, 1)]);
     world.lend(lease(6, 3, 0, 1));
-    assert_eq!(world.returns(), [(0, true)]);
+    assert_eq!(world.returns(), [(0, false)], "the unit is not to blame");
 }
 
 #[test]
@@ -546,7 +561,7 @@ fn an_output_that_is_lost_gives_its_unit_to_others() {
     world.end(unit(1, 0), done_large(3));
     world.putting.clear();
     world.on(Event::OutputLost { digest: Digest([3; 32]), reason: "gone".into() });
-    assert_eq!(world.returns(), [(0, true)]);
+    assert_eq!(world.returns(), [(0, false)]);
     assert_eq!(world.agent.held().count(), 0);
 }
 

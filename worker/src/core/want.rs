@@ -109,7 +109,7 @@ impl Agent {
     }
 
     fn wants_work(&self) -> bool {
-        self.is_attached() && !self.is_paused() && !self.is_stopping()
+        self.is_attached() && !self.is_paused() && !self.is_stopping() && self.is_fit()
     }
 
     pub(super) fn advance_want(&mut self, now: Now, fx: &mut Effects) {

@@ -179,7 +179,7 @@ impl Agent {
             Mode::Working => {}
         }
         let slots = self.config.slots as usize;
-        let all_busy = slots <= self.runs.len();
+        let all_busy = slots <= self.runs.len() && self.is_fit();
         if !all_busy || !why.is_empty() {
             self.why_not_more(now, &mut why);
         }
@@ -190,12 +190,14 @@ impl Agent {
     }
 
     fn why_not_more(&self, now: Now, why: &mut Vec<String>) {
+        why.extend(self.why_unfit(now));
         if let Some(NoRoom { until: Some(until), reason }) = &self.runs.no_room {
             let left = until.saturating_sub(now).as_secs();
             why.push(format!("{reason} (tried again in {left} s)"));
         } else if let Some(Stage::Ready(prepared)) =
             self.ready.front().and_then(|id| self.units.get(id)).map(|held| &held.stage)
             && !self.is_paused()
+            && self.is_fit()
         {
             why.push(format!(
                 "the next unit needs {} MiB, and what runs leaves less of the {} MiB lent: `run --memory` lends more",

@@ -92,6 +92,7 @@ impl Driver {
                 self.forget(&self.folder.errand_state(run));
                 self.forget(&self.folder.errand_inputs(run));
             }
+            Action::Try => self.run_trial(),
             Action::Pause => self.pool.pause(),
             Action::Resume => self.pool.resume(),
             Action::Say(text) => self.say(&text),
@@ -117,6 +118,7 @@ impl Driver {
                 self.session.send_replace(Some(session));
                 tracing::info!("connected to {}", self.project.join.address);
                 let _ = self.notices.send(Notice::Connected);
+                self.logs().attached();
                 vec![Event::Attached(welcome)]
             }
             stream::News::Said(event) => {
@@ -158,6 +160,7 @@ impl Driver {
             identity: self.identity.clone(),
             slots: self.config.slots,
             memory_bytes: self.config.memory_bytes,
+            log_head: self.holding.log_head(),
         };
         let (stream, sender) = (self.stream, self.sender.clone());
         self.reader = Some(self.tasks.spawn(stream::run(hello, stream, sender)));
@@ -184,6 +187,7 @@ impl Driver {
     }
 
     pub(super) fn send(&mut self, message: crate::core::Message) {
+        self.send_logs_of(&message);
         let batch = match &message {
             crate::core::Message::Reports(batch) => Some(batch.clone()),
             _ => None,

@@ -53,10 +53,7 @@ pub(super) fn event(message: pb::CoordinatorMessage) -> Result<Option<Event>, St
 
 /// Text of a stranger, without what could upset a terminal.
 pub(super) fn printable(text: &str) -> String {
-    text.chars()
-        .filter(|character| !character.is_control())
-        .take(proto::bounds::REASON_BYTES_MAX)
-        .collect()
+    proto::text::shortened(text, proto::bounds::REASON_BYTES_MAX)
 }
 
 fn lease(lease: pb::Lease) -> Result<Lease, String> {
@@ -251,6 +248,7 @@ pub(super) fn unit(blobs: &Blobs, unit: &Unit, inline: PathBuf) -> io::Result<ex
         },
         time: Duration::from_secs(unit.limits.time_s),
         snapshot: None,
+        exit_codes: unit.exit_codes.clone(),
         trace: None,
     })
 }

@@ -1,16 +1,19 @@
 //! The slots: what is given to them, and what they say of it, as events.
 
+use super::logs::Logs;
 use super::{Config, Driver, Input, convert};
 use crate::core::{Course, End, Event, Remedy, StateFile};
-use crate::execute::{self, Begin, KeepPlan, Pool, SnapshotPlan, TracePlan, Until};
+use crate::execute::{self, Begin, CompileLimits, KeepPlan, Pool, SnapshotPlan, TracePlan, Until};
 use crate::file;
 use crate::folder::Folder;
 use crate::traces::Traces;
-use proto::Digest;
 use proto::id::UnitId;
 use proto::job::Unit;
 use proto::trace::{Point, Trace};
+use proto::unit_log::Line;
+use proto::{Digest, LeaseId};
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -28,6 +31,8 @@ pub(super) struct RunNames(Mutex<HashMap<u64, Name>>);
 #[derive(Clone, Copy, Debug)]
 struct Name {
     unit: UnitId,
+    /// Under which it is run; none for what is no report.
+    lease: Option<LeaseId>,
     purpose: Purpose,
 }
 
@@ -73,24 +78,31 @@ pub(super) fn start(
     config: &Config,
     folder: &Arc<Folder>,
     traces: &Arc<Traces>,
+    logs: &Arc<Mutex<Logs>>,
     sender: mpsc::Sender<Input>,
 ) -> Result<(Pool, Arc<RunNames>), execute::Error> {
     let names = Arc::new(RunNames::default());
-    let settings = execute::Config {
-        slot_memory: config.memory_bytes.saturating_add(SLOT_SPARE_BYTES),
-        priority: config.priority,
-        ..execute::Config::new(config.program.clone(), folder.compiled(), config.slots as usize)
-    };
-    let (folder, traces) = (Arc::clone(folder), Arc::clone(traces));
-    let sink = Sink { folder, traces, names: Arc::clone(&names), sender };
+    let settings = settings(config, folder);
+    let (folder, traces, logs) = (Arc::clone(folder), Arc::clone(traces), Arc::clone(logs));
+    let sink = Sink { folder, traces, logs, names: Arc::clone(&names), sender };
     let pool = Pool::start(settings, move |run, event| sink.heard(run, event))?;
     Ok((pool, names))
+}
+
+fn settings(config: &Config, folder: &Folder) -> execute::Config {
+    execute::Config {
+        slot_memory: config.memory_bytes.saturating_add(SLOT_SPARE_BYTES),
+        compile: CompileLimits::lent(config.memory_bytes),
+        priority: config.priority,
+        ..execute::Config::new(config.program.clone(), folder.compiled(), config.slots as usize)
+    }
 }
 
 /// What the slots' threads need to turn what they hear into events.
 struct Sink {
     folder: Arc<Folder>,
     traces: Arc<Traces>,
+    logs: Arc<Mutex<Logs>>,
     names: Arc<RunNames>,
     sender: mpsc::Sender<Input>,
 }
@@ -98,16 +110,18 @@ struct Sink {
 impl Sink {
     /// On a slot's thread: may wait.
     fn heard(&self, run: u64, event: execute::Event) {
-        let Some(Name { unit: id, purpose }) = self.names.get(run) else { return };
+        let Some(Name { unit: id, lease, purpose }) = self.names.get(run) else { return };
         match event {
             execute::Event::Started { resumed: true } => {
                 tracing::info!("{id} resumed from its snapshot")
             }
             execute::Event::Started { resumed: false } => tracing::debug!("{id} started"),
-            execute::Event::Progress { done, total } => {
+            // Of a kernel that does not tell.
+            execute::Event::Progress { total: 0, .. } => {}
+            execute::Event::Progress { done, total, .. } => {
                 self.tell(Event::Progress { run, done, total })
             }
-            execute::Event::Log { level, line } => tracing::debug!(level, "{id} says: {line}"),
+            execute::Event::Log(line) => self.logged(id, lease, line),
             execute::Event::Warning(text) => tracing::warn!("{id}: {text}"),
             execute::Event::Finished(finished) => {
                 if purpose == Purpose::Nothing {
@@ -124,6 +138,19 @@ impl Sink {
                 self.names.remove(run);
                 self.tell(Event::Finished { run, end, cpu: finished.cpu });
             }
+        }
+    }
+
+    /// Keeps a line for the researcher; none of an errand's, which is no unit of its own.
+    fn logged(&self, id: UnitId, lease: Option<LeaseId>, line: Line) {
+        tracing::debug!(level = line.level, "{id} says: {}", line.text);
+        let Some(lease) = lease else { return };
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let wakes = logs.line(id, lease, line);
+        drop(logs);
+        if wakes {
+            // The driver has gone when this fails, and with it the interest.
+            let _ = self.sender.blocking_send(Input::Logged);
         }
     }
 
@@ -161,23 +188,7 @@ impl Sink {
             execute::Outcome::Reached(point) if purpose == Purpose::State => self.state(run, point),
             execute::Outcome::Reached(point) => End::Reached { point, state: None },
             execute::Outcome::Interrupted { .. } => End::Interrupted,
-            execute::Outcome::Infrastructure { reason } => {
-                let remedy = match &reason {
-                    execute::Trouble::Refused(_) | execute::Trouble::Compile(_) => {
-                        Remedy::ElsewhereWholeJob
-                    }
-                    execute::Trouble::StackOverflow | execute::Trouble::Time(_) => {
-                        Remedy::Elsewhere
-                    }
-                    execute::Trouble::NoRoom(_) => {
-                        return End::NoRoom { reason: reason.to_string() };
-                    }
-                    execute::Trouble::OutOfMemory(_)
-                    | execute::Trouble::Died(_)
-                    | execute::Trouble::Host(_) => Remedy::Again,
-                };
-                End::Trouble { reason: reason.to_string(), remedy }
-            }
+            execute::Outcome::Infrastructure { reason } => trouble(&reason),
         }
     }
 
@@ -231,12 +242,59 @@ impl Sink {
     }
 }
 
+/// A unit's inputs could not be put on disk.
+fn unwritten(error: io::Error) -> End {
+    let reason = format!("its inputs cannot be written: {error}");
+    if file::is_no_room(&error) {
+        return End::NoRoom { reason };
+    }
+    End::Trouble { reason, remedy: Remedy::Mend }
+}
+
+/// The slots do not take a unit.
+fn unfit(error: execute::Error) -> End {
+    let remedy = match &error {
+        execute::Error::Bound { .. } => Remedy::Elsewhere,
+        _ => Remedy::Mend,
+    };
+    End::Trouble { reason: error.to_string(), remedy }
+}
+
+/// What is to be done about a trouble.
+fn trouble(reason: &execute::Trouble) -> End {
+    use execute::{Fault, Trouble};
+    let remedy = match (reason, reason.fault()) {
+        (Trouble::NoRoom(_), _) => return End::NoRoom { reason: reason.to_string() },
+        (Trouble::Refused(_) | Trouble::Compile(_), _) => Remedy::ElsewhereWholeJob,
+        (Trouble::CompileLimit(_), _) => Remedy::MendWholeJob,
+        (_, Fault::Unit) => Remedy::Elsewhere,
+        (_, Fault::Machine) => Remedy::Mend,
+        (_, Fault::Unclear) => Remedy::Again,
+    };
+    End::Trouble { reason: reason.to_string(), remedy }
+}
+
 /// An output by its digest alone.
 fn named(output: &[u8]) -> proto::report::Output {
     proto::report::Output::Blob { digest: Digest::of(output), len: output.len() as u64 }
 }
 
 impl Driver {
+    /// Runs the trial unit beside the slots, as they would run it.
+    pub(super) fn run_trial(&mut self) {
+        let (settings, folder) = (settings(&self.config, &self.folder), self.folder.trial());
+        let sender = self.sender.clone();
+        self.tasks.spawn(async move {
+            let tried =
+                tokio::task::spawn_blocking(move || execute::trial(&settings, &folder)).await;
+            let result = match tried {
+                Ok(tried) => tried.map_err(|trouble| trouble.to_string()),
+                Err(panicked) => Err(panicked.to_string()),
+            };
+            let _ = sender.send(Input::Event(Event::Tried(result))).await;
+        });
+    }
+
     /// Gives a unit, or a part of it, to the slots.
     pub(super) fn run_unit(&mut self, run: u64, id: UnitId, unit: &Unit, course: Course) {
         let purpose = match course {
@@ -244,7 +302,8 @@ impl Driver {
             Course::ToState { .. } => Purpose::State,
             Course::Segment { .. } => Purpose::Segment,
         };
-        self.run_names.lock().insert(run, Name { unit: id, purpose });
+        let lease = self.agent.lease_of(id).filter(|_| purpose == Purpose::Report);
+        self.run_names.lock().insert(run, Name { unit: id, lease, purpose });
         let (snapshot, inline) = match purpose {
             Purpose::Report => {
                 let interval = self.config.snapshot_interval;
@@ -257,18 +316,14 @@ impl Driver {
         };
         let trace = Some(self.trace_plan(run, id, course));
         let unit = convert::unit(&self.blobs, unit, inline);
-        let submitted = unit.map_err(|error| error.to_string()).and_then(|unit| {
+        let submitted = unit.map_err(unwritten).and_then(|unit| {
             let unit = execute::Unit { snapshot, trace, ..unit };
-            self.pool.submit(run, unit).map_err(|error| error.to_string())
+            self.pool.submit(run, unit).map_err(unfit)
         });
-        let Err(reason) = submitted else { return };
+        let Err(end) = submitted else { return };
         self.run_names.remove(run);
         // Through the channel's own order it would wait for room that only this task makes.
-        let event = Event::Finished {
-            run,
-            end: End::Trouble { reason, remedy: Remedy::Elsewhere },
-            cpu: Duration::ZERO,
-        };
+        let event = Event::Finished { run, end, cpu: Duration::ZERO };
         let sender = self.sender.clone();
         self.tasks.spawn(async move {
             let _ = sender.send(Input::Event(event)).await;

@@ -31,6 +31,8 @@ pub(crate) struct Introduction {
     pub(crate) identity: Identity,
     pub(crate) slots: u32,
     pub(crate) memory_bytes: u64,
+    /// The newest head of the project's log that is known here.
+    pub(crate) log_head: Option<pb::SignedHead>,
 }
 
 /// A stream that was welcomed.
@@ -145,7 +147,7 @@ pub(crate) async fn greet(
 }
 
 fn introduce(hello: &Introduction, nonce: &[u8]) -> pb::Hello {
-    let Introduction { project, identity, slots, memory_bytes } = hello;
+    let Introduction { project, identity, slots, memory_bytes, log_head } = hello;
     let (worker, account) =
         (WorkerKey::from(&identity.worker), AccountKey::from(&identity.account));
     pb::Hello {
@@ -165,6 +167,7 @@ fn introduce(hello: &Introduction, nonce: &[u8]) -> pb::Hello {
         memory_bytes: *memory_bytes,
         name: project.name.clone(),
         account_name: project.account_name.clone(),
+        log_head: log_head.clone(),
     }
 }
 

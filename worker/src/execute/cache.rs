@@ -1,7 +1,7 @@
 //! Compiled kernels on disk: made on this machine, for this engine, and trusted for no other reason than that.
 //!
-//! One file for each kernel: a keyed digest of the rest, the length of the layout, the layout as JSON, the engine's
-//! compilation. The key is a secret of this directory, so a file that another machine made, or that is damaged, is not
+//! One file for each kernel: a keyed digest of the rest, whether functions are inlined, the length of the layout, the
+//! layout as JSON, the engine's compilation. The key is a secret of this directory, so a file that another machine made, or that is damaged, is not
 //! loaded.
 
 use std::collections::HashMap;
@@ -10,16 +10,17 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use kernel::Layout;
 use serde::{Deserialize, Serialize};
 use wasmtime::{Engine, Module};
 
+use super::compile::{self, Compilation};
+use super::engine::Engines;
 use super::pool::Config;
 use super::unit::{Kernel, Trouble};
-use super::{compile, frame};
 
 /// Bytes of compiled kernels that are kept from one start of the program to the next.
 const CACHE_BYTES_MAX: u64 = 2 << 30;
@@ -28,6 +29,8 @@ const RETRY: Duration = Duration::from_secs(600);
 /// Bytes of a compiled kernel: many times what a module within the static limits becomes.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 const SECRET_FILE: &str = "secret";
+/// How often a slot that waits for its turn to compile looks again.
+const TURN: Duration = Duration::from_millis(20);
 
 /// Names a compiled kernel: digest of the module, NaN mode, kernel contract, engine and its settings, target and
 /// features of the processor.
@@ -64,9 +67,11 @@ impl Directory {
         Ok(Self { path: path.to_owned(), secret })
     }
 
-    pub(super) fn key(&self, engine: &Engine, kernel: &Kernel) -> Key {
+    pub(super) fn key(&self, engines: &Engines, kernel: &Kernel) -> Key {
         let mut hasher = KeyHasher(blake3::Hasher::new_keyed(&self.secret));
-        engine.precompile_compatibility_hash().hash(&mut hasher);
+        for (_, engine) in engines.all() {
+            engine.precompile_compatibility_hash().hash(&mut hasher);
+        }
         (kernel::CONTRACT_VERSION, kernel.digest, kernel.nan == kernel::NanMode::Canonical)
             .hash(&mut hasher);
         Key(hasher.0.finalize().into())
@@ -77,13 +82,20 @@ impl Directory {
     }
 
     /// Stores a compilation, whole or not at all.
-    pub(super) fn store(&self, key: Key, layout: &Layout, compiled: &[u8]) -> io::Result<()> {
+    pub(super) fn store(
+        &self,
+        key: Key,
+        inlined: bool,
+        layout: &Layout,
+        compiled: &[u8],
+    ) -> io::Result<()> {
         let layout = serde_json::to_vec(layout)?;
         let length = u32::try_from(layout.len()).map_err(io::Error::other)?.to_le_bytes();
-        let tag = self.tag(key, &[&length, &layout, compiled]);
+        let inlined = [u8::from(inlined)];
+        let tag = self.tag(key, &[&inlined, &length, &layout, compiled]);
         let part = self.path.join(format!("{}.part", std::process::id()));
         let written = File::create(&part).and_then(|mut file| {
-            for bytes in [tag.as_slice(), &length, &layout, compiled] {
+            for bytes in [tag.as_slice(), &inlined, &length, &layout, compiled] {
                 file.write_all(bytes)?;
             }
             file.sync_data()?;
@@ -97,15 +109,17 @@ impl Directory {
     }
 
     /// Loads a compilation that is here, whole, and made here; none if it has to be made anew.
-    pub(super) fn load(&self, engine: &Engine, key: Key) -> Option<(Module, Layout)> {
+    pub(super) fn load(&self, engines: &Engines, key: Key) -> Option<(Module, Layout)> {
         let mut bytes = Vec::new();
         File::open(self.file(key)).ok()?.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
         let (tag, rest) = bytes.split_first_chunk::<32>()?;
         if blake3::Hash::from_bytes(self.tag(key, &[rest])) != *tag {
             return None;
         }
+        let (inlined, rest) = rest.split_first()?;
         let (length, rest) = rest.split_first_chunk::<4>()?;
         let (layout, compiled) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        let engine = engines.of(*inlined == 1);
         Some((deserialize(engine, compiled)?, serde_json::from_slice(layout).ok()?))
     }
 
@@ -158,8 +172,10 @@ impl Hasher for KeyHasher {
 #[derive(Debug)]
 pub(super) struct Cache {
     directory: Directory,
-    engine: Engine,
+    engines: Engines,
     known: Mutex<HashMap<Key, Arc<Mutex<Known>>>>,
+    /// Held by the one compilation that runs: each may take all the memory that is lent.
+    compiling: Mutex<()>,
 }
 
 /// What is known of a kernel.
@@ -167,15 +183,20 @@ pub(super) struct Cache {
 enum Known {
     Nothing,
     Compiled,
-    Refused(String),
-    Failed { reason: String, at: Instant },
+    /// It cannot be compiled on any machine.
+    Never(Trouble),
+    /// It could not be compiled here.
+    NotNow {
+        reason: Trouble,
+        at: Instant,
+    },
 }
 
 impl Cache {
-    pub(super) fn open(path: &Path, engine: Engine) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, engines: Engines) -> io::Result<Self> {
         let directory = Directory::open(path)?;
         tidy(path)?;
-        Ok(Self { directory, engine, known: Mutex::default() })
+        Ok(Self { directory, engines, known: Mutex::default(), compiling: Mutex::new(()) })
     }
 
     /// Makes sure that a kernel is compiled, in a child process if need be; slots that want the same kernel wait for the
@@ -186,7 +207,7 @@ impl Cache {
         config: &Config,
         stopped: impl Fn() -> bool,
     ) -> Result<Key, compile::Stop> {
-        let key = self.directory.key(&self.engine, kernel);
+        let key = self.directory.key(&self.engines, kernel);
         let known = Arc::clone(
             self.known
                 .lock()
@@ -195,33 +216,61 @@ impl Cache {
                 .or_insert_with(|| Arc::new(Mutex::new(Known::Nothing))),
         );
         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        let expired = matches!(&*known, Known::Failed { at, .. } if RETRY < at.elapsed());
+        let expired = matches!(&*known, Known::NotNow { at, .. } if RETRY < at.elapsed());
         if expired || matches!(&*known, Known::Nothing) {
-            *known = if self.directory.load(&self.engine, key).is_some() {
+            *known = if self.directory.load(&self.engines, key).is_some() {
                 Known::Compiled
             } else {
-                match compile::in_child(kernel, config, stopped)? {
-                    frame::Verdict::Compiled => Known::Compiled,
-                    frame::Verdict::Refused(reason) => Known::Refused(reason),
-                    frame::Verdict::NoRoom(reason) => {
-                        return Err(compile::Stop::Trouble(Trouble::NoRoom(reason)));
-                    }
-                    frame::Verdict::Failed(reason) => Known::Failed { reason, at: Instant::now() },
-                }
+                self.compile(kernel, config, stopped)?
             };
         }
         match &*known {
             Known::Compiled | Known::Nothing => Ok(key),
-            Known::Refused(reason) => Err(compile::Stop::Trouble(Trouble::Refused(reason.clone()))),
-            Known::Failed { reason, .. } => {
-                Err(compile::Stop::Trouble(Trouble::Compile(reason.clone())))
+            Known::Never(reason) | Known::NotNow { reason, .. } => {
+                Err(compile::Stop::Trouble(reason.clone()))
             }
+        }
+    }
+
+    /// Compiles a kernel when no other is being compiled.
+    fn compile(
+        &self,
+        kernel: &Kernel,
+        config: &Config,
+        stopped: impl Fn() -> bool,
+    ) -> Result<Known, compile::Stop> {
+        let _turn = loop {
+            match self.compiling.try_lock() {
+                Ok(turn) => break turn,
+                Err(TryLockError::Poisoned(turn)) => break turn.into_inner(),
+                Err(TryLockError::WouldBlock) if stopped() => return Err(compile::Stop::Stopped),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(TURN),
+            }
+        };
+        let compilation = Compilation {
+            program: &config.program,
+            kernel,
+            cache: Some(&config.cache),
+            priority: config.priority,
+            limits: config.compile,
+            inlining: config.inlining,
+        };
+        match compilation.run(stopped) {
+            Ok(_) => Ok(Known::Compiled),
+            Err(compile::Stop::Trouble(reason @ (Trouble::Refused(_) | Trouble::Compile(_)))) => {
+                Ok(Known::Never(reason))
+            }
+            // Not for lack of time and memory, which it will lack again: the next unit may find it otherwise.
+            Err(compile::Stop::Trouble(reason @ Trouble::CompileLimit(_))) => {
+                Ok(Known::NotNow { reason, at: Instant::now() })
+            }
+            Err(stop) => Err(stop),
         }
     }
 
     /// Forgets a compilation that a child found damaged.
     pub(super) fn forget(&self, kernel: &Kernel) {
-        let key = self.directory.key(&self.engine, kernel);
+        let key = self.directory.key(&self.engines, kernel);
         self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         // If it cannot be removed it is written over.
         let _ = fs::remove_file(self.directory.file(key));

@@ -34,7 +34,7 @@ pub fn child_main() -> ExitCode {
     match obey() {
         Ok(()) => ExitCode::SUCCESS,
         // The parent sees the end of the stream; there is nobody else to tell.
-        Err(_) => ExitCode::FAILURE,
+        Err(_) => ExitCode::from(process::SETUP_FAILED),
     }
 }
 

@@ -1,4 +1,8 @@
-//! The one configuration of the WASM engine: a part of the kernel contract, with the exactly pinned version.
+//! The configurations of the WASM engine: a part of the kernel contract, with the exactly pinned version.
+//!
+//! There are two, alike in all that a kernel can notice: with functions copied into their callers (inlining) and without.
+//! Results and fuel are the same in both, since the metering is written into the code before; only time and memory of
+//! the compiler and speed of the kernel differ.
 
 use wasmtime::{Config, Engine, Inlining, OptLevel, Strategy, WasmFeatures};
 
@@ -9,16 +13,24 @@ const STACK_BYTES: usize = 512 << 10;
 const RESERVATION_BYTES: u64 = 4 << 30;
 /// Guard behind it, for the constant offsets of loads and stores.
 const GUARD_BYTES: u64 = 32 << 20;
+/// Bytes of a prepared module up to which functions are inlined.
+const INLINED_BYTES_MAX: usize = 256 << 10;
+
+/// Whether the functions of a prepared module are inlined: a property of the module alone, so that it is compiled alike
+/// on every machine. With inlining the compiler holds all functions at once, which takes many times the memory.
+pub(super) fn inlines(prepared: &[u8]) -> bool {
+    prepared.len() <= INLINED_BYTES_MAX
+}
 
 /// The engine in which kernels are compiled and run. Fails where the machine lacks what the engine needs.
-pub(super) fn engine() -> wasmtime::Result<Engine> {
+pub(super) fn engine(inlining: bool) -> wasmtime::Result<Engine> {
     // The garbage collector's types are a part of the parser's MVP, and this build of the engine has none.
     let features = kernel::admissible_features().difference(WasmFeatures::GC_TYPES);
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)
         .cranelift_opt_level(OptLevel::Speed)
-        .compiler_inlining(Inlining::Yes)
+        .compiler_inlining(if inlining { Inlining::Yes } else { Inlining::No })
         .wasm_features(features.complement(), false)
         .wasm_features(features, true)
         .consume_fuel(false)
@@ -33,4 +45,26 @@ pub(super) fn engine() -> wasmtime::Result<Engine> {
         .native_unwind_info(false)
         .generate_address_map(false);
     Engine::new(&config)
+}
+
+/// Both engines, as those need them that run kernels however they were compiled.
+#[derive(Clone, Debug)]
+pub(super) struct Engines {
+    inlining: Engine,
+    plain: Engine,
+}
+
+impl Engines {
+    pub(super) fn new() -> wasmtime::Result<Self> {
+        Ok(Self { inlining: engine(true)?, plain: engine(false)? })
+    }
+
+    pub(super) fn of(&self, inlining: bool) -> &Engine {
+        if inlining { &self.inlining } else { &self.plain }
+    }
+
+    /// Both, with what tells them apart.
+    pub(super) fn all(&self) -> [(bool, &Engine); 2] {
+        [(true, &self.inlining), (false, &self.plain)]
+    }
 }

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use kernel::NanMode;
 use proto::trace::{Point, Trace};
+use proto::unit_log::Line;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::cache::Key;
+use super::compile::CompileCost;
 use super::pool::Priority;
 use super::unit::{Digest, Failure, OUTPUT_BYTES_MAX, Trouble, Unit};
 
@@ -37,12 +39,15 @@ pub(super) struct CompileOrder {
     pub(super) module: PathBuf,
     pub(super) digest: Digest,
     pub(super) nan: NanMode,
-    pub(super) cache: PathBuf,
+    /// None where it is only tried.
+    pub(super) cache: Option<PathBuf>,
     pub(super) priority: Priority,
     /// CPU time in whole seconds.
     pub(super) cpu_s: u64,
     /// Address space in bytes.
     pub(super) memory: u64,
+    /// Whether functions are inlined; by the module's own measure when absent.
+    pub(super) inlining: Option<bool>,
 }
 
 /// How a unit child is set up.
@@ -55,13 +60,7 @@ pub(super) struct ServeOrder {
 }
 
 /// What came of a compilation.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Verdict {
-    Compiled,
-    Refused(String),
-    NoRoom(String),
-    Failed(String),
-}
+pub(super) type Verdict = Result<CompileCost, Trouble>;
 
 /// To a unit child.
 #[derive(Debug, Serialize, Deserialize)]
@@ -90,11 +89,10 @@ pub(super) enum Word {
     Progress {
         done: u64,
         total: u64,
+        fuel: u64,
+        cpu: Duration,
     },
-    Log {
-        level: u8,
-        line: String,
-    },
+    Log(Line),
     Warning(String),
     /// `cpu` is the unit's in all, `process_cpu` the child's. The payload is the output.
     Finished {

@@ -5,16 +5,22 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use proto::bounds::LOG_LINE_BYTES_MAX;
+use proto::text::printable;
+use proto::unit_log::Line;
 use wasmtime::{Caller, Global, Linker, Memory, ResourceLimiter, Val};
 
 use super::child::Replies;
 use super::frame::Word;
 use super::input::Inputs;
+use super::process;
 use super::unit::{Failure, Limits, Trouble, Unit};
 use super::wasi::World;
 
-/// Bytes of one log line.
-const LINE_BYTES_MAX: usize = 4096;
+/// Bytes of one log line. What is said of a cut fits behind it.
+const LINE_BYTES_MAX: usize = LOG_LINE_BYTES_MAX - CUT.len();
+/// Ends a line that was cut.
+const CUT: &str = " [cut]";
 /// Shortest time between two words of progress: nobody reads faster.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 /// Bytes that one unit of fuel moves between kernel and host.
@@ -40,10 +46,18 @@ pub(super) struct Host {
     pub(super) inputs: Inputs,
     pub(super) output: Vec<u8>,
     output_max: u64,
+    log_max: u64,
     /// Bytes of log that may still be written.
     pub(super) log_left: u64,
     pub(super) replies: Rc<RefCell<Replies>>,
+    /// What the kernel said last of how far it is.
+    progress: (u64, u64),
+    /// When that was handed on last.
     progressed: Option<Instant>,
+    began: Instant,
+    budget: u64,
+    /// CPU time of earlier runs of the unit, and that of this process when this run began.
+    pub(super) cpu_before: (Duration, Duration),
     pub(super) limiter: Limiter,
     pub(super) world: World,
     /// Known from instantiation on.
@@ -64,9 +78,14 @@ impl Host {
             inputs: Inputs::new(&unit.inputs),
             output: Vec::new(),
             output_max: unit.limits.output,
+            log_max: unit.limits.log,
             log_left: unit.limits.log,
             replies,
+            progress: (0, 0),
             progressed: None,
+            began: Instant::now(),
+            budget: unit.limits.fuel,
+            cpu_before: (Duration::ZERO, process::cpu()),
             limiter: Limiter::new(&unit.limits),
             world,
             exports: None,
@@ -88,38 +107,49 @@ impl Host {
             return;
         }
         let level = u8::try_from(level).unwrap_or(4).clamp(1, 4);
+        let at = self.log_max.saturating_sub(self.log_left);
         let cost = text.len() as u64 + 1;
-        let line = if self.log_left < cost {
-            self.log_left = 0;
+        let text = if self.log_left < cost {
             "[the log is cut here: it reached its limit]".to_owned()
         } else {
-            self.log_left -= cost;
             plain(text)
         };
-        self.replies.borrow_mut().say(Word::Log { level, line });
+        let len = cost.min(self.log_left);
+        self.log_left -= len;
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        self.replies.borrow_mut().say(Word::Log(Line { at, len, level, text }));
     }
 
-    fn progress(&mut self, done: i64, total: i64) {
-        if self.progressed.is_some_and(|at| at.elapsed() < PROGRESS_INTERVAL) {
-            return;
-        }
+    /// Whether progress may be handed on that the kernel tells.
+    fn may_progress(&self) -> bool {
+        self.progressed.is_none_or(|at| PROGRESS_INTERVAL <= at.elapsed())
+    }
+
+    /// Whether progress is handed on that only the fuel tells: not of units that are over in a moment.
+    pub(super) fn is_progress_due(&self) -> bool {
+        PROGRESS_INTERVAL <= self.progressed.unwrap_or(self.began).elapsed()
+    }
+
+    /// Hands on how far the unit is; `left` is what remains of its fuel.
+    pub(super) fn tell_progress(&mut self, left: i64) {
         self.progressed = Some(Instant::now());
-        let (done, total) = (done.cast_unsigned(), total.cast_unsigned());
-        self.replies.borrow_mut().say(Word::Progress { done, total });
+        let (done, total) = self.progress;
+        let fuel = self.budget.saturating_sub(u64::try_from(left).unwrap_or(0));
+        let (earlier, before) = self.cpu_before;
+        let cpu = earlier + process::cpu().saturating_sub(before);
+        self.replies.borrow_mut().say(Word::Progress { done, total, fuel, cpu });
     }
 }
 
-/// Text that does no harm in a terminal.
+/// Text that does no harm in a terminal, within the bound of a line.
 fn plain(text: &[u8]) -> String {
-    let cut = &text[..text.len().min(LINE_BYTES_MAX)];
-    let mut line: String = String::from_utf8_lossy(cut)
-        .chars()
-        .map(|c| if c.is_control() && c != '\t' { ' ' } else { c })
-        .collect();
-    if cut.len() < text.len() {
-        line.push_str(" [cut]");
+    let mut line = printable(&String::from_utf8_lossy(&text[..text.len().min(LINE_BYTES_MAX)]));
+    if line.len() <= LINE_BYTES_MAX && text.len() <= LINE_BYTES_MAX {
+        return line;
     }
-    line
+    // Bytes that are no text have become longer.
+    line.truncate(line.floor_char_boundary(LINE_BYTES_MAX));
+    line + CUT
 }
 
 /// Denies memory beyond the unit's limit in the same way everywhere, and tells that apart from a machine without
@@ -185,7 +215,7 @@ pub(super) fn charge(caller: &mut Caller<'_, Host>, bytes: usize) -> wasmtime::R
 
 pub(super) fn exports(caller: &Caller<'_, Host>) -> wasmtime::Result<Exports> {
     let unready =
-        || Stop::Trouble(Trouble::Host("the kernel ran before it was ready".to_owned())).into();
+        || Stop::Trouble(Trouble::Unit("the kernel ran before it was ready".to_owned())).into();
     caller.data().exports.ok_or_else(unready)
 }
 
@@ -225,13 +255,7 @@ pub(super) fn define(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     })?;
     linker.func_wrap(module, "input_read", input_read)?;
     linker.func_wrap(module, "output_write", output_write)?;
-    linker.func_wrap(
-        module,
-        "progress",
-        |mut caller: Caller<'_, Host>, done: i64, total: i64| {
-            caller.data_mut().progress(done, total);
-        },
-    )?;
+    linker.func_wrap(module, "progress", progress)?;
     linker.func_wrap(module, "log", log)?;
     Ok(())
 }
@@ -273,7 +297,17 @@ fn input_read(
 
 /// An input that cannot be read is this machine's fault.
 pub(super) fn unreadable(input: usize, error: &std::io::Error) -> Stop {
-    Stop::Trouble(Trouble::Host(format!("input {input} could not be read: {error}")))
+    Stop::Trouble(Trouble::Machine(format!("input {input} could not be read: {error}")))
+}
+
+fn progress(mut caller: Caller<'_, Host>, done: i64, total: i64) -> wasmtime::Result<()> {
+    let fuel = exports(&caller)?.fuel;
+    caller.data_mut().progress = (done.cast_unsigned(), total.cast_unsigned());
+    if caller.data().may_progress() {
+        let left = fuel.get(&mut caller).i64().unwrap_or(0);
+        caller.data_mut().tell_progress(left);
+    }
+    Ok(())
 }
 
 fn output_write(mut caller: Caller<'_, Host>, ptr: i32, len: i32) -> wasmtime::Result<()> {

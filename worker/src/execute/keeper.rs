@@ -1,7 +1,7 @@
 //! A unit child as its slot holds it: the process, the pipes, and the clock of its CPU time.
 
 use std::io::{self, PipeReader, Write};
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStdin, ChildStdout};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -9,10 +9,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 
 use super::cache::Key;
-use super::child::CHILD_VERB;
 use super::frame::{self, Frames, Order, Reply, ServeOrder};
 use super::pool::Config;
-use super::process;
+use super::process::{self, By, Death};
 use super::unit::Unit;
 
 /// A child that runs units, ended when it is dropped.
@@ -49,13 +48,7 @@ enum RequestRef<'a> {
 
 impl Child {
     pub(super) fn start(config: &Config) -> io::Result<Self> {
-        let mut process = Command::new(&config.program)
-            .arg(CHILD_VERB)
-            .env_clear()
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
+        let mut process = process::command(&config.program).spawn()?;
         let (Some(stdin), Some(stdout)) = (process.stdin.take(), process.stdout.take()) else {
             return Err(io::Error::other("a child without pipes"));
         };
@@ -152,12 +145,12 @@ impl Child {
     }
 
     /// Ends the process and says how it ended, which is its own way if it had one.
-    pub(super) fn end(&mut self) -> String {
+    pub(super) fn end(&mut self) -> Death {
         self.cpu_at_death = process::cpu_of(self.process.id());
         let _ = self.process.kill();
         match self.process.wait() {
-            Ok(status) => process::ending(status),
-            Err(error) => format!("unknown: {error}"),
+            Ok(status) => Death::of(status),
+            Err(error) => Death { text: format!("unknown: {error}"), by: By::System },
         }
     }
 }

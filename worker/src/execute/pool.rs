@@ -3,7 +3,8 @@
 mod shared;
 
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::Cache;
 use super::compile::CompileLimits;
-use super::engine::engine;
+use super::engine::Engines;
 use super::slot;
 use super::unit::{
     Event, FUEL_MAX, Finished, INPUTS_MAX, MEMORY_BYTES_MAX, OUTPUT_BYTES_MAX, PARAMS_BYTES_MAX,
@@ -25,13 +26,15 @@ const QUEUE_MAX: usize = 100_000;
 const SLOTS_MAX: usize = 4096;
 /// Time that a unit has to reach the end of its step and write its snapshot.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long a watched unit may be silent until whoever watches is asked whether to go on.
+const LOOK: Duration = Duration::from_millis(100);
 /// Memory of a slot where nothing else was said.
 const SLOT_MEMORY_BYTES: u64 = 4 << 30;
 
 /// How a pool is set up.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The program whose children run units: [`std::env::current_exe`] in all but tests.
+    /// The program whose children run units: [`super::own_program`] in all but tests.
     pub program: PathBuf,
     /// Units that run at the same time, usually one for each core.
     pub slots: usize,
@@ -43,6 +46,8 @@ pub struct Config {
     pub priority: Priority,
     /// What compiling a kernel may take.
     pub compile: CompileLimits,
+    /// Whether functions are inlined, for measuring; by each module's own measure when absent.
+    pub inlining: Option<bool>,
     /// Time that a unit has on pause and stop to finish its step and write its snapshot.
     pub grace: Duration,
 }
@@ -58,6 +63,7 @@ impl Config {
             slot_memory: SLOT_MEMORY_BYTES,
             priority: Priority::Background,
             compile: CompileLimits::default(),
+            inlining: None,
             grace: GRACE,
         }
     }
@@ -156,8 +162,8 @@ impl Pool {
         if config.slots < 1 || SLOTS_MAX < config.slots {
             return Err(Error::Slots(config.slots));
         }
-        let engine = engine().map_err(|error| Error::Engine(format!("{error:#}")))?;
-        let cache = Cache::open(&config.cache, engine)
+        let engines = Engines::new().map_err(|error| Error::Engine(format!("{error:#}")))?;
+        let cache = Cache::open(&config.cache, engines)
             .map_err(|source| Error::Cache { path: config.cache.clone(), source })?;
         let slots = config.slots;
         let shared = Arc::new(Shared::new(config, cache, Box::new(sink)).map_err(Error::Threads)?);
@@ -219,17 +225,38 @@ pub fn run_once(
     unit: Unit,
     mut seen: impl FnMut(Event),
 ) -> Result<Finished, Error> {
+    let finished = run_watched(config, unit, |event| {
+        event.into_iter().for_each(&mut seen);
+        true
+    })?;
+    finished.ok_or(Error::Stopped)
+}
+
+/// As [`run_once`], but `each` also gets a `None` now and then while nothing happens, and ends the unit where it is by
+/// answering `false`: then nothing is returned.
+pub fn run_watched(
+    config: Config,
+    unit: Unit,
+    mut each: impl FnMut(Option<Event>) -> bool,
+) -> Result<Option<Finished>, Error> {
     let (sender, events) = mpsc::sync_channel(1024);
     let pool = Pool::start(Config { slots: 1, ..config }, move |_, event| {
-        // The receiver leaves only after the last event.
+        // The receiver leaves after the last event, or when no more is wanted.
         let _ = sender.send(event);
     })?;
     pool.submit(0, unit)?;
     loop {
-        match events.recv() {
-            Ok(Event::Finished(finished)) => return Ok(finished),
-            Ok(event) => seen(event),
-            Err(mpsc::RecvError) => return Err(Error::Stopped),
+        let event = match events.recv_timeout(LOOK) {
+            Ok(Event::Finished(finished)) => return Ok(Some(finished)),
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::Stopped),
+        };
+        if !each(event) {
+            pool.cancel(0);
+            // Before the pool, whose thread may wait to be rid of an event.
+            drop(events);
+            return Ok(None);
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What a child process denies itself before it touches anything of a stranger, and what its parent reads of it.
 
 use std::io;
-use std::process::ExitStatus;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -13,10 +15,40 @@ use thread_priority::{
     set_thread_priority_and_policy, thread_native_id,
 };
 
+use super::child::CHILD_VERB;
 use super::pool::Priority;
 
+/// Exit code of a child that could not begin: EX_OSERR of sysexits.
+pub(super) const SETUP_FAILED: u8 = 71;
 /// The lowest priority there is.
 const NICE_MAX: i32 = 19;
+/// What the system holds open of the program that runs. In a child it is the parent's until the child has become another
+/// program, so it starts the very file that runs, also when that was replaced or removed meanwhile.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// The program that runs, for [`super::Config::program`]: by what the system holds open of it where it does, so that an
+/// upgrade neither breaks the children nor mixes two versions; by its path elsewhere.
+///
+/// # Errors
+/// When the system tells neither.
+pub fn own_program() -> io::Result<PathBuf> {
+    let own = PathBuf::from(OWN_PROGRAM);
+    if own.symlink_metadata().is_ok() { Ok(own) } else { std::env::current_exe() }
+}
+
+/// The command that starts a child: nothing of the parent's environment, pipes for its orders and answers.
+pub(super) fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    if program == Path::new(OWN_PROGRAM)
+        && let Some(name) = std::env::args_os().next()
+    {
+        // For people who list processes.
+        command.arg0(name);
+    }
+    command.arg(CHILD_VERB).env_clear();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+}
 
 /// Makes this process one that leaves nothing behind, lets others go first, ends with its parent, and leaves it to its
 /// parent what the user's Ctrl-C and the system's stop mean.
@@ -61,6 +93,48 @@ pub(super) fn cpu_of(pid: u32) -> Option<Duration> {
     Some(Duration::from_millis(ticks.saturating_mul(1000) / per_second))
 }
 
+/// Most memory and most address space that this process has had, bytes; 0 where the system does not tell.
+pub(super) fn peak() -> (u64, u64) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let value = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+    };
+    (value("VmHWM:").unwrap_or(0), value("VmPeak:").unwrap_or(0))
+}
+
+/// How a child ended.
+#[derive(Debug)]
+pub(super) struct Death {
+    /// For people.
+    pub(super) text: String,
+    pub(super) by: By,
+}
+
+/// By whom a child was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// The system: out of memory, or a limit that the child was started with.
+    System,
+    /// Itself, before it could begin.
+    Setup,
+    /// Itself, in the middle of its work.
+    Itself,
+}
+
+impl Death {
+    pub(super) fn of(status: ExitStatus) -> Self {
+        use std::os::unix::process::ExitStatusExt;
+        let by = match (status.signal(), status.code()) {
+            // SIGKILL, SIGXCPU, SIGXFSZ
+            (Some(9 | 24 | 25), _) => By::System,
+            (_, Some(code)) if code == i32::from(SETUP_FAILED) => By::Setup,
+            _ => By::Itself,
+        };
+        Self { text: ending(status), by }
+    }
+}
+
 /// How a process ended, for people.
 pub(super) fn ending(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
@@ -70,6 +144,9 @@ pub(super) fn ending(status: ExitStatus) -> String {
         }
         (Some(9), _) => "killed by signal 9, often because the system was out of memory".to_owned(),
         (Some(signal), _) => format!("killed by signal {signal}"),
+        (None, Some(code)) if code == i32::from(SETUP_FAILED) => {
+            "it lacked memory, threads, files or a folder that it may use".to_owned()
+        }
         (None, Some(code)) => format!("exit code {code}"),
         (None, None) => status.to_string(),
     }

@@ -10,11 +10,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use kernel::{FUEL_EXPORT, Kind, Layout, MEMORY_EXPORT};
+use wasmtime::error::Context;
 use wasmtime::{Engine, Global, Instance, InstancePre, Linker, Store, Trap, TypedFunc, Val};
 
 use super::cache::{Directory, Key};
 use super::child::{Ran, Replies};
-use super::engine::engine;
+use super::engine::Engines;
 use super::frame::{End, Word};
 use super::host::{self, Exports, Host, Stop};
 use super::process;
@@ -30,9 +31,10 @@ const PAGE_BYTES: u64 = 65_536;
 
 /// Runs units, one after the other.
 pub(super) struct Runner {
-    engine: Engine,
+    engines: Engines,
     cache: Directory,
-    linker: Linker<Host>,
+    /// One for each engine.
+    linkers: Vec<Linker<Host>>,
     /// The last used first.
     loaded: VecDeque<(Key, Rc<Loaded>)>,
     replies: Rc<RefCell<Replies>>,
@@ -46,14 +48,13 @@ struct Loaded {
 impl Runner {
     pub(super) fn new(cache: &Path, replies: Rc<RefCell<Replies>>) -> io::Result<Self> {
         let text = |error: wasmtime::Error| io::Error::other(format!("{error:#}"));
-        let engine = engine().map_err(text)?;
-        let mut linker = Linker::new(&engine);
-        host::define(&mut linker).map_err(text)?;
-        wasi::define(&mut linker).map_err(text)?;
+        let engines = Engines::new().map_err(text)?;
+        let linkers = engines.all().map(|(_, engine)| linker(engine));
+        let linkers = linkers.into_iter().collect::<Result<_, _>>().map_err(text)?;
         Ok(Self {
-            engine,
+            engines,
             cache: Directory::open(cache)?,
-            linker,
+            linkers,
             loaded: VecDeque::new(),
             replies,
         })
@@ -75,10 +76,10 @@ impl Runner {
             End::Interrupted { saved: false }
         } else {
             match self.load(key) {
-                Ok(Some(loaded)) => run.unit(&self.engine, &loaded, interrupted),
+                Ok(Some(loaded)) => run.unit(&loaded, interrupted),
                 Ok(None) => End::Recompile,
                 Err(error) => {
-                    End::Trouble(Trouble::Host(format!("the kernel does not link: {error:#}")))
+                    End::Trouble(Trouble::Unit(format!("the kernel does not link: {error:#}")))
                 }
             }
         };
@@ -89,15 +90,24 @@ impl Runner {
         if let Some(index) = self.loaded.iter().position(|(other, _)| *other == key) {
             self.loaded.swap(0, index);
         } else {
-            let Some((module, layout)) = self.cache.load(&self.engine, key) else {
+            let Some((module, layout)) = self.cache.load(&self.engines, key) else {
                 return Ok(None);
             };
-            let instance = self.linker.instantiate_pre(&module)?;
+            let own = |linker: &&Linker<Host>| Engine::same(linker.engine(), module.engine());
+            let linker = self.linkers.iter().find(own).context("no linker of its engine")?;
+            let instance = linker.instantiate_pre(&module)?;
             self.loaded.truncate(LOADED_MAX - 1);
             self.loaded.push_front((key, Rc::new(Loaded { instance, layout })));
         }
         Ok(self.loaded.front().map(|(_, loaded)| Rc::clone(loaded)))
     }
+}
+
+fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
+    let mut linker = Linker::new(engine);
+    host::define(&mut linker)?;
+    wasi::define(&mut linker)?;
+    Ok(linker)
 }
 
 /// One unit on its way.
@@ -118,7 +128,7 @@ impl Run<'_> {
         self.earlier + process::cpu().saturating_sub(self.before)
     }
 
-    fn unit(&mut self, engine: &Engine, loaded: &Loaded, interrupted: &dyn Fn() -> bool) -> End {
+    fn unit(&mut self, loaded: &Loaded, interrupted: &dyn Fn() -> bool) -> End {
         let limits = &self.unit.limits;
         let memory_min = loaded.layout.memory_min_pages.saturating_mul(PAGE_BYTES);
         if limits.memory < memory_min {
@@ -137,16 +147,23 @@ impl Run<'_> {
                 Ok(world) => world,
                 Err(error) => {
                     let reason = format!("the parameters are not one JSON object: {error}");
-                    return End::Trouble(Trouble::Host(reason));
+                    return End::Trouble(Trouble::Unit(reason));
                 }
             },
         };
+        let engine = loaded.instance.module().engine();
         let mut store = Store::new(engine, Host::new(self.unit, world, Rc::clone(self.replies)));
         store.limiter(|host| &mut host.limiter);
         let end = match self.start(&mut store, loaded) {
             Ok(mut kernel) => {
                 let end = kernel.go(self, &mut store, interrupted);
-                end.unwrap_or_else(|error| kernel.end_of(&mut store, &error, limits.fuel))
+                end.unwrap_or_else(|error| {
+                    // Of a spent budget the trap is only how the kernel is stopped.
+                    if 0 <= kernel.fuel(&mut store) {
+                        log_trap(store.data_mut(), &error);
+                    }
+                    kernel.end_of(&mut store, &error, self.unit)
+                })
             }
             Err(error) => plain_end(&error, 0),
         };
@@ -168,7 +185,7 @@ impl Run<'_> {
     ) -> wasmtime::Result<Kernel<'k>> {
         let instance = loaded.instance.instantiate(&mut *store)?;
         let missing = |name: &str| {
-            Stop::Trouble(Trouble::Host(format!("the prepared kernel lacks its export {name}")))
+            Stop::Trouble(Trouble::Unit(format!("the prepared kernel lacks its export {name}")))
         };
         let memory = instance
             .get_memory(&mut *store, MEMORY_EXPORT)
@@ -211,7 +228,8 @@ impl Kernel<'_> {
                     self.instance.get_typed_func(&mut *store, "_start")?;
                 run.replies.borrow_mut().say(Word::Started { resumed: false, cpu: Duration::ZERO });
                 start.call(&mut *store, ())?;
-                Ok(End::Done { fuel: self.burned(store, run.unit.limits.fuel) })
+                // Returning is ending with exit code 0.
+                Err(Stop::Exit(0).into())
             }
             Kind::Step => self.steps(run, store, interrupted),
         }
@@ -237,6 +255,7 @@ impl Kernel<'_> {
             None => false,
         };
         run.replies.borrow_mut().say(Word::Started { resumed, cpu: run.earlier });
+        store.data_mut().cpu_before = (run.earlier, run.before);
         if !resumed && !self.begin(run, store)? {
             start.call(&mut *store, ())?;
         }
@@ -256,7 +275,13 @@ impl Kernel<'_> {
                 return Ok(End::Interrupted { saved: false });
             }
             match step.call(&mut *store, ())? {
-                1 => run.replies.borrow_mut().breathe(),
+                1 => {
+                    if store.data().is_progress_due() {
+                        let left = self.fuel(store);
+                        store.data_mut().tell_progress(left);
+                    }
+                    run.replies.borrow_mut().breathe();
+                }
                 0 => return Ok(End::Done { fuel: self.burned(store, run.unit.limits.fuel) }),
                 other => {
                     let fuel = self.burned(store, run.unit.limits.fuel);
@@ -275,9 +300,11 @@ impl Kernel<'_> {
         budget.saturating_sub(u64::try_from(self.fuel(store)).unwrap_or(0))
     }
 
-    fn end_of(&self, store: &mut Store<Host>, error: &wasmtime::Error, budget: u64) -> End {
-        let fuel = self.burned(store, budget);
-        if let Some(Stop::Exit(0)) = error.downcast_ref() {
+    fn end_of(&self, store: &mut Store<Host>, error: &wasmtime::Error, unit: &Unit) -> End {
+        let fuel = self.burned(store, unit.limits.fuel);
+        if let Some(Stop::Exit(code)) = error.downcast_ref()
+            && unit.exit_codes.contains(code)
+        {
             return End::Done { fuel };
         }
         let spent = self.fuel(store) < 0;
@@ -287,6 +314,14 @@ impl Kernel<'_> {
             }
             end => end,
         }
+    }
+}
+
+/// Says in the log what the engine says of a trap: more than the failures tell apart.
+fn log_trap(host: &mut Host, error: &wasmtime::Error) {
+    host.log_rest();
+    if let Some(trap) = error.downcast_ref::<Trap>() {
+        host.log(1, trap.to_string().as_bytes());
     }
 }
 
@@ -309,7 +344,7 @@ fn plain_end(error: &wasmtime::Error, fuel: u64) -> End {
         }
         Some(Trap::StackOverflow) => return End::Trouble(Trouble::StackOverflow),
         // Failing to get the memory to start with, and whatever else the engine cannot do here.
-        _ => return End::Trouble(Trouble::Host(format!("the engine failed: {error:#}"))),
+        _ => return End::Trouble(Trouble::Machine(format!("the engine failed: {error:#}"))),
     };
     End::Failed { reason, fuel }
 }

@@ -11,6 +11,7 @@ use super::compile;
 use super::frame::{End, Reply, Word};
 use super::keeper::{Child, Heard};
 use super::pool::{Entry, Shared, Wish};
+use super::process::{By, Death};
 use super::unit::{Event, Outcome, Trouble};
 
 /// Units of one batch at most.
@@ -93,7 +94,7 @@ impl Slot<'_> {
     fn no_child(&self, batch: VecDeque<Entry>, error: &io::Error) {
         for entry in batch {
             let reason =
-                Trouble::Host(format!("the process for the unit could not be started: {error}"));
+                Trouble::Machine(format!("the process for the unit could not be started: {error}"));
             self.shared.finish(
                 self.index,
                 entry.id,
@@ -236,10 +237,10 @@ impl<'a> Talk<'a> {
                 self.earlier = cpu;
                 self.shared.event(id, Event::Started { resumed });
             }
-            Word::Progress { done, total } => {
-                self.shared.event(id, Event::Progress { done, total })
+            Word::Progress { done, total, fuel, cpu } => {
+                self.shared.event(id, Event::Progress { done, total, fuel, cpu })
             }
-            Word::Log { level, line } => self.shared.event(id, Event::Log { level, line }),
+            Word::Log(line) => self.shared.event(id, Event::Log(line)),
             Word::Warning(text) => self.shared.event(id, Event::Warning(text)),
             Word::Finished { end, cpu, process_cpu, trace } => {
                 self.child.note_end(process_cpu);
@@ -266,8 +267,8 @@ impl<'a> Talk<'a> {
             }
             End::Interrupted { .. } => return self.back.push(entry),
             End::Recompile if entry.recompiled => {
-                let reason = Trouble::Compile(
-                    "its compilation was damaged twice: check the disk".to_owned(),
+                let reason = Trouble::Machine(
+                    "the compiled kernel was damaged twice: check the disk".to_owned(),
                 );
                 Outcome::Infrastructure { reason }
             }
@@ -283,7 +284,7 @@ impl<'a> Talk<'a> {
     /// Ends the child and settles what it still had. In a batch of several nobody knows whose fault it was: each is run
     /// again, alone.
     fn end(mut self, ending: Ending, shared_fault: bool) {
-        let status = self.child.end();
+        let death = self.child.end();
         let fault = match ending {
             Ending::Cancelled(ids) => {
                 let (cancelled, rest): (Vec<_>, Vec<_>) =
@@ -302,7 +303,7 @@ impl<'a> Talk<'a> {
                 }
                 return self.shared.give_back(self.back);
             }
-            Ending::Died => Trouble::Died(status),
+            Ending::Died => died(death),
             Ending::Confused(what) => Trouble::Died(format!("its messages made no sense: {what}")),
             Ending::Time => {
                 Trouble::Time(self.batch.front().map_or(Duration::ZERO, |entry| entry.unit.time))
@@ -318,5 +319,17 @@ impl<'a> Talk<'a> {
             self.back.push(entry);
         }
         self.shared.give_back(self.back);
+    }
+}
+
+/// The trouble of a child that ended by itself.
+fn died(death: Death) -> Trouble {
+    let Death { text, by } = death;
+    match by {
+        By::System => Trouble::Killed(text),
+        By::Setup => {
+            Trouble::Machine(format!("the process for the unit could not be set up: {text}"))
+        }
+        By::Itself => Trouble::Died(text),
     }
 }

@@ -136,7 +136,7 @@ impl<'a> Tracer<'a> {
         });
         if let Err(error) = written {
             let to = to.display();
-            return End::Trouble(Trouble::Host(format!(
+            return End::Trouble(Trouble::Machine(format!(
                 "the state could not be written to {to}: {error}"
             )));
         }

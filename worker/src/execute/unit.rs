@@ -6,6 +6,7 @@ use std::time::Duration;
 use kernel::NanMode;
 pub use proto::bounds::{INPUTS_MAX, OUTPUT_BYTES_MAX};
 use proto::trace::{Point, Trace};
+use proto::unit_log::Line;
 use serde::{Deserialize, Serialize};
 
 /// A BLAKE3 digest as plain bytes.
@@ -33,6 +34,8 @@ pub struct Unit {
     pub seed: [u8; 32],
     /// What the unit may use before it fails.
     pub limits: Limits,
+    /// The exit codes of a WASI command that has put out an answer.
+    pub exit_codes: Vec<i32>,
     /// CPU time after which the unit is stopped as an infrastructure failure: a guard against steps that never return.
     pub time: Duration,
     /// Where the unit's state is kept between steps, if anywhere. The file is the caller's to remove once the outcome
@@ -132,7 +135,7 @@ pub enum Begin {
     State {
         /// The state in the form of [`proto::state`].
         path: PathBuf,
-        /// What it must be. A file that is anything else is refused as [`Trouble::Host`].
+        /// What it must be. A file that is anything else is refused as [`Trouble::Unit`].
         point: Point,
     },
     /// At the last state in this file of a [`KeepPlan`] that does not lie behind the end of the run; at the start where
@@ -179,14 +182,13 @@ pub enum Event {
         done: u64,
         /// In the kernel's own measure; 0 if it does not know.
         total: u64,
+        /// Fuel burned so far.
+        fuel: u64,
+        /// CPU time so far, over all resumptions.
+        cpu: Duration,
     },
-    /// A line for the researcher.
-    Log {
-        /// 1 error, 2 warning, 3 information, 4 debugging.
-        level: u8,
-        /// The text, without its line end.
-        line: String,
-    },
+    /// A line for the researcher. One that was said before comes again when a unit is taken up again.
+    Log(Line),
     /// Something for the volunteer: the unit goes on, but a snapshot was useless or could not be written.
     Warning(String),
     /// The end.
@@ -268,7 +270,7 @@ pub enum Failure {
     #[error("a step answered {0}, which is neither 0 (done) nor 1 (more)")]
     BadStep(i32),
     /// A command ended with this exit code.
-    #[error("the command ended with exit code {0}")]
+    #[error("the command ended with exit code {0}, which is no answer of this job")]
     Exit(i32),
 }
 
@@ -278,9 +280,12 @@ pub enum Trouble {
     /// The module is no admissible kernel, or starts with more memory than the unit may have. Known at submission.
     #[error("the kernel was refused: {0}")]
     Refused(String),
-    /// Compiling it took more time or memory than it may, or failed.
+    /// The engine's compiler refuses it.
     #[error("the kernel could not be compiled: {0}")]
     Compile(String),
+    /// Compiling it took more time or memory than it may take here.
+    #[error("the kernel could not be compiled on this machine: {0}")]
+    CompileLimit(String),
     /// The depth of the machine's stack is not a property of the kernel.
     #[error("the kernel recursed deeper than this machine's stack")]
     StackOverflow,
@@ -293,10 +298,47 @@ pub enum Trouble {
     /// The child process ended in the middle of the unit.
     #[error("the unit's process ended: {0}")]
     Died(String),
+    /// It was ended from outside, as the system does when it has no memory left.
+    #[error("the unit's process was ended: {0}")]
+    Killed(String),
     /// The disk is full.
     #[error("no room on the disk: {0}")]
     NoRoom(String),
-    /// A file could not be read, the unit is beyond the bounds of this module, or the like.
+    /// A process could not be started, a file not be read, memory not be reserved, or the like.
     #[error("{0}")]
-    Host(String),
+    Machine(String),
+    /// The unit is not what it should be: parameters that are no object, a state that is another.
+    #[error("{0}")]
+    Unit(String),
+}
+
+/// Whose fault a [`Trouble`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The unit's: it would come to the same, or nearly, on other machines.
+    Unit,
+    /// This machine's: nothing is said about the unit.
+    Machine,
+    /// That of one of them. A trial unit tells: when it runs, it was the unit's.
+    Unclear,
+}
+
+impl Trouble {
+    /// Whose fault it is.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Refused(_)
+            | Self::Compile(_)
+            | Self::StackOverflow
+            | Self::Time(_)
+            | Self::Unit(_) => Fault::Unit,
+            Self::CompileLimit(_)
+            | Self::OutOfMemory(_)
+            | Self::Killed(_)
+            | Self::NoRoom(_)
+            | Self::Machine(_) => Fault::Machine,
+            Self::Died(_) => Fault::Unclear,
+        }
+    }
 }

@@ -28,6 +28,49 @@ fn what_was_joined_is_read_again_with_the_same_keys() {
 }
 
 #[test]
+fn keys_that_the_project_knows_are_neither_made_anew_nor_taken_for_others() {
+    for name in [ACCOUNT_KEY, WORKER_KEY] {
+        let home = tempfile::tempdir().unwrap();
+        let folder = Folder::take(home.path()).unwrap();
+        folder.join(&project(1)).unwrap();
+        let path = home.path().join(name);
+        let whole = fs::read(&path).unwrap();
+        let mut other = whole.clone();
+        other[5] = if other[5] == b'0' { b'1' } else { b'0' };
+        for content in [other.as_slice(), &whole[..10], b"", &[0xff; 65]] {
+            fs::write(&path, content).unwrap();
+            let error = folder.identity().unwrap_err();
+            assert!(
+                matches!(&error, Error::Damaged { path, .. } if path.ends_with(name)),
+                "{error}"
+            );
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(folder.identity(), Err(Error::Lost(_))));
+        fs::write(&path, whole).unwrap();
+        folder.identity().unwrap();
+    }
+}
+
+#[test]
+fn a_damaged_project_is_told_and_an_older_one_is_completed() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = Folder::take(home.path()).unwrap();
+    folder.join(&project(1)).unwrap();
+    let path = home.path().join(PROJECT);
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("laptop", "Laptop")).unwrap();
+    assert!(matches!(folder.project(), Err(Error::Damaged { .. })));
+    let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for field in ["keys", "check"] {
+        value.as_object_mut().unwrap().remove(field);
+    }
+    fs::write(&path, value.to_string()).unwrap();
+    folder.note_keys().unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+}
+
+#[test]
 fn one_process_and_one_project_for_each_folder() {
     let home = tempfile::tempdir().unwrap();
     let folder = Folder::take(home.path()).unwrap();

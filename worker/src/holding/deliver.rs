@@ -57,7 +57,7 @@ async fn log_since(session: &Session, from: u64) -> Result<Option<Growth>, Statu
         let next = from + entries.len() as u64;
         let left = size - next;
         let count_max = u32::try_from(left).unwrap_or(u32::MAX).min(LOG_ENTRIES_MAX);
-        let request = pb::LogEntriesRequest { from: next, count_max };
+        let request = pb::LogEntriesRequest { from: next, count_max, bytes_max: 0 };
         let mut stream = client.entries(with_token(request, session)?).await?.into_inner();
         let before = entries.len();
         while let Some(some) = stream.message().await? {

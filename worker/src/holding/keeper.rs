@@ -53,6 +53,8 @@ pub(super) struct Keeper {
     session: watch::Receiver<Option<Session>>,
     told: mpsc::Sender<Told>,
     numbers: watch::Sender<Numbers>,
+    /// The newest head of the log, for whoever greets the coordinator.
+    log_heads: watch::Sender<Option<pb::SignedHead>>,
     net: Option<Net>,
     events: Option<broadcast::Receiver<PeerEvent>>,
     /// Peers that the pure part was told of.
@@ -77,15 +79,18 @@ pub(super) struct Parts {
     pub(super) session: watch::Receiver<Option<Session>>,
     pub(super) told: mpsc::Sender<Told>,
     pub(super) numbers: watch::Sender<Numbers>,
+    pub(super) log_heads: watch::Sender<Option<pb::SignedHead>>,
 }
 
 impl Keeper {
     pub(super) fn new(parts: Parts) -> io::Result<Self> {
-        let Parts { config, log_every, books, blobs, sealer, session, told, numbers } = parts;
+        let Parts { config, log_every, books, blobs, sealer, session, told, numbers, log_heads } =
+            parts;
         let (stored, ledger) = {
             let mut books = books.lock().unwrap_or_else(PoisonError::into_inner);
             (books.stored(wall_ms())?, books.ledger(sealer.project())?)
         };
+        log_heads.send_replace(ledger.head().cloned());
         let (hold, due) = Hold::restore(Now::ZERO, config.clone(), stored);
         Ok(Self {
             hold,
@@ -98,6 +103,7 @@ impl Keeper {
             session,
             told,
             numbers,
+            log_heads,
             ledger,
             gossip: Gossip::default(),
             log_every,

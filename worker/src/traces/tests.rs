@@ -105,7 +105,7 @@ fn at_the_start_only_states_of_held_units_and_of_traces_are_kept() {
     let there: Vec<u64> = (0..9).filter(|i| traces.states(unit(*i)).exists()).collect();
     assert_eq!(there, [1, 2]);
     assert!(!home.path().join("debris").exists());
-    assert_eq!(traces.bytes(), 10 + 4 + trace(3).encode().len() as u64);
+    assert_eq!(traces.bytes(), 10 + 4 + trace(3).encode().len() as u64 + 32);
 }
 
 #[test]
@@ -115,4 +115,22 @@ fn a_damaged_trace_is_told() {
     run(&traces, unit(1), 10);
     fs::write(home.path().join("j7-u1.trace"), b"rubbish").unwrap();
     assert!(traces.read(unit(1), 10).unwrap_err().contains("damaged"));
+}
+
+#[test]
+fn no_byte_of_a_trace_can_be_changed_unseen() {
+    let home = tempfile::tempdir().unwrap();
+    let traces = open(home.path(), 1 << 20);
+    run(&traces, unit(1), 10);
+    let path = home.path().join("j7-u1.trace");
+    let whole = fs::read(&path).unwrap();
+    for byte in 0..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[byte] ^= 4;
+        fs::write(&path, damaged).unwrap();
+        assert!(traces.read(unit(1), 10).is_err(), "byte {byte}");
+        fs::write(&path, &whole[..byte]).unwrap();
+        let cut = traces.read(unit(1), 10);
+        assert!(cut.is_err() || cut == Ok(trace(3)), "cut at {byte}");
+    }
 }

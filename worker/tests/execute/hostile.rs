@@ -55,8 +55,8 @@ fn hostile_units_end_alone() {
     while n_ended < 18 {
         let (id, finished) = match slots.next() {
             (id, Event::Finished(finished)) => (id, finished),
-            (4, Event::Log { line, .. }) => {
-                log += line.len();
+            (4, Event::Log(line)) => {
+                log += line.text.len();
                 continue;
             }
             _ => continue,
@@ -91,9 +91,9 @@ fn a_log_without_end_is_cut_and_changes_nothing() {
     let (loud, events) = lab.run(silent.clone());
     silent.limits.log = 0;
     assert_eq!(lab.run(silent).0.outcome, loud.outcome);
-    let lines: Vec<_> = events.iter().filter(|event| matches!(event, Event::Log { .. })).collect();
+    let lines: Vec<_> = events.iter().filter(|event| matches!(event, Event::Log(_))).collect();
     assert_eq!(lines.len(), 100);
-    assert!(matches!(lines[99], Event::Log { line, .. } if line.contains("cut")));
+    assert!(matches!(lines[99], Event::Log(line) if line.text.contains("cut")));
 }
 
 #[test]
@@ -144,14 +144,14 @@ fn a_compilation_has_limits() {
         let (first, second) = (slots.finished().1, slots.finished().1);
         assert_eq!(first.outcome, second.outcome, "and is not tried again for each unit");
         match trouble(&first) {
-            Trouble::Compile(reason) => reason.clone(),
+            Trouble::CompileLimit(reason) => reason.clone(),
             other => panic!("{other:?}"),
         }
     };
     let usual = CompileLimits::default();
     let time = limited(CompileLimits { cpu: Duration::from_secs(1), ..usual });
     assert!(time.contains("1 s of CPU time"), "{time}");
-    let memory = limited(CompileLimits { memory: 100 << 20, ..usual });
+    let memory = limited(CompileLimits { memory: 64 << 20, ..usual });
     assert!(memory.contains("memory"), "{memory}");
     let wall = limited(CompileLimits { wall: Duration::from_millis(50), ..usual });
     assert!(wall.contains("longer than"), "{wall}");
@@ -164,7 +164,7 @@ fn a_kernel_file_with_other_bytes_is_not_compiled() {
     std::fs::write(&unit.kernel.path, "(module)").unwrap();
     let finished = lab.run(unit).0;
     assert!(
-        matches!(trouble(&finished), Trouble::Compile(reason) if reason.contains("digest")),
+        matches!(trouble(&finished), Trouble::Machine(reason) if reason.contains("digest")),
         "{finished:?}"
     );
 }
@@ -206,7 +206,7 @@ fn a_damaged_compilation_is_made_anew() {
         let finished = slots.finished().1;
         // The unit that met the killed child may have been lost with it.
         assert!(
-            finished.outcome == want || matches!(trouble(&finished), Trouble::Died(_)),
+            finished.outcome == want || matches!(trouble(&finished), Trouble::Killed(_)),
             "{finished:?}"
         );
     }

@@ -40,7 +40,7 @@ pub(super) fn under_fire(
             }
         };
         match finished.outcome {
-            Outcome::Infrastructure { reason: Trouble::Died(how) } => {
+            Outcome::Infrastructure { reason: Trouble::Killed(how) } => {
                 assert!(how.contains("signal 9"), "{how}")
             }
             outcome => return (outcome, n_killed, n_resumed),
@@ -106,7 +106,7 @@ fn a_pause_takes_back_what_can_be_saved_and_freezes_the_rest() {
          (br_if $again (i32.lt_u (local.get $i) (i32.const 4000000000)))) (i32.const 0)",
     ));
     slots.pool.submit(2, long).unwrap();
-    while !matches!(slots.next(), (2, Event::Log { .. })) {}
+    while !matches!(slots.next(), (2, Event::Log(_))) {}
     slots.pool.pause();
     let deadline = Instant::now() + PATIENCE;
     while slots.pool.status().queued < 1 {

@@ -24,6 +24,12 @@ pub(super) struct Slots {
     pub(super) events: Receiver<(u64, Event)>,
 }
 
+/// Whether a unit has logged this.
+pub(super) fn logged(events: &[Event], level: u8, text: &str) -> bool {
+    let is_it = |event: &Event| matches!(event, Event::Log(line) if line.level == level && line.text == text);
+    events.iter().any(is_it)
+}
+
 impl Lab {
     pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -75,6 +81,7 @@ impl Lab {
             limits: Limits { memory: 64 << 20, fuel: 1 << 40, output: 1 << 20, log: 10_000 },
             time: PATIENCE,
             snapshot: None,
+            exit_codes: vec![0],
             trace: None,
         }
     }

@@ -36,7 +36,7 @@ fn reached(outcome: Outcome) -> Point {
 
 fn refusal(outcome: &Outcome) -> &str {
     match outcome {
-        Outcome::Infrastructure { reason: Trouble::Host(text) } => text,
+        Outcome::Infrastructure { reason: Trouble::Unit(text) } => text,
         other => panic!("{other:?}"),
     }
 }

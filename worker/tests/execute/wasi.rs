@@ -1,8 +1,8 @@
 //! WASI commands: arguments, files, clock, randomness, exit codes.
 
-use worker::execute::{Event, Failure, Outcome, Unit};
+use worker::execute::{Failure, Outcome, Unit};
 
-use super::lab::Lab;
+use super::lab::{Lab, logged};
 
 /// A command around what it does at its start, with the imports that these tests use.
 fn command(body: &str) -> String {
@@ -125,8 +125,17 @@ fn exit_codes_and_errors_are_told() {
     );
     assert!(matches!(finished.outcome, Outcome::Failed { reason: Failure::Exit(3), .. }));
     for line in ["an error", "rest"] {
-        assert!(events.contains(&Event::Log { level: 2, line: line.to_owned() }), "{events:?}");
+        assert!(logged(&events, 2, line), "{events:?}");
     }
+    let with = |body: &str, codes: &[i32]| {
+        let mut unit = lab.unit(command(body));
+        unit.exit_codes = codes.to_vec();
+        lab.run(unit).0.outcome
+    };
+    let (ten, none) = ("(call $exit (i32.const 10))", "");
+    assert!(matches!(with(ten, &[0, 10]), Outcome::Done { .. }));
+    assert!(matches!(with(none, &[0, 10]), Outcome::Done { .. }));
+    assert!(matches!(with(none, &[10]), Outcome::Failed { reason: Failure::Exit(0), .. }));
     assert!(matches!(
         end("(call $exit (i32.const 0)) unreachable").0.outcome,
         Outcome::Done { .. }

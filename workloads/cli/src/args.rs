@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -8,7 +9,8 @@ use proto::id::UnitId;
 use proto::join::Join;
 use proto::{JobId, ProjectKey, UnitIndex};
 
-use crate::error::EXIT_CODES;
+use crate::amount;
+use crate::error::{EXIT_CODES, Error};
 use crate::output::Format;
 
 /// Computes a researcher's jobs on volunteers' machines, and checks what comes back.
@@ -34,7 +36,7 @@ pub enum Command {
     /// Make, build and check kernels.
     #[command(subcommand)]
     Kernel(Kernel),
-    /// Run some units of a job on this machine: output, fuel and time, and a forecast of the whole.
+    /// Run some units of a job on this machine: progress, output, fuel and time, and a forecast of the whole.
     Try(Try),
     /// Remember which coordinator to speak with, and as whom.
     Login(Login),
@@ -46,6 +48,8 @@ pub enum Command {
     Watch(OneJob),
     /// Say why a job or a unit is not done.
     Why(Why),
+    /// Show what the kernels of a job or of a unit have logged; nobody has verified it.
+    Logs(Logs),
     /// Get a job's results, each checked against its receipt; goes on where it was stopped.
     Fetch(Fetch),
     /// Stop a job; what was settled stays.
@@ -147,6 +151,9 @@ pub struct Try {
     /// Run this many units, spread evenly over the job.
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub units: u64,
+    /// Stop after this time, as in 30s, with what is known by then; Ctrl-C does the same.
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_time)]
+    pub time: Option<Duration>,
     /// Forecast for this many cores [default: those of this machine].
     #[arg(long, value_name = "N")]
     pub cores: Option<u32>,
@@ -160,9 +167,11 @@ pub struct Try {
 pub struct Login {
     /// The join string, starling://..., as `starling-coordinator run` prints it.
     pub join: Join,
-    /// The token that the operator made for you (starling-coordinator token issue).
-    #[arg(long, env = "STARLING_TOKEN", hide_env_values = true)]
-    pub token: String,
+    /// The token that the operator made for you (starling-coordinator token issue); - for standard input. Given here, it
+    /// is seen in this machine's list of processes: without it, it is taken from the variable STARLING_TOKEN, else asked
+    /// for, else read from standard input.
+    #[arg(long, allow_hyphen_values = true)]
+    pub token: Option<String>,
 }
 
 /// `starling submit`.
@@ -191,9 +200,47 @@ pub struct OneJob {
 /// `starling why`.
 #[derive(Debug, Args)]
 pub struct Why {
+    /// Of which.
+    #[command(flatten)]
+    pub of: JobOrUnit,
+}
+
+/// `starling logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Of which.
+    #[command(flatten)]
+    pub of: JobOrUnit,
+    /// Stay until the job has ended, and show lines as they come, of running units too.
+    #[arg(long)]
+    pub follow: bool,
+}
+
+/// A job or one of its units, in one word or in two.
+#[derive(Debug, Args)]
+pub struct JobOrUnit {
     /// A job or a unit, as in j7 or j7/u12.
-    #[arg(value_name = "JOB|UNIT", value_parser = parse_what)]
-    pub what: What,
+    #[arg(value_name = "JOB|JOB/UNIT", value_parser = parse_what)]
+    what: What,
+    /// The unit, where the first word names the job only, as in 12 or u12.
+    #[arg(value_name = "UNIT", value_parser = parse_unit)]
+    unit: Option<UnitIndex>,
+}
+
+impl JobOrUnit {
+    /// Which it is.
+    ///
+    /// # Errors
+    /// When it names two units.
+    pub fn get(&self) -> Result<What, Error> {
+        match (self.what, self.unit) {
+            (what, None) => Ok(what),
+            (What::Job(job), Some(unit)) => Ok(What::Unit(UnitId { job, unit })),
+            (What::Unit(id), Some(unit)) => Err(Error::Usage(format!(
+                "{id} names a unit already, and {unit} is another word for one"
+            ))),
+        }
+    }
 }
 
 /// A job or one of its units.
@@ -211,6 +258,11 @@ fn parse_job(text: &str) -> Result<JobId, &'static str> {
 
 fn parse_unit(text: &str) -> Result<UnitIndex, &'static str> {
     text.parse().map_err(|_| "not a unit: write its number, as in 12 or u12")
+}
+
+fn parse_time(text: &str) -> Result<Duration, &'static str> {
+    let time = amount::parse_duration(text).filter(|time| !time.is_zero());
+    time.ok_or("not a time: write it as in 30s or 5min")
 }
 
 fn parse_unit_id(text: &str) -> Result<UnitId, &'static str> {

@@ -21,6 +21,11 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// A lost connection is tried again this often, over about a minute.
 const RETRIES_MAX: usize = 8;
 
+/// A first connection that fails is tried again so often: a coordinator that is started again is away for a moment.
+const CONNECT_RETRIES_MAX: usize = 3;
+/// Before the first of these; each further one waits twice as long, two seconds in all.
+const CONNECT_PAUSE: Duration = Duration::from_millis(300);
+
 type Authorised = InterceptedService<Channel, Bearer>;
 
 /// Adds the token to each call.
@@ -53,10 +58,18 @@ impl Client {
         let bearer = bearer.map_err(|_| {
             Error::Usage("the token has characters that no token has: copy it whole".into())
         })?;
-        let channel = tls::connect(&profile.join).await.map_err(|error| {
+        let waits = ExponentialBuilder::default()
+            .with_min_delay(CONNECT_PAUSE)
+            .with_max_times(CONNECT_RETRIES_MAX);
+        let connect = || tls::connect(&profile.join);
+        let channel = connect.retry(waits).when(|error| !is_foreign(&chain(error))).await;
+        let channel = channel.map_err(|error| {
             let why = chain(&error);
-            let foreign = why.contains("UnknownIssuer") || why.contains("certificate");
-            let why = if foreign { format!("another project answers there ({why})") } else { why };
+            let why = if is_foreign(&why) {
+                format!("another project answers there ({why})")
+            } else {
+                why
+            };
             Error::Unreachable { address: profile.join.address.clone(), why }
         })?;
         Ok(Self { profile, channel, bearer: Bearer(bearer) })
@@ -116,7 +129,7 @@ impl Client {
                 Error::Unreachable { address, why: chain(status) }
             }
             Code::Unauthenticated => {
-                refused(": log in with a token that is good: starling login JOIN --token TOKEN")
+                refused(": log in with a token that is good: starling login JOIN")
             }
             Code::Internal | Code::Unknown | Code::DataLoss | Code::Cancelled | Code::Aborted => {
                 Error::Failed(format!("the coordinator failed to {doing}: {}", chain(status)))
@@ -157,6 +170,11 @@ impl Client {
         }
         Ok(reply.spec.to_vec())
     }
+}
+
+/// Whether somebody answers, and it is not the coordinator.
+fn is_foreign(why: &str) -> bool {
+    why.contains("UnknownIssuer") || why.contains("certificate")
 }
 
 /// Whether the connection, and not the call, is what failed.

@@ -8,6 +8,7 @@ mod fetch;
 mod jobs;
 mod kernel;
 mod login;
+mod logs;
 mod pulsar;
 mod receipt;
 mod seti;
@@ -55,7 +56,10 @@ pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|verb| verb == execute::CHILD_VERB) {
         return execute::child_main();
     }
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => return told_by_clap(&told),
+    };
     // What the parts of a demo log is for who asks for it with RUST_LOG.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
@@ -70,6 +74,18 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Help and the version go to standard output, a slip to standard error.
+fn told_by_clap(told: &clap::Error) -> ExitCode {
+    match program::stdout::written(told.print()) {
+        Ok(()) => ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(2)),
+        Err(program::stdout::Trouble::Closed) => ExitCode::SUCCESS,
+        Err(trouble) => {
+            output::note(&format!("error: {trouble}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn run(command: Command, context: &Context) -> Result<(), Error> {
     match command {
         Command::Kernel(args) => kernel::run(args, context),
@@ -79,8 +95,7 @@ fn run(command: Command, context: &Context) -> Result<(), Error> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "starling", &mut script);
-            output::raw(&script);
-            Ok(())
+            output::raw(&script)
         }
         command => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -100,7 +115,8 @@ async fn run_async(command: Command, context: &Context) -> Result<(), Error> {
         Command::Submit(args) => submit::run(args, context).await,
         Command::Jobs => jobs::run(context).await,
         Command::Watch(args) => watch::run(args.job, context).await,
-        Command::Why(args) => why::run(args.what, context).await,
+        Command::Why(args) => why::run(args.of.get()?, context).await,
+        Command::Logs(args) => logs::run(args, context).await,
         Command::Fetch(args) => fetch::run(args, context).await,
         Command::Cancel(args) => cancel::run(args.job, context).await,
         Command::Receipt(args) => receipt::run(args, context).await,

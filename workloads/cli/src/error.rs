@@ -16,7 +16,7 @@ pub enum Error {
     Usage(String),
     /// Nobody, or somebody else, answers.
     #[error(
-        "could not reach the coordinator at {address}: {why}\n  is it running (starling-coordinator run), and can this machine reach that address? after a move, log in again with the new join string: starling login JOIN --token TOKEN"
+        "could not reach the coordinator at {address}: {why}\n  is it running (starling-coordinator run), and can this machine reach that address? after a move, log in again with the new join string: starling login JOIN"
     )]
     Unreachable {
         /// Host and port.
@@ -50,12 +50,33 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
+    /// The folder for what lives as long as a command.
+    #[error(
+        "could not create a folder in {path}: name one that you may write to in the variable TMPDIR"
+    )]
+    NoScratch {
+        /// Where it was tried.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
     /// The sandbox.
     #[error("could not run a unit here")]
     Execute(#[from] worker::execute::Error),
     /// Somebody pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
+    /// Whoever read the answers has gone, and wants no more.
+    #[error("nobody reads the answers any more")]
+    Closed,
+    /// Standard output does not take an answer, on a full disk for instance.
+    #[error("{why}; this is what it did not take:\n{text}")]
+    Unwritten {
+        /// What happened.
+        why: String,
+        /// The answer.
+        text: String,
+    },
     /// Anything else.
     #[error("{0}")]
     Failed(String),
@@ -66,7 +87,12 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::File { .. } | Self::Execute(_) | Self::Failed(_) => 1,
+            Self::Closed => 0,
+            Self::File { .. }
+            | Self::NoScratch { .. }
+            | Self::Execute(_)
+            | Self::Failed(_)
+            | Self::Unwritten { .. } => 1,
             Self::Mistake(_) | Self::Usage(_) => 2,
             Self::Unreachable { .. } => 3,
             Self::Refused { .. } => 4,
@@ -105,8 +131,8 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 /// The part of `--help` that scripts need.
 pub(crate) const EXIT_CODES: &str = "Exit codes:
-    0  done
-    1  failed: a file, a local run, an answer that makes no sense
+    0  done, or nobody reads the answers any more
+    1  failed: a file, a local run, an answer that makes no sense or that standard output does not take
     2  wrong arguments, or a mistake in a job file
     3  the coordinator cannot be reached
     4  the coordinator refused: not logged in, not allowed, no such job, over a quota

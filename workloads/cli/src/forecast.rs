@@ -13,6 +13,48 @@ pub struct Sample {
     pub cpu: Duration,
 }
 
+/// How far a unit has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// What is done, in the kernel's own measure.
+    pub done: u64,
+    /// The whole in that measure; 0 when the kernel does not tell.
+    pub total: u64,
+    /// Fuel burnt so far.
+    pub fuel: u64,
+    /// CPU time so far.
+    pub cpu: Duration,
+}
+
+impl Part {
+    /// What the whole unit takes if it goes on as it began; `None` while nothing is known of that.
+    #[must_use]
+    pub fn whole(&self) -> Option<Sample> {
+        let (done, total) = (u128::from(self.done.min(self.total)), u128::from(self.total));
+        if done == 0 || self.cpu.is_zero() {
+            return None;
+        }
+        let nanos = saturated(self.cpu.as_nanos().saturating_mul(total) / done);
+        Some(Sample {
+            fuel: saturated(u128::from(self.fuel) * total / done),
+            cpu: Duration::from_nanos(nanos),
+        })
+    }
+
+    /// Percent done; `None` when the kernel does not tell.
+    #[must_use]
+    pub fn percent(&self) -> Option<u64> {
+        let done = u128::from(self.done.min(self.total));
+        (done * 100).checked_div(self.total.into()).map(saturated)
+    }
+}
+
+/// Fuel that was burnt in a second.
+#[must_use]
+pub fn speed(fuel: u64, cpu: Duration) -> u64 {
+    saturated((u128::from(fuel) * 1_000_000_000).checked_div(cpu.as_nanos()).unwrap_or(0))
+}
+
 /// What a job would take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Forecast {
@@ -82,6 +124,27 @@ mod tests {
         let huge = forecast(&[sample(u64::MAX, u64::MAX)], u64::MAX, 16, 1).unwrap();
         assert_eq!(huge.fuel, u64::MAX);
         assert_eq!(forecast(&[], 1, 1, 1), None);
+    }
+
+    #[test]
+    fn a_unit_is_judged_from_its_first_step() {
+        let cpu = Duration::from_secs(2);
+        let part = Part { done: 1, total: 20, fuel: 3_000, cpu };
+        let whole = Sample { fuel: 60_000, cpu: Duration::from_secs(40) };
+        assert_eq!((part.whole(), part.percent()), (Some(whole), Some(5)));
+        // The more is done, the less is guessed.
+        let part = Part { done: 20, total: 20, fuel: 50_000, cpu };
+        assert_eq!(part.whole(), Some(Sample { fuel: 50_000, cpu }));
+        // What a kernel says wrongly, or not at all, is no ground.
+        assert_eq!(Part { done: 9, total: 5, fuel: 7, cpu }.whole(), Some(Sample { fuel: 7, cpu }));
+        for (done, total, percent) in [(0, 5, Some(0)), (0, 0, None), (3, 0, None)] {
+            let part = Part { done, total, fuel: 7, cpu };
+            assert_eq!((part.whole(), part.percent()), (None, percent));
+        }
+        let huge = Part { done: 1, total: u64::MAX, fuel: u64::MAX, cpu: Duration::MAX };
+        assert_eq!(huge.whole().unwrap().fuel, u64::MAX);
+        assert_eq!(speed(3_000, cpu), 1_500);
+        assert_eq!(speed(3_000, Duration::ZERO), 0);
     }
 
     #[test]

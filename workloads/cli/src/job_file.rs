@@ -3,13 +3,14 @@
 mod cut;
 mod fields;
 mod files;
+mod pattern;
 mod set;
 mod text;
 
 use std::path::Path;
 
 use proto::Digest;
-use proto::job::{Input, JobSpec, Limits, Merge, Nan, VERSION};
+use proto::job::{Input, JobSpec, Limits, Merge, Nan, Numbers, VERSION, success};
 use toml::de::DeTable;
 
 pub use files::{Blob, Content};
@@ -40,7 +41,7 @@ const LOG_BYTES: u64 = 64 << 10;
 /// A tree of three levels merges 4096 outputs.
 const FAN_IN: u32 = 16;
 
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "name",
     "kernel",
     "params",
@@ -52,6 +53,7 @@ const NAMES: [&str; 15] = [
     "attempts",
     "priority",
     "nan",
+    "exit_codes",
     "seed",
     "trace",
     "limits",
@@ -66,8 +68,10 @@ const INPUT: [&str; 2] = ["path", "name"];
 pub struct Job {
     /// The specification; it holds.
     pub spec: JobSpec,
-    /// The content that the specification names: kernels, inputs, lines.
+    /// The content that the specification names: kernels, inputs, lines, files of a list.
     pub blobs: Vec<Blob>,
+    /// What was left out or is unusual, for people.
+    pub notes: Vec<String>,
 }
 
 /// Reads the job file at `path`, with `set` (`NAME=VALUE`) over it, and the files that it names.
@@ -129,10 +133,11 @@ fn build(mut root: Fields<'_>, places: &Places, mut files: Files) -> Result<Job,
     let confidence = root.number("confidence")?;
     // One report at least; the estimate says how many more.
     let copies = if confidence.is_some() { 1 } else { COPIES };
-    let spec = JobSpec {
+    let mut spec = JobSpec {
         version: VERSION,
         kernel,
         nan,
+        numbers: Numbers::Binary,
         params,
         inputs,
         cut,
@@ -143,11 +148,19 @@ fn build(mut root: Fields<'_>, places: &Places, mut files: Files) -> Result<Job,
         lease_s: root.seconds("lease")?.unwrap_or(LEASE_S),
         attempts_max: root.small_count("attempts")?.unwrap_or(ATTEMPTS_MAX),
         priority: root.signed("priority")?.unwrap_or(0),
+        exit_codes: root.codes("exit_codes")?.unwrap_or_else(success),
         seed,
         trace_fuel: root.count("trace")?.unwrap_or(proto::trace::SPACING),
         name,
     };
-    spec.check().map_err(|invalid| mistake(places, &invalid))?;
+    keep_numbers(&mut spec, &files)
+        .map_err(|(name, why)| places.wrong(&format!("params.{name}"), why))?;
+    spec.normalise().map_err(|invalid| mistake(places, &invalid))?;
+    spec.check().and_then(|()| spec.check_names()).map_err(|invalid| mistake(places, &invalid))?;
+    files.check_lines(&spec).map_err(|message| {
+        let at = spec.cut.iter().position(|axis| matches!(axis, proto::cut::Axis::Lines { .. }));
+        places.wrong(&format!("cut[{}].lines", at.unwrap_or(0)), message)
+    })?;
     let bytes = spec.encode().len();
     if proto::bounds::SPEC_BYTES_MAX < bytes {
         let message = format!(
@@ -156,7 +169,22 @@ fn build(mut root: Fields<'_>, places: &Places, mut files: Files) -> Result<Job,
         );
         return Err(places.text.mistake(&(0..0), "", message));
     }
-    Ok(Job { spec, blobs: files.into_blobs() })
+    let (blobs, notes) = files.into_parts();
+    Ok(Job { spec, blobs, notes })
+}
+
+/// Where a number would change if it were read as 64-bit integer or double, all reach their units as they are written.
+/// Elsewhere they need not: workers that do not know the difference can run the job.
+fn keep_numbers(spec: &mut JobSpec, files: &Files) -> Result<(), (String, String)> {
+    let mut lossy = files.lines_are_lossy();
+    for (name, value) in spec.values() {
+        let looked = proto::json::look(value.get());
+        lossy |= looked.map_err(|error| (name.to_owned(), error.to_string()))?.is_some();
+    }
+    if lossy {
+        spec.numbers = Numbers::Written;
+    }
+    Ok(())
 }
 
 fn nan(root: &mut Fields<'_>) -> Result<Nan, Mistake> {
@@ -233,7 +261,8 @@ fn seed(root: &mut Fields<'_>, name: &str) -> Result<Digest, Mistake> {
 
 /// What the specification's own check found, told in the words of the job file.
 fn mistake(places: &Places, invalid: &proto::job::Invalid) -> Mistake {
-    const WORDS: [(&str, &str, &str); 12] = [
+    const WORDS: [(&str, &str, &str); 13] = [
+        ("exit_codes (count)", "exit_codes", " (codes)"),
         ("trace_fuel", "trace", " (fuel)"),
         ("limits.memory_bytes", "limits.memory", " (bytes)"),
         ("limits.output_bytes", "limits.output", " (bytes)"),

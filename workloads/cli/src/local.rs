@@ -1,22 +1,24 @@
 //! Runs units on this machine, in the same sandbox and to the same bytes as a worker.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::kernel::NanMode;
-use proto::bounds::LINE_BYTES_MAX;
-use proto::cut::{self, Axis};
-use proto::job::{Extra, JobSpec, Nan, Segment, Unit, UnitInput};
+use proto::cut;
+use proto::job::{Extra, Input, JobSpec, Nan, Segment, Unit, UnitInput};
 use proto::report::{Failure, Output};
 use proto::{Digest, UnitIndex};
 use tempfile::TempDir;
-use worker::execute::{self, Event, Finished, Outcome, Priority};
+use worker::execute::{
+    self, Compilation, CompileCost, CompileLimits, CompileStop, Event, Finished, Outcome, Priority,
+};
 
 use crate::error::Error;
+use crate::forecast::Part;
 use crate::job_file::{Blob, Content};
+use crate::line_file::LineFile;
 use crate::profile;
 
 /// Content by digest, and a sandbox.
@@ -25,6 +27,7 @@ pub(crate) struct Local {
     config: execute::Config,
     scratch: TempDir,
     files: BTreeMap<Digest, PathBuf>,
+    lines: BTreeMap<Digest, LineFile>,
 }
 
 /// What a unit came to here.
@@ -47,17 +50,17 @@ impl Run {
 }
 
 impl Local {
-    /// A sandbox that keeps compiled kernels for the next time.
+    /// A sandbox that keeps compiled kernels for the next time, where the user's home lets it.
     pub(crate) fn new() -> Result<Self, Error> {
-        let program = std::env::current_exe()
+        let program = execute::own_program()
             .map_err(|error| Error::Failed(format!("this program cannot find itself: {error}")))?;
-        let cache = profile::cache_path()?;
-        fs::create_dir_all(&cache).map_err(Error::file("create", &cache))?;
+        let scratch = tempfile::Builder::new().prefix("starling-").tempdir();
+        let scratch =
+            scratch.map_err(|source| Error::NoScratch { path: std::env::temp_dir(), source })?;
+        let cache = cache().unwrap_or_else(|| scratch.path().join("kernels"));
         let mut config = execute::Config::new(program, cache, 1);
         config.priority = Priority::Normal;
-        let scratch = tempfile::Builder::new().prefix("starling-").tempdir();
-        let scratch = scratch.map_err(Error::file("create a folder in", &std::env::temp_dir()))?;
-        Ok(Self { config, scratch, files: BTreeMap::new() })
+        Ok(Self { config, scratch, files: BTreeMap::new(), lines: BTreeMap::new() })
     }
 
     pub(crate) fn config(&self) -> execute::Config {
@@ -104,31 +107,35 @@ impl Local {
         unit: UnitIndex,
         merged: Vec<Output>,
     ) -> Result<execute::Unit, Error> {
-        let line = match spec.cut.iter().find_map(|axis| {
-            if let Axis::Lines { digest, .. } = axis { Some(*digest) } else { None }
-        }) {
-            Some(digest) => {
-                cut::line(spec, unit).map(|index| self.line(&digest, index)).transpose()?
-            }
-            None => None,
-        };
+        let line = self.line(spec, unit)?;
         let unit = spec
             .unit(unit, &Extra { line, inputs: merged })
             .map_err(|error| Error::Usage(error.to_string()))?;
         self.prepare(unit)
     }
 
-    fn line(&self, digest: &Digest, index: u64) -> Result<String, Error> {
-        let path = self.path(digest)?;
-        let file = File::open(&path).map_err(Error::file("read", &path))?;
-        let mut reader = BufReader::new(file);
-        let mut line = String::new();
-        for _ in 0..=index {
-            line.clear();
-            let read = reader.by_ref().take(LINE_BYTES_MAX as u64 + 1).read_line(&mut line);
-            read.map_err(Error::file("read", &path))?;
+    /// The line that a unit of the cut takes, if it takes one.
+    fn line(&mut self, spec: &JobSpec, unit: UnitIndex) -> Result<Option<String>, Error> {
+        let (Some((digest, ..)), Some(index)) = (spec.line_file(), cut::line(spec, unit)) else {
+            return Ok(None);
+        };
+        if !self.lines.contains_key(&digest) {
+            self.lines.insert(digest, LineFile::open(&self.path(&digest)?)?);
         }
-        Ok(line.trim_end_matches('\n').to_owned())
+        self.lines.get_mut(&digest).map(|file| file.line(index)).transpose()
+    }
+
+    /// The file that a unit of the cut has of the job's list, if there is one.
+    pub(crate) fn listed(
+        &mut self,
+        spec: &JobSpec,
+        unit: UnitIndex,
+    ) -> Result<Option<Input>, Error> {
+        if spec.list().is_none() {
+            return Ok(None);
+        }
+        let listed = self.line(spec, unit)?.map(|line| cut::listed(&line)).transpose();
+        listed.map_err(|invalid| Error::Failed(format!("the job's list of files: {invalid}")))
     }
 
     pub(crate) fn path(&self, digest: &Digest) -> Result<PathBuf, Error> {
@@ -161,6 +168,7 @@ impl Local {
             limits,
             time,
             snapshot: None,
+            exit_codes: unit.exit_codes,
             trace: None,
         })
     }
@@ -181,6 +189,22 @@ impl Local {
         })
     }
 
+    /// Compiles a unit's kernel as the coordinator does when a job is submitted.
+    pub(crate) fn compile(&self, unit: &execute::Unit) -> Result<CompileCost, Error> {
+        let compilation = Compilation {
+            program: &self.config.program,
+            kernel: &unit.kernel,
+            cache: None,
+            priority: Priority::Normal,
+            limits: CompileLimits::at_submission(unit.limits.memory),
+            inlining: None,
+        };
+        compilation.run(|| false).map_err(|stop| match stop {
+            CompileStop::Trouble(trouble) => Error::Failed(trouble.to_string()),
+            CompileStop::Stopped => Error::Failed("stopped".into()),
+        })
+    }
+
     /// Runs a unit, or a part of it, to the end that was asked for.
     pub(crate) fn finish(&self, unit: execute::Unit) -> Result<Finished, Error> {
         Ok(execute::run_once(self.config(), unit, |_| {})?)
@@ -188,14 +212,46 @@ impl Local {
 
     /// Runs a unit to its end.
     pub(crate) fn run(&self, unit: execute::Unit) -> Result<Run, Error> {
-        let mut log = Vec::new();
-        let finished = execute::run_once(self.config(), unit, |event| match event {
-            Event::Log { line, .. } => log.push(line),
-            Event::Warning(text) => log.push(format!("warning: {text}")),
-            Event::Started { .. } | Event::Progress { .. } | Event::Finished(_) => {}
-        })?;
-        outcome(finished, log)
+        let run = self.watch(unit, |_| true)?;
+        run.ok_or_else(|| Error::Failed("the unit was interrupted".into()))
     }
+
+    /// Runs a unit and hands on how far it is, nowhere at first, or a `None` now and then and while the kernel is prepared; when `each` answers `false` the unit ends where it
+    /// is, and nothing is returned.
+    pub(crate) fn watch(
+        &self,
+        unit: execute::Unit,
+        mut each: impl FnMut(Option<Part>) -> bool,
+    ) -> Result<Option<Run>, Error> {
+        let mut log = Vec::new();
+        let finished = execute::run_watched(self.config(), unit, |event| {
+            let part = match event {
+                Some(Event::Progress { done, total, fuel, cpu }) => {
+                    Some(Part { done, total, fuel, cpu })
+                }
+                Some(Event::Log(line)) => {
+                    log.push(line.text);
+                    None
+                }
+                Some(Event::Warning(text)) => {
+                    log.push(format!("warning: {text}"));
+                    None
+                }
+                Some(Event::Started { .. }) => Some(Part::default()),
+                Some(Event::Finished(_)) | None => None,
+            };
+            each(part)
+        })?;
+        finished.map(|finished| outcome(finished, log)).transpose()
+    }
+}
+
+/// A folder for compiled kernels that outlives this process. A home that cannot be written costs a compilation, no more.
+fn cache() -> Option<PathBuf> {
+    let cache = profile::cache_path().ok()?;
+    fs::create_dir_all(&cache).ok()?;
+    tempfile::tempfile_in(&cache).ok()?;
+    Some(cache)
 }
 
 /// What came out, unless it was this machine's fault.

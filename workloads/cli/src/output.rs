@@ -1,14 +1,19 @@
 //! The one place that writes to standard output and standard error.
 
 use std::borrow::Cow;
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{IsTerminal, Write, stderr};
 use std::time::Duration;
 
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use program::stdout::{self, Trouble};
+use proto::text::{printable, printable_lines};
 use serde::Serialize;
 
 use crate::error::Error;
+
+/// Of an answer that could not be written, what is told with the error, bytes.
+const UNWRITTEN_BYTES_MAX: usize = 2048;
 
 /// How answers are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -46,36 +51,57 @@ impl Output {
     }
 
     /// One answer: `value` for programs, `text` for people.
-    pub fn answer(self, value: &impl Serialize, text: impl FnOnce() -> String) {
+    ///
+    /// # Errors
+    /// When standard output does not take it.
+    pub fn answer(
+        self,
+        value: &impl Serialize,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Error> {
         match self.format {
             Format::Json => line(&serde_json::to_string(value).unwrap_or_default()),
-            Format::Human => line(&text()),
+            Format::Human => line(&printable_lines(&text())),
         }
     }
 
     /// A line for people only, where they look for answers.
-    pub fn say(self, text: &str) {
-        if !self.is_json() {
-            line(text);
-        }
+    ///
+    /// # Errors
+    /// When standard output does not take it.
+    pub fn say(self, text: &str) -> Result<(), Error> {
+        if self.is_json() { Ok(()) } else { line(&printable_lines(text)) }
     }
 
     /// A line for people only, beside the answers.
     pub fn note(self, text: &str) {
         if !self.is_json() {
-            note(text);
+            note(&printable_lines(text));
+        }
+    }
+
+    /// What somebody should know of that is no error: for programs `{"warning":{"message"}}` on standard error.
+    pub fn warning(self, text: &str) {
+        match self.format {
+            Format::Json => {
+                note(&serde_json::json!({ "warning": { "message": text } }).to_string());
+            }
+            Format::Human => note(&format!("warning: {text}")),
         }
     }
 
     /// An error: for programs `{"error":{"message","exit_code"}}` on standard error.
     pub fn error(self, error: &Error) {
+        if matches!(error, Error::Closed) {
+            return;
+        }
         match self.format {
             Format::Json => {
                 let error =
                     serde_json::json!({ "message": error.chain(), "exit_code": error.exit_code() });
                 note(&serde_json::json!({ "error": error }).to_string());
             }
-            Format::Human => note(&format!("error: {}", error.chain())),
+            Format::Human => note(&printable_lines(&format!("error: {}", error.chain()))),
         }
     }
 
@@ -96,30 +122,36 @@ impl Output {
     }
 }
 
-/// Writes a line of an answer. Nobody is left to be told when this fails: the reader has gone.
-pub(crate) fn line(text: &str) {
-    let _ = writeln!(stdout().lock(), "{text}");
+/// Writes a line of an answer.
+fn line(text: &str) -> Result<(), Error> {
+    stdout::line(text).map_err(|trouble| match trouble {
+        Trouble::Closed => Error::Closed,
+        Trouble::Failed(_) => Error::Unwritten {
+            why: trouble.to_string(),
+            text: excerpt(text.as_bytes(), UNWRITTEN_BYTES_MAX),
+        },
+    })
 }
 
 /// Writes bytes as they are.
-pub(crate) fn raw(bytes: &[u8]) {
-    let _ = stdout().lock().write_all(bytes);
+pub(crate) fn raw(bytes: &[u8]) -> Result<(), Error> {
+    stdout::write(bytes).map_err(|trouble| match trouble {
+        Trouble::Closed => Error::Closed,
+        Trouble::Failed(_) => Error::Failed(trouble.to_string()),
+    })
 }
 
-/// Writes a line to standard error.
+/// Writes a line to standard error, beyond which there is nothing to tell of a failure.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(stderr().lock(), "{text}");
 }
 
-/// `bytes` as text for a terminal, cut to `bytes_max`, without control characters.
+/// `bytes` as text for a terminal, cut to `bytes_max`, without harmful characters.
 #[must_use]
 pub fn excerpt(bytes: &[u8], bytes_max: usize) -> String {
     let shown = &bytes[..bytes.len().min(bytes_max)];
     let text: Cow<'_, str> = String::from_utf8_lossy(shown);
-    let mut text: String = text
-        .chars()
-        .map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c })
-        .collect();
+    let mut text = printable_lines(&text);
     if shown.len() < bytes.len() {
         text.push_str("...");
     }
@@ -129,6 +161,8 @@ pub fn excerpt(bytes: &[u8], bytes_max: usize) -> String {
 /// Rows with aligned columns.
 #[must_use]
 pub fn table(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max()

@@ -45,7 +45,8 @@ pub fn cache_path() -> Result<PathBuf, Error> {
 fn dirs() -> Result<ProjectDirs, Error> {
     ProjectDirs::from("", "", "starling").ok_or_else(|| {
         Error::Failed(
-            "this user has no home directory: name the profile with --profile FILE".into(),
+            "this user has no home directory: name the profile with --profile FILE, or in the variable STARLING_PROFILE"
+                .into(),
         )
     })
 }
@@ -62,7 +63,7 @@ impl Profile {
                 return Err(Error::Refused {
                     doing: "answer".into(),
                     message: format!("you are not logged in (there is no {})", path.display()),
-                    hint: ": starling login JOIN --token TOKEN, with the join string and the token that the operator gave you",
+                    hint: ": starling login JOIN, with the join string and then the token that the operator gave you",
                 });
             }
             Err(error) => return Err(Error::file("read", path)(error)),

@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use memchr::memmem;
 use proto::job::JobSpec;
 use proto::{Digest, JobId, ProjectKey, UnitIndex};
 use serde::{Deserialize, Serialize};
@@ -15,10 +16,13 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::profile::write_private;
 pub(crate) use line::inside;
-pub use line::{Line, Output, Place, SignedReceipt};
+pub use line::{Inclusion, Line, Output, Place, SignedReceipt};
 
-/// Version of the folder's layout.
-const VERSION: u32 = 1;
+/// Version of the folder's layout: from 2 on a page may end within a record of the coordinator's log, and receipts may be
+/// signed together.
+const VERSION: u32 = 2;
+/// The oldest version that is read, and gone on with.
+const VERSION_MIN: u32 = 1;
 /// Longest line that is read back, bytes: an inline output and a receipt of many copies are far smaller.
 const LINE_BYTES_MAX: u64 = 4 << 20;
 
@@ -33,11 +37,30 @@ pub struct State {
     /// Digest of `spec.json`, the specification as it was submitted.
     pub spec: Digest,
     /// Where the coordinator goes on.
-    pub cursor: u64,
+    #[serde(flatten)]
+    at: Position,
     /// Results kept.
     pub results: u64,
     /// Bytes of `results.jsonl` that they take; what is beyond was cut short.
     pub bytes: u64,
+}
+
+/// How far the results of a job were taken, in the coordinator's terms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Position {
+    /// Moves with what is settled together.
+    pub cursor: u64,
+    /// Units behind it that were taken too.
+    #[serde(default)]
+    pub offset: u64,
+}
+
+impl State {
+    /// Where the coordinator goes on.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.at
+    }
 }
 
 /// An open folder of results.
@@ -62,7 +85,7 @@ impl Folder {
             job,
             project,
             spec: Digest::of(spec),
-            cursor: 0,
+            at: Position::default(),
             results: 0,
             bytes: 0,
         };
@@ -84,7 +107,8 @@ impl Folder {
             }
             Err(TryLockError::Error(error)) => return Err(Error::file("lock", &results)(error)),
         }
-        let state = if path.join("state.json").exists() { load(path)? } else { new.clone() };
+        let kept = if path.join("state.json").exists() { load(path)? } else { new.clone() };
+        let state = State { version: VERSION, ..kept };
         if (state.job, state.project, state.spec) != (new.job, new.project, new.spec) {
             let message = format!(
                 "{} holds results of another job ({}): name another folder with --to",
@@ -105,7 +129,7 @@ impl Folder {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn append(&mut self, lines: &[Line], cursor: u64) -> Result<(), Error> {
+    pub fn append(&mut self, lines: &[Line], at: Position) -> Result<(), Error> {
         let mut text = Vec::new();
         for line in lines {
             serde_json::to_writer(&mut text, line)
@@ -117,7 +141,7 @@ impl Folder {
             .write_all(&text)
             .and_then(|()| self.file.sync_data())
             .map_err(Error::file("write", &path))?;
-        self.state.cursor = cursor;
+        self.state.at = at;
         self.state.results += lines.len() as u64;
         self.state.bytes += text.len() as u64;
         self.save()
@@ -146,7 +170,7 @@ pub fn load(path: &Path) -> Result<State, Error> {
     let state: State = serde_json::from_slice(&bytes).map_err(|error| {
         Error::Failed(format!("{} is damaged ({error}): fetch into a new folder", file.display()))
     })?;
-    if state.version != VERSION {
+    if !(VERSION_MIN..=VERSION).contains(&state.version) {
         return Err(Error::Failed(format!(
             "{} is of another version of Starling: fetch into a new folder",
             file.display()
@@ -182,27 +206,39 @@ pub fn for_each(
     mut each: impl FnMut(Line) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut withdrawn: HashMap<u64, u64> = HashMap::new();
-    for_each_line(path, state, |number, line| {
-        if line.withdrawn.is_some() {
-            withdrawn.insert(line.unit, number);
+    for_each_line(path, state, |number, text| {
+        // Most lines are none, and reading all of them twice would take twice as long.
+        if memmem::find(text, b"\"withdrawn\"").is_some() {
+            let line = parsed(path, number, text)?;
+            if line.withdrawn.is_some() {
+                withdrawn.insert(line.unit, number);
+            }
         }
         Ok(())
     })?;
-    for_each_line(path, state, |number, line| {
+    for_each_line(path, state, |number, text| {
+        let line = parsed(path, number, text)?;
         let holds = withdrawn.get(&line.unit).is_none_or(|withdrawn| *withdrawn < number);
         if holds { each(line) } else { Ok(()) }
     })
 }
 
-/// Hands each line to `each`, with its number.
+fn parsed(path: &Path, number: u64, text: &[u8]) -> Result<Line, Error> {
+    serde_json::from_slice(text).map_err(|error| {
+        let file = path.join("results.jsonl");
+        Error::Unverified(format!("{}:{number} is no result: {error}", file.display()))
+    })
+}
+
+/// Hands the text of each line to `each`, with its number.
 fn for_each_line(
     path: &Path,
     state: &State,
-    mut each: impl FnMut(u64, Line) -> Result<(), Error>,
+    mut each: impl FnMut(u64, &[u8]) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let file = path.join("results.jsonl");
     let whole = File::open(&file).map_err(Error::file("read", &file))?;
-    let mut reader = BufReader::new(whole.take(state.bytes));
+    let mut reader = BufReader::with_capacity(1 << 16, whole.take(state.bytes));
     let (mut text, mut seen) = (Vec::new(), 0);
     loop {
         text.clear();
@@ -211,10 +247,7 @@ fn for_each_line(
             break;
         }
         seen += 1;
-        let line = serde_json::from_slice(&text).map_err(|error| {
-            Error::Unverified(format!("{}:{seen} is no result: {error}", file.display()))
-        })?;
-        each(seen, line)?;
+        each(seen, &text)?;
     }
     if seen == state.results {
         return Ok(());

@@ -74,11 +74,18 @@ impl ReceiptFile {
         }
     }
 
+    /// The project that the file says it is of.
+    #[must_use]
+    pub fn project(&self) -> ProjectKey {
+        self.project
+    }
+
     /// What it holds; `None` when it is damaged.
     #[must_use]
     pub fn decode(&self) -> Option<Logged> {
         let (payload, signature) = self.receipt.decode()?;
-        let receipt = pb::SignedReceipt { payload: payload.into(), signature: signature.into() };
+        let (payload, signature) = (payload.into(), signature.into());
+        let receipt = pb::SignedReceipt { payload, signature, ..Default::default() };
         Some(Logged {
             receipt,
             entry: BASE64.decode(self.entry.as_bytes()).ok()?,
@@ -108,6 +115,12 @@ impl EvidenceFile {
             spec: BASE64.encode(spec),
             evidence: BASE64.encode(evidence),
         }
+    }
+
+    /// The project that the file says it is of.
+    #[must_use]
+    pub fn project(&self) -> ProjectKey {
+        self.project
     }
 
     /// The specification and the evidence; `None` when it is damaged.
@@ -150,6 +163,12 @@ impl HeadsFile {
                 .as_ref()
                 .map(|(root, path)| Prefix { root: *root, path: path.0.clone() }),
         }
+    }
+
+    /// The project that the file says it is of.
+    #[must_use]
+    pub fn project(&self) -> ProjectKey {
+        self.project
     }
 
     /// What it holds; `None` when it is damaged.

@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::ProgressBar;
 use proto::bounds::CHUNK_BYTES_MAX;
 use proto::pb;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::client::{Client, is_passing};
 use crate::error::Error;
@@ -15,6 +17,8 @@ use crate::output::Output;
 
 /// Digests in one question, as the protocol allows.
 const HAVE_DIGESTS_MAX: usize = 10_000;
+/// Blobs that are sent at once: each waits for the coordinator's disk at its end, and many are small.
+const SENDING_MAX: usize = 16;
 /// A connection that breaks this often in the middle of one blob is not worth more.
 const ATTEMPTS_MAX: u32 = 5;
 
@@ -26,11 +30,26 @@ pub async fn upload(client: &Client, blobs: &[Blob], output: Output) -> Result<u
     let missing = missing(client, blobs).await?;
     let bytes = missing.iter().map(|blob| blob.len).sum();
     let bar = output.bar(bytes, "uploading [{bar:30}] {binary_bytes}/{binary_total_bytes}, {binary_bytes_per_sec}, {eta} left");
+    let mut sending = JoinSet::new();
     for blob in missing {
-        put(client, blob, &bar).await?;
+        if SENDING_MAX <= sending.len()
+            && let Some(sent) = sending.join_next().await
+        {
+            ended(sent)?;
+        }
+        let (client, blob, bar) = (client.clone(), blob.clone(), bar.clone());
+        sending.spawn(async move { put(&client, &blob, &bar).await });
+    }
+    while let Some(sent) = sending.join_next().await {
+        ended(sent)?;
     }
     bar.finish_and_clear();
     Ok(bytes)
+}
+
+/// How sending a blob ended.
+fn ended(sent: Result<Result<(), Error>, JoinError>) -> Result<(), Error> {
+    sent.unwrap_or_else(|error| Err(Error::Failed(format!("content was not sent: {error}"))))
 }
 
 async fn missing<'a>(client: &Client, blobs: &'a [Blob]) -> Result<Vec<&'a Blob>, Error> {
@@ -56,12 +75,12 @@ async fn missing<'a>(client: &Client, blobs: &'a [Blob]) -> Result<Vec<&'a Blob>
 }
 
 async fn put(client: &Client, blob: &Blob, bar: &ProgressBar) -> Result<(), Error> {
-    let start = bar.position();
     for attempt in 1.. {
-        bar.set_position(start);
         let trouble = Arc::new(Mutex::new(None));
-        let chunks = Chunks::open(blob, bar.clone(), Arc::clone(&trouble))?;
+        let sent = Arc::new(AtomicU64::new(0));
+        let chunks = Chunks::open(blob, bar.clone(), Arc::clone(&sent), Arc::clone(&trouble))?;
         let Err(status) = client.blobs().put(tokio_stream::iter(chunks)).await else { break };
+        bar.dec(sent.load(Ordering::Relaxed));
         if let Some(error) = trouble.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(error);
         }
@@ -76,9 +95,12 @@ async fn put(client: &Client, blob: &Blob, bar: &ProgressBar) -> Result<(), Erro
 /// The messages that carry one blob.
 struct Chunks {
     reader: Box<dyn Read + Send>,
-    digest: bytes::Bytes,
+    digest: proto::Digest,
+    /// Of what was read.
+    hasher: blake3::Hasher,
+    begun: bool,
     len: u64,
-    sent: u64,
+    sent: Arc<AtomicU64>,
     bar: ProgressBar,
     trouble: Arc<Mutex<Option<Error>>>,
     name: std::path::PathBuf,
@@ -88,6 +110,7 @@ impl Chunks {
     fn open(
         blob: &Blob,
         bar: ProgressBar,
+        sent: Arc<AtomicU64>,
         trouble: Arc<Mutex<Option<Error>>>,
     ) -> Result<Self, Error> {
         let (reader, name): (Box<dyn Read + Send>, _) = match &blob.content {
@@ -95,11 +118,23 @@ impl Chunks {
                 (Box::new(File::open(path).map_err(Error::file("read", path))?), path.clone())
             }
             Content::Bytes(bytes) => {
-                (Box::new(std::io::Cursor::new(bytes.clone())), "a shipped kernel".into())
+                (Box::new(std::io::Cursor::new(bytes.clone())), "what was made here".into())
             }
         };
-        let digest = blob.digest.0.to_vec().into();
-        Ok(Self { reader, digest, len: blob.len, sent: 0, bar, trouble, name })
+        let (digest, len) = (blob.digest, blob.len);
+        let hasher = blake3::Hasher::new();
+        Ok(Self { reader, digest, hasher, begun: false, len, sent, bar, trouble, name })
+    }
+
+    /// Whether the next piece is of what was read before: at its end all of it must be.
+    fn fits(&mut self, data: &[u8]) -> bool {
+        let sent = self.sent.load(Ordering::Relaxed) + data.len() as u64;
+        self.hasher.update(data);
+        match sent.cmp(&self.len) {
+            std::cmp::Ordering::Less => !data.is_empty(),
+            std::cmp::Ordering::Equal => self.hasher.finalize().as_bytes() == &self.digest.0,
+            std::cmp::Ordering::Greater => false,
+        }
     }
 
     fn read(&mut self) -> std::io::Result<Vec<u8>> {
@@ -113,19 +148,17 @@ impl Iterator for Chunks {
     type Item = pb::PutRequest;
 
     fn next(&mut self) -> Option<pb::PutRequest> {
-        let first = !self.digest.is_empty();
-        if !first && self.len <= self.sent {
+        let first = !std::mem::replace(&mut self.begun, true);
+        if !first && self.len <= self.sent.load(Ordering::Relaxed) {
             return None;
         }
         let data = match self.read() {
-            Ok(data)
-                if data.len() as u64 + self.sent <= self.len && (first || !data.is_empty()) =>
-            {
-                data
-            }
+            Ok(data) if self.fits(&data) => data,
             Ok(_) => {
-                let message =
-                    format!("{} has changed while it was sent: submit again", self.name.display());
+                let message = format!(
+                    "{} has changed since it was looked at: submit again once nobody writes to it",
+                    self.name.display()
+                );
                 *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) =
                     Some(Error::Failed(message));
                 return None;
@@ -136,9 +169,10 @@ impl Iterator for Chunks {
                 return None;
             }
         };
-        self.sent += data.len() as u64;
+        self.sent.fetch_add(data.len() as u64, Ordering::Relaxed);
         self.bar.inc(data.len() as u64);
-        let digest = std::mem::take(&mut self.digest);
-        Some(pb::PutRequest { digest, len: if first { self.len } else { 0 }, data: data.into() })
+        let (digest, len) =
+            if first { (self.digest.0.to_vec().into(), self.len) } else { Default::default() };
+        Some(pb::PutRequest { digest, len, data: data.into() })
     }
 }

@@ -9,9 +9,19 @@
 
 #[path = "it/alone.rs"]
 mod alone;
+#[path = "it/documented.rs"]
+mod documented;
 #[path = "it/grid.rs"]
 mod grid;
+#[path = "it/inputs.rs"]
+mod inputs;
 #[path = "it/log.rs"]
 mod log;
+#[path = "it/logs.rs"]
+mod logs;
+#[path = "it/stdout.rs"]
+mod stdout;
+#[path = "it/try_out.rs"]
+mod try_out;
 #[path = "it/world.rs"]
 mod world;

@@ -1,13 +1,14 @@
 //! The search as a kernel: one dispersion measure a step.
 
 use std::fmt;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Seek, Write};
 
-use starling_sdk::{Error, Input, Kernel, Merge, Progress, Steps, Unit};
+use starling_sdk::{Error, Input, Kernel, Level, Merge, Progress, Steps, Unit};
 
 use crate::candidate::{Best, Candidate};
 use crate::recording::Recording;
 use crate::search::{Limits, search};
+use crate::sigproc::Header;
 use crate::spectrum::Transforms;
 
 /// Most dispersion measures of one unit: hours of work, and no reason to want more.
@@ -119,35 +120,10 @@ impl Kernel for Pulsar {
 }
 
 impl Search {
-    fn start(params: &Params, unit: &Unit) -> Result<Self, Error> {
-        let recording = Recording::open(unit.input(0)?)?;
+    fn start(params: &Params, unit: &mut Unit) -> Result<Self, Error> {
+        let Plan { recording, dm, limits, warnings } = Plan::new(params, unit.input(0)?)?;
+        warnings.iter().for_each(|warning| unit.log(Level::Warning, warning));
         let header = recording.header();
-        let dm = match (params.dm, header.channel_count, header.dm) {
-            (dm, 1, known) => {
-                let asked = dm.map_or(1, |dm| dm.steps().count);
-                if asked > 1 {
-                    let text = format!(
-                        "a time series has one dispersion measure, and {asked} were asked for: leave dm out"
-                    );
-                    return Err(Error::new(text));
-                }
-                Steps { start: known.unwrap_or(0.0), step: 0.0, count: asked }
-            }
-            (Some(dm), ..) => dm.steps(),
-            (None, ..) => {
-                return Err(Error::new(
-                    "a filterbank needs dispersion measures: cut the job along an axis dm",
-                ));
-            }
-        };
-        if dm.count > DM_COUNT_MAX {
-            let text = format!(
-                "a unit of {} dispersion measures: cut dm into units of at most {DM_COUNT_MAX}",
-                dm.count
-            );
-            return Err(Error::new(text));
-        }
-        let limits = limits(params, &recording)?;
         let like = Candidate {
             source: header.source.clone(),
             start_mjd: header.start_mjd,
@@ -174,7 +150,82 @@ impl Search {
     }
 }
 
-fn limits(params: &Params, recording: &Recording<Input>) -> Result<Limits, Error> {
+/// A search of a recording that can be made.
+struct Plan<R> {
+    recording: Recording<R>,
+    dm: Steps,
+    limits: Limits,
+    warnings: Vec<String>,
+}
+
+impl<R: Read + Seek> Plan<R> {
+    fn new(params: &Params, input: R) -> Result<Self, Error> {
+        let recording = Recording::open(input)?;
+        let mut warnings = recording.warnings().to_vec();
+        let dm = dispersions(params, recording.header(), &mut warnings)?;
+        if dm.count > DM_COUNT_MAX {
+            let text = format!(
+                "a unit of {} dispersion measures: cut dm into units of at most {DM_COUNT_MAX}",
+                dm.count
+            );
+            return Err(Error::new(text));
+        }
+        // Delays grow with the dispersion measure: what the ends allow, all between them allow.
+        for index in [0, dm.count.saturating_sub(1)] {
+            recording.check_dm(dm.value(index))?;
+        }
+        let limits = limits(params, &recording)?;
+        Ok(Self { recording, dm, limits, warnings })
+    }
+}
+
+/// Whether a unit of these parameters, one JSON object, can search this recording: what the kernel would warn of.
+///
+/// # Errors
+/// Why the unit would fail before anything is computed.
+pub fn check(params: &str, input: impl Read + Seek) -> Result<Vec<String>, Error> {
+    let params: Params = serde_json::from_str(params).map_err(|error| {
+        Error::new(format!("the unit's parameters do not fit this kernel: {error}"))
+    })?;
+    Ok(Plan::new(&params, input)?.warnings)
+}
+
+/// The dispersion measures of a unit.
+fn dispersions(
+    params: &Params,
+    header: &Header,
+    warnings: &mut Vec<String>,
+) -> Result<Steps, Error> {
+    let Some(dm) = params.dm else {
+        if header.channel_count == 1 {
+            return Ok(Steps { start: header.dm.unwrap_or(0.0), step: 0.0, count: 1 });
+        }
+        return Err(Error::new(
+            "a filterbank needs dispersion measures: cut the job along an axis dm",
+        ));
+    };
+    let dm = dm.steps();
+    if 1 < header.channel_count {
+        return Ok(dm);
+    }
+    if 1 < dm.count {
+        let text = format!(
+            "a time series has one dispersion measure, and {} were asked for: leave dm out",
+            dm.count
+        );
+        return Err(Error::new(text));
+    }
+    let own = header.dm.unwrap_or(0.0);
+    if dm.count == 1 && dm.start != own {
+        warnings.push(format!(
+            "a time series has one dispersion measure, here {own}: {} was asked for, and changes nothing",
+            dm.start
+        ));
+    }
+    Ok(Steps { start: own, step: 0.0, count: dm.count })
+}
+
+fn limits<R: Read + Seek>(params: &Params, recording: &Recording<R>) -> Result<Limits, Error> {
     let sample_s = recording.header().sample_s;
     let limits = Limits {
         period_min: params.period_min.unwrap_or(PERIOD_MIN_SAMPLES * sample_s),

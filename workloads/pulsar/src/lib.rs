@@ -21,7 +21,7 @@ mod spectrum;
 
 pub use candidate::{Best, Candidate};
 pub use fold::fold;
-pub use kernel::Pulsar;
+pub use kernel::{Pulsar, check};
 pub use recording::{Recording, RecordingError};
 pub use search::{Limits, search};
 pub use significance::sigma;

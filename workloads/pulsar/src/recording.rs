@@ -60,10 +60,12 @@ pub struct Recording<R> {
     header: Header,
     input: BufReader<R>,
     sample_count: usize,
+    warnings: Vec<String>,
 }
 
 impl<R: Read + Seek> Recording<R> {
-    /// Reads the header, and counts the samples behind it; a part of a last sample is left out.
+    /// Reads the header, and counts the samples behind it: as many as the file has, or fewer where the header says so. A
+    /// part of a last sample is left out.
     ///
     /// # Errors
     /// The header is wrong or the recording too short or too long.
@@ -71,13 +73,26 @@ impl<R: Read + Seek> Recording<R> {
         let mut input = BufReader::new(input);
         let header = Header::read(&mut input)?;
         let bytes = input.seek(SeekFrom::End(0))?.saturating_sub(header.byte_count);
-        let samples =
-            bytes.saturating_mul(8) / (u64::from(header.channel_count) * u64::from(header.bits));
+        let mut warnings = header.warnings.clone();
+        let samples = samples(&header, bytes, &mut warnings);
         if !(SAMPLES_MIN..=SAMPLES_MAX).contains(&samples) {
             return Err(RecordingError::Length(samples));
         }
         let sample_count = usize::try_from(samples).map_err(|_| RecordingError::Length(samples))?;
-        Ok(Self { header, input, sample_count })
+        Ok(Self { header, input, sample_count, warnings })
+    }
+
+    /// What is passed over, left out or interpreted, for the researcher.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Whether dispersion of `dm`, in pc/cm3, can be taken out.
+    ///
+    /// # Errors
+    /// It is out of range, or the recording is too short for it.
+    pub fn check_dm(&self, dm: f64) -> Result<(), RecordingError> {
+        self.delays(dm).map(drop)
     }
 
     /// What the recording says of itself.
@@ -106,17 +121,19 @@ impl<R: Read + Seek> Recording<R> {
         let longest = delays.iter().copied().max().unwrap_or(0);
         let mut series = vec![0.0; self.sample_count - longest];
         let channels = delays.len();
+        let row = channels * self.header.polarisations as usize;
         // A multiple of 8 samples fills whole bytes at any number of bits.
-        let block = (BLOCK / channels).max(8) / 8 * 8;
+        let block = (BLOCK / row).max(8) / 8 * 8;
         let mut bytes = Vec::new();
         let mut values = Vec::new();
         self.input.seek(SeekFrom::Start(self.header.byte_count))?;
         for first in (0..self.sample_count).step_by(block) {
             let count = block.min(self.sample_count - first);
-            bytes.resize((count * channels * self.header.bits as usize).div_ceil(8), 0);
+            bytes.resize((count * row * self.header.bits as usize).div_ceil(8), 0);
             self.input.read_exact(&mut bytes)?;
             self.unpack(&bytes, &mut values);
-            values.truncate(count * channels);
+            values.truncate(count * row);
+            sum_polarisations(&mut values, channels, row);
             if let Some(at) = values.iter().position(|value| !value.is_finite()) {
                 return Err(RecordingError::Sample {
                     sample: first + at / channels,
@@ -149,7 +166,7 @@ impl<R: Read + Seek> Recording<R> {
         if header.channel_count == 1 {
             return Ok(vec![0]);
         }
-        let highest = header.first_mhz.max(header.channel_mhz(header.channel_count - 1));
+        let highest = header.highest_mhz();
         let inverse_square = |mhz: f64| 1.0 / (mhz * mhz);
         let delay = |channel| {
             let seconds = DISPERSION_S
@@ -188,4 +205,46 @@ impl<R: Read + Seek> Recording<R> {
             _ => values.extend(bytes.as_chunks().0.iter().map(|&four| f32::from_le_bytes(four))),
         }
     }
+}
+
+/// Samples of each channel in so many bytes behind the header.
+fn samples(header: &Header, bytes: u64, warnings: &mut Vec<String>) -> u64 {
+    let bits =
+        u64::from(header.channel_count) * u64::from(header.polarisations) * u64::from(header.bits);
+    let there = bytes.saturating_mul(8) / bits;
+    let rest = bytes - (there * bits).div_ceil(8).min(bytes);
+    if 0 < rest {
+        warnings
+            .push(format!("the last {rest} bytes are less than a whole sample: they are left out"));
+    }
+    match header.sample_count {
+        Some(said) if said < there => {
+            warnings.push(format!(
+                "the header says {said} samples, the file has {there}: the first {said} are used"
+            ));
+            said
+        }
+        Some(said) if there < said => {
+            warnings.push(format!(
+                "the header says {said} samples, the file has {there}: it is cut short, and what there is is used"
+            ));
+            there
+        }
+        _ => there,
+    }
+}
+
+/// Leaves of each row of all polarisations the sum of the first two.
+fn sum_polarisations(values: &mut Vec<f32>, channels: usize, row: usize) {
+    if row == channels {
+        return;
+    }
+    let mut to = 0;
+    for from in (0..values.len()).step_by(row) {
+        for channel in 0..channels {
+            values[to + channel] = values[from + channel] + values[from + channels + channel];
+        }
+        to += channels;
+    }
+    values.truncate(to);
 }

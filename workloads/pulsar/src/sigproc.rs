@@ -1,5 +1,7 @@
 //! The header of SIGPROC files: `HEADER_START`, keywords each with a value, `HEADER_END`; little-endian, and strings
 //! with their length before them (SIGPROC v4.3 manual, section 6).
+//!
+//! The size of a value follows from its keyword alone, so an unknown keyword is passed by looking for the next known one.
 
 use std::io::{self, Read};
 
@@ -7,6 +9,11 @@ use std::io::{self, Read};
 const TEXT_MAX: u32 = 80;
 /// Most keywords: some 30 are known, and a list of channels may add one per channel.
 const KEYWORDS_MAX: usize = 20_000;
+/// Bytes behind an unknown keyword in which the next known one is looked for: many unknown ones in a row, and far less
+/// than a recording.
+const SKIPPED_MAX: usize = 16 << 10;
+/// Most warnings of one header: one for each keyword would bury the recording's own.
+const WARNINGS_MAX: usize = 16;
 /// Most channels: the largest backends make a few tens of thousands.
 const CHANNELS_MAX: u32 = 65_536;
 
@@ -23,16 +30,25 @@ pub struct Header {
     pub bits: u32,
     /// Whether samples of 8 bits are signed.
     pub signed: bool,
-    /// Middle of the first channel, in MHz.
+    /// Polarisations (IF channels): for each sample all channels of the first, then of the next. 1, 2 or 4, of which the
+    /// first two are summed, as SIGPROC's own programs do.
+    pub polarisations: u32,
+    /// Middle of the first channel, in MHz; of no meaning where there is a table.
     pub first_mhz: f64,
-    /// From one channel to the next, in MHz; negative where they descend.
+    /// From one channel to the next, in MHz; negative where they descend. Of no meaning where there is a table.
     pub step_mhz: f64,
+    /// Middle of each channel, in MHz; empty where they are evenly spaced.
+    pub table_mhz: Vec<f64>,
     /// Time from one sample to the next, in seconds.
     pub sample_s: f64,
     /// Dispersion measure already taken out, in pc/cm3.
     pub dm: Option<f64>,
+    /// Samples of each channel, where the header says so.
+    pub sample_count: Option<u64>,
     /// Bytes before the first sample.
     pub byte_count: u64,
+    /// What is passed over or interpreted, for the researcher.
+    pub warnings: Vec<String>,
 }
 
 /// Why a header can't be used.
@@ -51,6 +67,12 @@ pub enum HeaderError {
         "the file does not begin with HEADER_START: only SIGPROC .fil and .tim files can be searched"
     )]
     NotSigproc,
+    /// The numbers are in the other order.
+    #[error(
+        "the header is big-endian, as SIGPROC writes it on such machines: turn the file around first; SIGPROC files are \
+         little-endian everywhere else"
+    )]
+    BigEndian,
     /// A string of impossible length.
     #[error("a text of {length} bytes at byte {at} of the header; at most 80 are allowed")]
     Text {
@@ -60,7 +82,10 @@ pub enum HeaderError {
         at: u64,
     },
     /// A keyword whose value can't be skipped, since its size is unknown.
-    #[error("the header has an unknown keyword \"{0}\"")]
+    #[error(
+        "the header has an unknown keyword \"{0}\", and no known one within {SKIPPED_MAX} bytes behind it: the header is \
+         damaged, or take the keyword out"
+    )]
     Keyword(String),
     /// More keywords than a header can have.
     #[error("the header has more than {KEYWORDS_MAX} keywords")]
@@ -68,6 +93,14 @@ pub enum HeaderError {
     /// A keyword that is needed and not there.
     #[error("the header has no {0}")]
     Missing(&'static str),
+    /// A table of frequencies that does not fit.
+    #[error("the header's table has {frequencies} frequencies for {channels} channels")]
+    Table {
+        /// How many there are.
+        frequencies: usize,
+        /// How many there must be.
+        channels: u32,
+    },
     /// A value that can't be.
     #[error("{name} is {value} in the header; {allowed}")]
     Value {
@@ -87,24 +120,87 @@ impl Header {
     /// What is wrong with it, see [`HeaderError`].
     pub fn read(input: &mut impl Read) -> Result<Self, HeaderError> {
         let mut input = Counted { input, at: 0 };
-        if !matches!(input.text(), Ok(word) if word == "HEADER_START") {
-            return Err(HeaderError::NotSigproc);
-        }
+        input.begin()?;
         let mut raw = Raw::default();
+        let mut keyword = input.text()?;
         for _ in 0..KEYWORDS_MAX {
-            let keyword = input.text()?;
             if keyword == "HEADER_END" {
                 return raw.check(input.at);
             }
-            raw.take(&keyword, &mut input)?;
+            keyword = if raw.take(&keyword, &mut input)? {
+                input.text()?
+            } else {
+                raw.skip(keyword, &mut input)?
+            };
         }
         Err(HeaderError::Endless)
     }
 
     /// Middle of a channel, in MHz.
     pub fn channel_mhz(&self, channel: u32) -> f64 {
-        self.first_mhz + f64::from(channel) * self.step_mhz
+        let tabled = self.table_mhz.get(channel as usize).copied();
+        tabled.unwrap_or_else(|| self.first_mhz + f64::from(channel) * self.step_mhz)
     }
+
+    /// The highest frequency of all channels, in MHz.
+    pub fn highest_mhz(&self) -> f64 {
+        if self.table_mhz.is_empty() {
+            self.first_mhz.max(self.channel_mhz(self.channel_count - 1))
+        } else {
+            self.table_mhz.iter().copied().fold(0.0, f64::max)
+        }
+    }
+}
+
+/// The keywords that are known, each with the size of its value.
+const KEYWORDS: [(&str, Kind); 27] = [
+    ("source_name", Kind::Text),
+    ("rawdatafile", Kind::Text),
+    ("signed", Kind::Byte),
+    ("nchans", Kind::Integer),
+    ("nbits", Kind::Integer),
+    ("nifs", Kind::Integer),
+    ("nsamples", Kind::Integer),
+    ("data_type", Kind::Integer),
+    ("telescope_id", Kind::Integer),
+    ("machine_id", Kind::Integer),
+    ("barycentric", Kind::Integer),
+    ("pulsarcentric", Kind::Integer),
+    ("nbeams", Kind::Integer),
+    ("ibeam", Kind::Integer),
+    ("nbins", Kind::Integer),
+    ("tstart", Kind::Number),
+    ("tsamp", Kind::Number),
+    ("fch1", Kind::Number),
+    ("foff", Kind::Number),
+    ("fchannel", Kind::Number),
+    ("refdm", Kind::Number),
+    ("az_start", Kind::Number),
+    ("za_start", Kind::Number),
+    ("src_raj", Kind::Number),
+    ("src_dej", Kind::Number),
+    ("period", Kind::Number),
+    ("npuls", Kind::Number),
+];
+/// The words that have no value.
+const WORDS: [&str; 3] = ["FREQUENCY_START", "FREQUENCY_END", "HEADER_END"];
+
+/// What a value is.
+#[derive(Clone, Copy)]
+enum Kind {
+    Text,
+    Byte,
+    Integer,
+    Number,
+}
+
+/// Whether these bytes end in a known keyword with its length before it.
+fn known_at_end(bytes: &[u8]) -> Option<&'static str> {
+    KEYWORDS.iter().map(|(name, _)| *name).chain(WORDS).find(|name| {
+        let rest = bytes.strip_suffix(name.as_bytes());
+        u32::try_from(name.len())
+            .is_ok_and(|len| rest.is_some_and(|rest| rest.ends_with(&len.to_le_bytes())))
+    })
 }
 
 /// The values of the keywords that matter, as far as they are there.
@@ -115,59 +211,150 @@ struct Raw {
     channels: Option<i32>,
     bits: Option<i32>,
     polarisations: Option<i32>,
+    samples: Option<i32>,
+    data_type: Option<i32>,
     signed: bool,
     first_mhz: Option<f64>,
     step_mhz: Option<f64>,
     sample_s: Option<f64>,
     dm: Option<f64>,
+    table_mhz: Vec<f64>,
+    warnings: Vec<String>,
 }
 
 impl Raw {
+    /// Reads a keyword's value; false for a keyword that is not known.
     fn take(
         &mut self,
         keyword: &str,
         input: &mut Counted<'_, impl Read>,
-    ) -> Result<(), HeaderError> {
-        match keyword {
-            "nchans" => self.channels = Some(input.integer()?),
-            "nbits" => self.bits = Some(input.integer()?),
-            "nifs" => self.polarisations = Some(input.integer()?),
-            "tstart" => self.start_mjd = Some(input.number()?),
-            "tsamp" => self.sample_s = Some(input.number()?),
-            "fch1" => self.first_mhz = Some(input.number()?),
-            "foff" => self.step_mhz = Some(input.number()?),
-            "refdm" => self.dm = Some(input.number()?),
-            "source_name" => self.source = input.text()?,
-            "signed" => self.signed = input.bytes::<1>()? != [0],
-            "rawdatafile" => _ = input.text()?,
-            "telescope_id" | "machine_id" | "data_type" | "barycentric" | "pulsarcentric"
-            | "nsamples" | "nbeams" | "ibeam" | "nbins" => _ = input.integer()?,
-            "az_start" | "za_start" | "src_raj" | "src_dej" | "period" | "fchannel" | "npuls" => {
-                _ = input.number()?;
-            }
-            "FREQUENCY_START" | "FREQUENCY_END" => {}
-            _ => return Err(HeaderError::Keyword(keyword.to_owned())),
+    ) -> Result<bool, HeaderError> {
+        if WORDS.contains(&keyword) {
+            return Ok(true);
         }
-        Ok(())
+        let Some((_, kind)) = KEYWORDS.iter().find(|(name, _)| *name == keyword) else {
+            return Ok(false);
+        };
+        match kind {
+            Kind::Text => self.take_text(keyword, input.text()?),
+            Kind::Byte => self.signed = input.bytes::<1>()? != [0],
+            Kind::Integer => self.take_integer(keyword, input.integer()?),
+            Kind::Number => self.take_number(keyword, input.number()?),
+        }
+        Ok(true)
     }
 
-    fn check(self, byte_count: u64) -> Result<Header, HeaderError> {
+    fn take_text(&mut self, keyword: &str, value: String) {
+        if keyword == "source_name" {
+            self.source = value;
+        }
+    }
+
+    fn take_integer(&mut self, keyword: &str, value: i32) {
+        let place = match keyword {
+            "nchans" => &mut self.channels,
+            "nbits" => &mut self.bits,
+            "nifs" => &mut self.polarisations,
+            "nsamples" => &mut self.samples,
+            "data_type" => &mut self.data_type,
+            _ => return,
+        };
+        *place = Some(value);
+    }
+
+    fn take_number(&mut self, keyword: &str, value: f64) {
+        let place = match keyword {
+            "tstart" => &mut self.start_mjd,
+            "tsamp" => &mut self.sample_s,
+            "fch1" => &mut self.first_mhz,
+            "foff" => &mut self.step_mhz,
+            "refdm" => &mut self.dm,
+            "fchannel" => return self.table_mhz.push(value),
+            _ => return,
+        };
+        *place = Some(value);
+    }
+
+    /// Passes an unknown keyword's value, and returns the next keyword that is known.
+    fn skip(
+        &mut self,
+        keyword: String,
+        input: &mut Counted<'_, impl Read>,
+    ) -> Result<String, HeaderError> {
+        let mut bytes = Vec::new();
+        while bytes.len() < SKIPPED_MAX {
+            let Ok([byte]) = input.bytes() else { break };
+            bytes.push(byte);
+            if let Some(next) = known_at_end(&bytes) {
+                let skipped = bytes.len() - next.len() - size_of::<u32>();
+                self.warn(format!(
+                    "the keyword \"{}\" is not known here: {skipped} bytes behind it were passed over, up to {next}",
+                    keyword.escape_default()
+                ));
+                return Ok(next.to_owned());
+            }
+        }
+        Err(HeaderError::Keyword(keyword))
+    }
+
+    fn warn(&mut self, text: String) {
+        if self.warnings.len() < WARNINGS_MAX {
+            self.warnings.push(text);
+        }
+    }
+
+    /// The kinds of data that are no recording, by SIGPROC's numbers.
+    fn check_data_type(&self) -> Result<(), HeaderError> {
+        match self.data_type {
+            Some(kind @ 3..=5) => Err(value(
+                "data_type",
+                kind,
+                "3 is a folded profile, 4 and 5 are spectra: only filterbanks (1) and time series (2) can be searched",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The table of frequencies has one for each channel.
+    fn check_table(&self, channel_count: u32) -> Result<(), HeaderError> {
+        let table = &self.table_mhz;
+        if let Some(wrong) = table.iter().find(|mhz| !(mhz.is_finite() && 0.0 < **mhz)) {
+            return Err(value("fchannel", *wrong, "each channel's frequency must be above 0"));
+        }
+        if table.is_empty() || table.len() == channel_count as usize {
+            return Ok(());
+        }
+        Err(HeaderError::Table { frequencies: table.len(), channels: channel_count })
+    }
+
+    fn check(mut self, byte_count: u64) -> Result<Header, HeaderError> {
+        self.check_data_type()?;
         let bits = natural(
             "nbits",
             self.bits,
             &[1, 2, 4, 8, 16, 32],
             "allowed are 1, 2, 4, 8, 16 and 32",
         )?;
-        natural(
+        let polarisations = natural(
             "nifs",
             Some(self.polarisations.unwrap_or(1)),
-            &[1],
-            "only one polarisation can be searched",
+            &[1, 2, 4],
+            "allowed are 1, 2 and 4 polarisations",
         )?;
+        match polarisations {
+            2 => self.warn("it has two polarisations (nifs): they are summed".to_owned()),
+            4 => self.warn(
+                "it has four polarisations (nifs): the first two are summed, as SIGPROC does; should they be Stokes \
+                 parameters, that is I + Q"
+                    .to_owned(),
+            ),
+            _ => {}
+        }
         let channel_count = self.channels.ok_or(HeaderError::Missing("nchans"))?;
         let Ok(channel_count @ 1..=CHANNELS_MAX) = u32::try_from(channel_count) else {
             return Err(value("nchans", channel_count, "allowed are 1 to 65536"));
         };
+        self.check_table(channel_count)?;
         let header = Header {
             source: self.source,
             start_mjd: number(
@@ -179,6 +366,7 @@ impl Raw {
             channel_count,
             bits,
             signed: self.signed,
+            polarisations,
             first_mhz: number(
                 "fch1",
                 Some(self.first_mhz.unwrap_or(0.0)),
@@ -201,8 +389,17 @@ impl Raw {
                 .dm
                 .map(|dm| number("refdm", Some(dm), |_| true, "it must be a number"))
                 .transpose()?,
+            table_mhz: self.table_mhz,
+            sample_count: self
+                .samples
+                .and_then(|count| u64::try_from(count).ok())
+                .filter(|count| *count != 0),
             byte_count,
+            warnings: self.warnings,
         };
+        if !header.table_mhz.is_empty() {
+            return Ok(header);
+        }
         let lowest = header.first_mhz.min(header.channel_mhz(channel_count - 1));
         if channel_count > 1 && (lowest <= 0.0 || header.step_mhz == 0.0) {
             return Err(value(
@@ -247,6 +444,22 @@ struct Counted<'a, R> {
 }
 
 impl<R: Read> Counted<'_, R> {
+    /// Reads the word with which every header begins.
+    fn begin(&mut self) -> Result<(), HeaderError> {
+        const FIRST: &[u8] = b"HEADER_START";
+        let mut bytes = [0; 4 + FIRST.len()];
+        self.fill(&mut bytes).map_err(|_| HeaderError::NotSigproc)?;
+        let (length, word) = bytes.split_at(4);
+        let length = <[u8; 4]>::try_from(length).unwrap_or_default();
+        if word == FIRST && u32::from_be_bytes(length) as usize == FIRST.len() {
+            return Err(HeaderError::BigEndian);
+        }
+        if word == FIRST && u32::from_le_bytes(length) as usize == FIRST.len() {
+            return Ok(());
+        }
+        Err(HeaderError::NotSigproc)
+    }
+
     fn bytes<const N: usize>(&mut self) -> Result<[u8; N], HeaderError> {
         let mut bytes = [0; N];
         self.fill(&mut bytes)?;

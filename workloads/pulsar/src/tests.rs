@@ -1,5 +1,6 @@
 //! The search as a whole: real and made recordings, and merges.
 
+mod headers;
 mod made;
 mod recordings;
 

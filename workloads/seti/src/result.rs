@@ -19,7 +19,8 @@ pub fn print(part: &Part) -> String {
     if part.overflows() {
         return text;
     }
-    let gaussian = part.gaussian().map(|best| &best.signal);
+    let none = no_gaussian();
+    let gaussian = Some(part.gaussian().map_or(&none, |best| &best.signal));
     let pulse = part.best_pulse.as_ref().map(|best| &best.signal);
     let bests = [
         part.best_spike.as_ref(),
@@ -33,13 +34,39 @@ pub fn print(part: &Part) -> String {
     text
 }
 
+/// What the original writes as the best Gaussian of a search that fitted none: every number 0, and no points. Of the other
+/// kinds it writes no best signal then.
+fn no_gaussian() -> Signal {
+    let shape = Shape::Gaussian {
+        sigma: 0.0,
+        chisqr: 0.0,
+        null_chisqr: 0.0,
+        max_power: 0.0,
+        pot: Vec::new(),
+    };
+    Signal {
+        peak_power: 0.0,
+        mean_power: 0.0,
+        time: 0.0,
+        ra: 0.0,
+        dec: 0.0,
+        freq: 0.0,
+        detection_freq: 0.0,
+        fft_len: 0,
+        chirp_rate: 0.0,
+        shape,
+    }
+}
+
 fn print_signal(signal: &Signal, prefix: &str, text: &mut String) {
     let name = signal.shape.name();
     *text += &format!("<{prefix}{name}>\n");
     for (name, value) in fields(signal) {
         *text += &format!("  <{name}>{}</{name}>\n", number(value));
     }
-    if let Shape::Gaussian { pot, .. } | Shape::Pulse { pot, .. } = &signal.shape {
+    if let Shape::Gaussian { pot, .. } | Shape::Pulse { pot, .. } = &signal.shape
+        && signal.fft_len != 0
+    {
         *text += &format!("  <pot length={}</pot>\n", body(&wrap(pot), 2));
     }
     *text += &format!("</{prefix}{name}>\n");

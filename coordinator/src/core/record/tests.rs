@@ -32,6 +32,15 @@ fn records_are_pinned() {
         given_back: vec![(0, 1)],
         overdue: true,
     };
+    check(&LogsRecord { next: 1, bytes: 300, left_out: 2 }, "0301ac0202");
+    let line = Line { at: 300, len: 3, level: 1, text: "hi".into() };
+    let said = UnitLogRecord {
+        unit: 5,
+        worker: WorkerKey([8; 32]),
+        end: LogEnd::Returned,
+        lines: vec![line],
+    };
+    check(&said, &format!("0305{}0201ac020301026869", "08".repeat(32)));
     let mut log = Frontier::default();
     log.append(Digest([7; 32]), |_, _, _| {});
     check(&lease, "030102030401000101");

@@ -7,10 +7,10 @@ use crate::core::event::{
 };
 use crate::core::record::{Table, decode_batch};
 use crate::core::replay::{Found, FoundBatch, rebuild};
-use crate::core::status::{JobState, JobStatus, Told};
+use crate::core::status::{Cursor, JobState, JobStatus, Told};
 use crate::core::time::Now;
 use crate::engine::load::load;
-use crate::engine::{earlier, read};
+use crate::engine::{Results, earlier, read};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use proto::bounds::LEASE_UNITS_MAX;
@@ -31,6 +31,7 @@ pub(super) fn spec(units: u64, copies: u32) -> JobSpec {
         name: "test".into(),
         kernel: Digest([1; 32]),
         nan: Default::default(),
+        numbers: proto::job::Numbers::Binary,
         params: Default::default(),
         inputs: Vec::new(),
         cut: vec![Axis::Range { name: "n".into(), first: 0, end: units, per_unit: 1 }],
@@ -47,6 +48,7 @@ pub(super) fn spec(units: u64, copies: u32) -> JobSpec {
         lease_s: 60,
         attempts_max: 5,
         priority: 0,
+        exit_codes: proto::job::success(),
         seed: Digest([2; 32]),
         trace_fuel: proto::trace::SPACING,
     }
@@ -379,6 +381,26 @@ impl Env {
         self.forget(worker, unit);
     }
 
+    /// The worker gives back unharmed, in one message, all that it holds of a job; how many leases that were.
+    pub(super) fn give_all_back(&mut self, worker: usize, job: JobId) -> usize {
+        let volunteer = &mut self.workers[worker];
+        let leases: Vec<_> = volunteer.leases.extract_if(.., |_, lease| lease.job == job).collect();
+        let (n, session) = (leases.len(), volunteer.session.unwrap());
+        let units = |lease: Lease| {
+            (lease.first.0..).take(lease.count as usize).map(move |unit| Return {
+                lease: lease.lease,
+                unit: UnitIndex(unit),
+                reason: "out of memory".into(),
+                failure: false,
+            })
+        };
+        let returns = leases.into_iter().flat_map(|(_, lease)| units(lease)).collect();
+        if 0 < n {
+            self.apply(Event::Returned(session, returns));
+        }
+        n
+    }
+
     /// The worker forgets a unit, and a lease with its last one.
     pub(super) fn forget(&mut self, worker: usize, unit: u64) {
         let leases = &mut self.workers[worker].leases;
@@ -424,14 +446,18 @@ impl Env {
 
     /// What a job came to, by unit; each unit once.
     pub(super) fn results(&self, job: JobId) -> BTreeMap<u64, String> {
-        let (mut results, mut cursor) = (BTreeMap::new(), 0);
+        let (mut results, mut cursor) = (BTreeMap::new(), Cursor::default());
+        let (store, project) = (self.store.as_ref(), ProjectKey([0; 32]));
+        let mut reader = Results::of(store, job, Some(project)).unwrap().unwrap();
         loop {
-            let page = read::results(self.store.as_ref(), job, cursor, 10).unwrap().unwrap();
-            if page.results.is_empty() {
+            let page = reader.page(store, cursor, None, 7).unwrap();
+            if page.cursor == cursor {
                 return results;
             }
             cursor = page.cursor;
             for result in page.results {
+                let settled = matches!(result.told, Told::Settled(_));
+                assert_eq!(result.receipt.is_some(), settled, "{}", result.unit);
                 let text = match result.told {
                     Told::Settled(outcome) => format!("{outcome:?} for {}", result.fuel),
                     Told::GivenUp(reason) => reason,

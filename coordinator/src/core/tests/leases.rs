@@ -3,6 +3,8 @@
 use super::env::*;
 use crate::core::event::{Event, Want};
 use proto::UnitIndex;
+use proto::job::JobSpec;
+use proto::report::Ack;
 
 #[test]
 fn a_late_unit_is_handed_out_again() {
@@ -104,6 +106,54 @@ fn a_unit_that_fails_wherever_it_is_tried_is_given_up() {
 }
 
 #[test]
+fn a_worker_that_gives_everything_back_unharmed_costs_no_attempt_and_waits_longer_each_time() {
+    let mut env = Env::new();
+    let job = env.submit(JobSpec { attempts_max: 1, ..spec(1000, 1) });
+    let ill = env.worker(1);
+    let mut leases = 0;
+    // Ten minutes in which it asks ten times a second and gives all back at once.
+    for _ in 0..6_000 {
+        env.want(ill, 1000);
+        leases += env.give_all_back(ill, job);
+        env.pass(100);
+    }
+    assert!((3..40).contains(&leases), "{leases} leases");
+    let why = env.core.why(job, None).unwrap();
+    assert!(
+        why.iter().any(|why| why.contains("gave units back") && why.contains("out of memory")),
+        "{why:?}"
+    );
+    let told = env.workers[ill].heard.iter().rev().find(|told| told.starts_with("idle")).unwrap();
+    assert!(told.contains("gave units"), "{told}");
+    let well = env.worker(2);
+    let mut left = 1000;
+    while 0 < left {
+        env.lease(well, 1000);
+        let acks = env.report_all(well, job);
+        assert!(acks.iter().all(|ack| *ack == Ack::Accepted), "no attempt was counted: {acks:?}");
+        left -= acks.len();
+    }
+    assert!(env.is_done(job));
+}
+
+#[test]
+fn a_worker_that_gives_one_job_back_is_lent_others() {
+    let mut env = Env::new();
+    let (one, other) = (env.submit(spec(8, 1)), env.submit_as("bob", spec(1000, 1), 2));
+    let worker = env.worker(1);
+    let mut of_one = 0;
+    for _ in 0..200 {
+        env.want(worker, 4);
+        of_one += env.give_all_back(worker, one);
+        env.report_all(worker, other);
+        env.pass(1_000);
+    }
+    assert!((2..12).contains(&of_one), "lent {of_one} times in 200 s");
+    assert_eq!(env.status(one).settled, 0);
+    assert!(400 < env.status(other).settled, "{:?}", env.status(other));
+}
+
+#[test]
 fn what_is_given_back_unharmed_is_lent_again_at_once() {
     let mut env = Env::new();
     env.submit(spec(4, 1));
@@ -169,7 +219,7 @@ fn time_asked_for_bounds_the_units() {
 #[test]
 fn accounts_share_fairly_and_priorities_count_within_one() {
     let mut env = Env::new();
-    let high = proto::job::JobSpec { priority: 3, ..spec(1000, 1) };
+    let high = JobSpec { priority: 3, ..spec(1000, 1) };
     let low = env.submit_as("ada", spec(1000, 1), 1);
     let first = env.submit_as("ada", high, 2);
     let other = env.submit_as("bob", spec(1000, 1), 3);

@@ -135,7 +135,9 @@ fn a_batch_of_mostly_junk_is_not_stored_and_what_is_right_comes_again() {
     assert_eq!(env.report_honestly(worker, job, 0), Ack::Accepted);
     // As many of the one as of the other may be what came too late.
     let mut reports: Vec<_> = (100..110).map(junk).collect();
-    reports.extend((1..11).map(|unit| (lease, unit, (Outcome::Done(Output::Inline(vec![7; 1000])), 5))));
+    reports.extend(
+        (1..11).map(|unit| (lease, unit, (Outcome::Done(Output::Inline(vec![7; 1000])), 5))),
+    );
     let batch = env.batch(worker, job, &reports);
     assert_eq!(env.send(worker, batch).acks[10..], [Ack::Accepted; 10]);
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::core::event::{Heartbeat, Hello, Want};
-use crate::core::status::JobState;
+use crate::core::status::{Cursor, JobState};
 use crate::core::time::Clock;
 use crate::engine::{FromCore, MemoryBlobs, sink};
 use crate::store::memory::MemoryStore;
@@ -90,6 +90,7 @@ fn spec(blobs: &MemoryBlobs, cut: Axis) -> JobSpec {
         name: "test".into(),
         kernel: blobs.put(b"kernel"),
         nan: Default::default(),
+        numbers: proto::job::Numbers::Binary,
         params: Default::default(),
         inputs: Vec::new(),
         cut: vec![cut],
@@ -106,6 +107,7 @@ fn spec(blobs: &MemoryBlobs, cut: Axis) -> JobSpec {
         lease_s: 60,
         attempts_max: 2,
         priority: 0,
+        exit_codes: proto::job::success(),
         seed: Digest([2; 32]),
         trace_fuel: proto::trace::SPACING,
     }
@@ -192,7 +194,13 @@ async fn a_job_runs_and_is_there_after_a_restart() {
     let mut worker = Volunteer::join(&grid.handle).await;
     let lease = worker.lease().await;
     assert_eq!(worker.report(job, &lease).await, [Ack::Accepted; 5]);
-    assert_eq!(grid.handle.results(job, 0, 100).unwrap().unwrap().results.len(), 5);
+    let mut results = grid.handle.results(job, false).unwrap().unwrap();
+    let (store, until) = (grid.handle.store(), grid.handle.committed(job).await.unwrap());
+    let page = results.page(store.as_ref(), Cursor::default(), until, 100).unwrap();
+    assert_eq!(page.results.len(), 5);
+    // What is not committed is not read, though the store has it.
+    let none = results.page(store.as_ref(), Cursor::default(), Some(0), 100).unwrap();
+    assert_eq!((none.cursor, none.results.len()), (Cursor::default(), 0));
     let receipt = grid.handle.receipt(job, UnitIndex(3)).unwrap().unwrap();
     assert_eq!((receipt.result, receipt.copies.len()), (Ok(Digest::of(&[3])), 1));
     grid.handle.stop().await;
@@ -264,6 +272,39 @@ async fn a_full_disk_takes_nothing_in_and_goes_on_by_itself() {
     grid.disk.free.store(RESERVE, Ordering::Relaxed);
     assert_eq!(worker.report(job, &lease).await, [Ack::Accepted; 5]);
     assert!(grid.handle.totals().await.unwrap().trouble.is_empty());
+}
+
+#[tokio::test]
+async fn a_halted_engine_decides_nothing_and_can_be_read() {
+    let grid = grid();
+    let job = grid.submit(&spec(&grid.blobs, range(5))).await;
+    let mut worker = Volunteer::join(&grid.handle).await;
+    let lease = worker.lease().await;
+    let before = grid.disk.records.page(&[], None, 999).unwrap();
+    assert!(grid.handle.halt("entries are gone") && !grid.handle.halt("again"));
+    assert_eq!(worker.report(job, &lease).await, [Ack::Busy; 5]);
+    grid.handle.want(worker.session, WANT).await.unwrap();
+    assert!(
+        matches!(worker.heard.recv().await, Some(ToWorker::Idle { reason, .. }) if reason.contains("entries are gone"))
+    );
+    let (sink, _heard) = sink();
+    let refused = grid.handle.connected(hello(), sink).await.unwrap();
+    assert!(matches!(refused, Err(Refused::Halted(_))));
+    let again = spec(&grid.blobs, range(7)).encode().into();
+    let submitted = grid.handle.submit(again, [2; 16], "ada".into()).await;
+    for error in [
+        submitted.map(drop).unwrap_err(),
+        grid.handle.cancel(job).await.map(drop).unwrap_err(),
+        grid.handle.log_head().await.map(drop).unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::Halted(_)), "{error}");
+    }
+    let totals = grid.handle.totals().await.unwrap();
+    assert!(totals.halted && totals.trouble.contains("--accept-loss"), "{}", totals.trouble);
+    grid.handle.gone(worker.session).await.unwrap();
+    grid.handle.stop().await;
+    grid.engine.join().unwrap();
+    assert_eq!(grid.disk.records.page(&[], None, 999).unwrap(), before);
 }
 
 #[tokio::test]

@@ -4,12 +4,14 @@ use super::{End, Outbound, RETRY_MS, send};
 use crate::core::event::{Hello, Refused, Session};
 use crate::engine::{FromCore, sink};
 use crate::grpc::access::{SessionToken, Volunteer};
-use crate::grpc::{SOFTWARE, Shared, convert};
+use crate::grpc::refusal::{Refusal, blocking};
+use crate::grpc::{SOFTWARE, Shared, convert, told};
 use crate::random;
 use proto::bounds::{BATCH_REPORTS_MAX, INLINE_OUTPUT_BYTES_MAX};
 use proto::member::{Certificate, Member, TERM_MS};
 use proto::pb::{self, coordinator_message::Kind as ToKind, refusal::Code, worker_message::Kind};
 use proto::{AccountKey, WorkerKey, hello, version};
+use std::sync::Arc;
 use tokio::time::timeout;
 use tonic::Streaming;
 
@@ -23,7 +25,7 @@ pub(super) struct Greeted {
 
 /// Challenges the worker and lets the core welcome it.
 pub(super) async fn greet(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     inbound: &mut Streaming<pb::WorkerMessage>,
     outbound: &Outbound,
     network: u64,
@@ -46,6 +48,7 @@ pub(super) async fn greet(
         }
     };
     let hello = Hello { network, ..verify(shared, &nonce, &said)? };
+    compare(shared, said.log_head.as_ref()).await?;
     let certificate = certify(shared, &hello);
     let volunteer = Volunteer { worker: hello.worker, account: hello.account };
     let (sink, from_core) = sink();
@@ -83,6 +86,29 @@ fn certify(shared: &Shared, hello: &Hello) -> Certificate {
         expires_at_ms: shared.clock.now().wall_ms.saturating_add(TERM_MS),
     };
     member.certify(&shared.key)
+}
+
+/// Halts the coordinator when the head of the log that a worker knows shows that records are missing here.
+async fn compare(shared: &Arc<Shared>, head: Option<&pb::SignedHead>) -> Result<(), End> {
+    let (Some(head), Some(_)) = (head.cloned(), &shared.heads) else { return Ok(()) };
+    let all = Arc::clone(shared);
+    let compared = blocking(move || match &all.heads {
+        Some(heads) => heads.newer(&head, all.engine.store().as_ref()),
+        None => Ok(None),
+    });
+    let newer = match compared.await {
+        Ok(newer) => newer,
+        Err(Refusal(status)) => {
+            return Err(End::refusal(Code::ShuttingDown, status.message(), RETRY_MS));
+        }
+    };
+    if let (Some(newer), Some(heads)) = (newer, &shared.heads)
+        && shared.engine.halt(&newer.what)
+        && let Err(error) = heads.keep(&newer)
+    {
+        tracing::error!("the head that a worker has shown is not kept: {}", told(&error));
+    }
+    Ok(())
 }
 
 fn malformed(text: impl Into<String>) -> End {
@@ -129,6 +155,8 @@ fn refusal(refused: &Refused) -> End {
     match refused {
         Refused::TooMany(_) => End::refusal(Code::TooMany, refused.to_string(), 60_000),
         Refused::OtherAccount => End::refusal(Code::Signature, refused.to_string(), 0),
-        Refused::DiskFull(_) => End::refusal(Code::TooMany, refused.to_string(), 60_000),
+        Refused::DiskFull(_) | Refused::Halted(_) => {
+            End::refusal(Code::TooMany, refused.to_string(), 60_000)
+        }
     }
 }

@@ -34,9 +34,54 @@ impl Rate {
     }
 }
 
+/// Bytes of lines of one worker per second in the long run: twice what ours sends.
+const LOG_BYTES_PER_SECOND: u32 = 64 << 10;
+/// Bytes of lines at once, after a silence.
+const LOG_BYTES_BURST: u32 = 4 << 20;
+
+/// Lets lines of kernels through as fast as they may come; faster ones are dropped, which costs nobody anything.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// When the allowance would be whole again.
+    whole_at: Instant,
+}
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        Self { whole_at: Instant::now() }
+    }
+
+    /// Counts so many bytes that come now; whether they may.
+    pub(super) fn lets(&mut self, bytes: usize) -> bool {
+        self.lets_at(Instant::now(), bytes)
+    }
+
+    fn lets_at(&mut self, now: Instant, bytes: usize) -> bool {
+        let each = Duration::from_secs(1) / LOG_BYTES_PER_SECOND;
+        let cost = each * u32::try_from(bytes).unwrap_or(u32::MAX);
+        let whole_at = self.whole_at.max(now) + cost;
+        let lets = whole_at - now <= each * LOG_BYTES_BURST;
+        if lets {
+            self.whole_at = whole_at;
+        }
+        lets
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_that_come_too_fast_are_dropped() {
+        let mut pace = Pace::new();
+        let start = Instant::now();
+        let passed = (0..10_000).filter(|_| pace.lets_at(start, 4096)).count();
+        assert!(passed.abs_diff(LOG_BYTES_BURST as usize / 4096) <= 1, "{passed}");
+        let later = start + Duration::from_secs(10);
+        let passed = (0..10_000).filter(|_| pace.lets_at(later, 4096)).count();
+        assert!(passed.abs_diff(10 * LOG_BYTES_PER_SECOND as usize / 4096) <= 1, "{passed}");
+    }
 
     #[test]
     fn a_burst_passes_and_a_flood_is_slowed() {

@@ -1,13 +1,14 @@
 //! One worker's stream from its challenge to its end: a reader and a writer side by side.
 
 use super::hello::{Greeted, greet};
-use super::rate::Rate;
+use super::rate::{Pace, Rate};
 use super::{End, Outbound, RETRY_MS, reports, send, shown, writer};
 use crate::core::event::Session;
 use crate::grpc::access::Volunteer;
 use crate::grpc::tls::Peer;
 use crate::grpc::{Shared, convert};
-use proto::bounds::LEASE_UNITS_MAX;
+use prost::Message;
+use proto::bounds::{LEASE_UNITS_MAX, LOGS_PER_MESSAGE_MAX};
 use proto::pb::{self, coordinator_message::Kind as ToKind, refusal::Code, worker_message::Kind};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -109,7 +110,7 @@ async fn read(
     inbound: &mut Streaming<pb::WorkerMessage>,
     outbound: &Outbound,
 ) -> End {
-    let mut rate = Rate::new();
+    let (mut rate, mut pace) = (Rate::new(), Pace::new());
     loop {
         let message = match timeout(shared.patience.silence, inbound.message()).await {
             Ok(Ok(Some(message))) => message,
@@ -122,7 +123,7 @@ async fn read(
             }
         };
         rate.next().await;
-        if let Err(end) = heard(shared, session, volunteer, message, outbound).await {
+        if let Err(end) = heard(shared, session, volunteer, message, outbound, &mut pace).await {
             return end;
         }
     }
@@ -135,6 +136,7 @@ async fn heard(
     volunteer: Volunteer,
     message: pb::WorkerMessage,
     outbound: &Outbound,
+    pace: &mut Pace,
 ) -> Result<(), End> {
     let engine = &shared.engine;
     let too_many = |what: &str, max: usize| {
@@ -160,6 +162,14 @@ async fn heard(
             engine.goodbye(session, goodbye.leaving).await?;
             return Err(End::Quiet);
         }
+        Some(Kind::Logs(logs)) if LOGS_PER_MESSAGE_MAX < logs.logs.len() => {
+            return Err(too_many("units with lines", LOGS_PER_MESSAGE_MAX));
+        }
+        Some(Kind::Logs(logs)) if pace.lets(logs.encoded_len()) => {
+            engine.logged(session, convert::logs(logs)).await?;
+        }
+        // Said too fast: it is left out.
+        Some(Kind::Logs(_)) => {}
         Some(Kind::Hello(_)) => {
             return Err(End::refusal(Code::Malformed, "Hello is said once per stream", 0));
         }

@@ -79,10 +79,13 @@ impl Agent {
                 return;
             }
             End::Interrupted => return self.run_errand_again(id, fx),
-            End::Trouble { remedy: Remedy::Again, .. } if errand.n_failures + 1 < FAILURES_MAX => {
+            End::Trouble { ref reason, remedy: Remedy::Again | Remedy::Mend }
+                if errand.n_failures + 1 < FAILURES_MAX =>
+            {
                 errand.n_failures += 1;
                 self.totals.failures += 1;
-                return self.run_errand_again(id, fx);
+                self.run_errand_again(id, fx);
+                return self.doubt(reason.clone(), fx);
             }
             _ => {}
         }

@@ -133,7 +133,8 @@ fn run(ops: Vec<Op>) {
                         1 => trouble(Remedy::Again),
                         2 => trouble(Remedy::Elsewhere),
                         3 => End::NoRoom { reason: "full".into() },
-                        4..6 => done_large(how),
+                        4 => trouble(Remedy::Mend),
+                        5..7 => done_large(how),
                         _ => done(how),
                     },
                 );
@@ -159,8 +160,9 @@ fn run(ops: Vec<Op>) {
                     0 => End::Interrupted,
                     1 => trouble(Remedy::Again),
                     2 => trouble(Remedy::ElsewhereWholeJob),
-                    3 => done(1),
-                    4 => End::Reached { point: point(3), state: None },
+                    3 => trouble(Remedy::Mend),
+                    4 => done(1),
+                    5 => End::Reached { point: point(3), state: None },
                     _ => reached(4),
                 });
             }

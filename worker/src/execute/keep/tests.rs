@@ -15,6 +15,7 @@ fn unit() -> Unit {
         limits: Limits { memory: 1 << 20, fuel: FUEL, output: 1 << 20, log: 0 },
         time: Duration::ZERO,
         snapshot: None,
+        exit_codes: vec![0],
         trace: None,
     }
 }

@@ -93,7 +93,7 @@ impl Kernel<'_> {
         let refused = |how: &str| {
             let path = path.display();
             let text = format!("the shown state {path} is not the one that it should be: {how}");
-            Stop::Trouble(Trouble::Host(text))
+            Stop::Trouble(Trouble::Unit(text))
         };
         let wrong = |error: state::Error| match error {
             state::Error::Malformed(how) => refused(how),
@@ -179,7 +179,7 @@ impl Kernel<'_> {
             Due::Show(to) => (Some(tracer.show(state, to)), None),
             Due::Missed(fuel) => {
                 let text = format!("the unit has no state with {fuel} fuel burnt, only {burnt}");
-                (Some(End::Trouble(Trouble::Host(text))), None)
+                (Some(End::Trouble(Trouble::Unit(text))), None)
             }
         };
         if let Some(text) = warning {
@@ -201,7 +201,7 @@ impl Kernel<'_> {
 }
 
 fn unreadable(error: &io::Error) -> Stop {
-    Stop::Trouble(Trouble::Host(format!("a snapshot or kept state could not be read: {error}")))
+    Stop::Trouble(Trouble::Machine(format!("a snapshot or kept state could not be read: {error}")))
 }
 
 /// Writes a shown state to memory of its size; returns its output and what it is.

@@ -105,6 +105,7 @@ impl Keeper {
         let named = ledger::named(&entries);
         let signed = head.clone();
         self.disk("the log", move |books| books.grow(size, &signed, &entries)).await;
+        self.log_heads.send_replace(self.ledger.head().cloned());
         let named = named.into_iter().map(|(worker, sequence)| Name { worker, sequence });
         self.apply(Event::Logged(named.collect())).await;
         if let Some((peer, head)) = self.newest.take() {

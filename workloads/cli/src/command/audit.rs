@@ -8,6 +8,7 @@ mod rerun;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
+use program::shell::word;
 use proto::bounds::LOG_ENTRIES_MAX;
 use proto::log::{Entry, Frontier, Head, Heads, consistent};
 use proto::{Digest, JobId, ProjectKey, merkle, pb};
@@ -21,6 +22,8 @@ use crate::client::{Client, is_passing};
 use crate::error::{Error, chain};
 use crate::shown::{self, HeadsFile, KeptFile};
 
+/// Bytes of entries that are read at once, about: few calls for a long log, and little memory.
+const ENTRIES_BYTES: u32 = 4 << 20;
 /// Connections that may be lost while the log is read, without an entry in between.
 const LOST_MAX: u32 = 8;
 
@@ -75,7 +78,7 @@ pub(super) async fn run(args: Audit, context: &Context) -> Result<(), Error> {
             }
         }
         text
-    });
+    })?;
     Ok(())
 }
 
@@ -242,9 +245,10 @@ impl Auditor<'_> {
     /// Writes the proof of a contradiction.
     fn proved(&self, heads: &Heads, what: &str) -> Result<Error, Error> {
         shown::save(self.proof, &HeadsFile::new(self.project, heads))?;
-        let file = self.proof.display();
         Ok(Error::Unverified(format!(
-            "{what}\n  the proof is in {file}; anybody can check it: starling verify heads {file} --project {}",
+            "{what}\n  the proof is in {}; anybody can check it: starling verify heads {} --project {}",
+            self.proof.display(),
+            word(self.proof),
             self.project
         )))
     }
@@ -288,17 +292,17 @@ impl Auditor<'_> {
     }
 }
 
-/// Entries one after the other, through lost connections.
+/// Entries one after the other, through lost connections. Some are read at once, to the end of the call: what is asked
+/// between two of them shares the connection, and would wait for ever behind a stream that nobody reads.
 struct Reader<'a> {
     client: &'a Client,
     end: u64,
-    stream: Option<tonic::Streaming<pb::LogEntries>>,
     ready: VecDeque<bytes::Bytes>,
 }
 
 impl<'a> Reader<'a> {
     fn new(client: &'a Client, end: u64) -> Self {
-        Self { client, end, stream: None, ready: VecDeque::new() }
+        Self { client, end, ready: VecDeque::new() }
     }
 
     /// Entry `index`, which follows the one before; `None` at the end.
@@ -309,46 +313,42 @@ impl<'a> Reader<'a> {
         let mut lost = 0;
         while self.ready.is_empty() {
             let status = match self.more(index).await {
-                Ok(true) => continue,
-                Ok(false) => {
+                Ok(()) if self.ready.is_empty() => {
                     return Err(Error::Unverified(format!(
                         "the coordinator does not hand out entry {index} of the log of {} that it signed",
                         self.end
                     )));
                 }
+                Ok(()) => continue,
                 Err(status) => status,
             };
-            self.stream = None;
             lost += 1;
-            if !is_passing(&status) || LOST_MAX < lost {
+            let away = !is_passing(&status) || LOST_MAX < lost;
+            if self.ready.is_empty() && away {
                 return Err(self.client.error("show the log", &status));
             }
         }
         Ok(self.ready.pop_front())
     }
 
-    /// Gets entries from `index` on; whether there are any.
-    async fn more(&mut self, index: u64) -> Result<bool, tonic::Status> {
-        let fresh = self.stream.is_none();
-        let mut stream = match self.stream.take() {
-            Some(stream) => stream,
-            None => {
-                let left = (self.end - index).min(LOG_ENTRIES_MAX.into());
-                let count_max = u32::try_from(left).unwrap_or(LOG_ENTRIES_MAX);
-                let request = pb::LogEntriesRequest { from: index, count_max };
-                self.client.log().entries(request).await?.into_inner()
+    /// Gets entries from `index` on; those that came before an error are there too.
+    async fn more(&mut self, index: u64) -> Result<(), tonic::Status> {
+        let count_max = u32::try_from(self.end - index).unwrap_or(u32::MAX).min(LOG_ENTRIES_MAX);
+        let request = pb::LogEntriesRequest { from: index, count_max, bytes_max: ENTRIES_BYTES };
+        let mut stream = self.client.log().entries(request).await?.into_inner();
+        let (mut next, mut bytes) = (index, 0);
+        // A coordinator that does not know of the bound is cut off at it.
+        while bytes < ENTRIES_BYTES as usize
+            && let Some(message) = stream.message().await?
+        {
+            if message.from != next {
+                return Ok(());
             }
-        };
-        match stream.message().await? {
-            Some(message) if message.from == index && !message.entries.is_empty() => {
-                self.ready.extend(message.entries);
-                self.stream = Some(stream);
-                Ok(true)
-            }
-            // One call gives so many; the next one goes on.
-            None if !fresh => Ok(true),
-            Some(_) | None => Ok(false),
+            next += message.entries.len() as u64;
+            bytes += message.entries.iter().map(bytes::Bytes::len).sum::<usize>();
+            self.ready.extend(message.entries);
         }
+        Ok(())
     }
 }
 

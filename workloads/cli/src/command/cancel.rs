@@ -15,6 +15,6 @@ pub(super) async fn run(job: JobId, context: &Context) -> Result<(), Error> {
             async move { jobs.cancel(request).await }
         })
         .await?;
-    context.output.answer(&View::from(&status), || line(&status));
+    context.output.answer(&View::from(&status), || line(&status))?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use proto::{Digest, JobId, pb};
+use proto::{JobId, pb};
 use serde_json::json;
 
 use self::grid::Grid;
@@ -40,7 +40,7 @@ Everything above ran on this machine: a coordinator, two workers of different ow
 Next, across machines:
   starling-coordinator run                     on a server: prints the join string for volunteers
   starling-worker join JOIN                    on each machine that helps; then starling-worker run
-  starling-coordinator token issue YOU         makes your token; then starling login JOIN --token TOKEN
+  starling-coordinator token issue YOU         makes your token; then starling login JOIN
   starling submit examples/mersenne.toml --watch
 And a kernel of your own:
   starling kernel new NAME                     then starling kernel build, starling try job.toml";
@@ -61,7 +61,7 @@ pub(super) async fn run(args: Demo, context: &Context) -> Result<(), Error> {
         .unwrap_or_else(|| Path::new("."));
     let set = if args.quick { SET_QUICK } else { SET };
     let job = job_file::parse("the demo's job", JOB, &set.map(str::to_owned), Path::new(""))?;
-    output.say("starting a coordinator and two workers of different owners...");
+    output.say("starting a coordinator and two workers of different owners...")?;
     let grid = Grid::start(home).await?;
     let search = async {
         if args.seti {
@@ -73,11 +73,12 @@ pub(super) async fn run(args: Demo, context: &Context) -> Result<(), Error> {
     let result = tokio::select! {
         result = search => result,
         _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
+        () = program::stdout::closed() => Err(Error::Closed),
     };
     output.note("stopping...");
     grid.shutdown().await;
     result?;
-    output.say(NEXT);
+    output.say(NEXT)?;
     Ok(())
 }
 
@@ -100,38 +101,38 @@ async fn compute(
     home: &Path,
     output: Output,
     say: impl FnOnce(JobId, u64) -> String,
-    mut each: impl FnMut(&Line, &Path),
+    mut each: impl FnMut(&Line, &Path) -> Result<(), Error>,
 ) -> Result<Ended, Error> {
     let client = Client::connect(Profile { join: grid.join(), token: grid.token() }).await?;
     upload::upload(&client, &job.blobs, output).await?;
     let started = Instant::now();
     let status = submit::submit(&client, &job.spec, rand::random()).await?;
     let id = JobId(status.job_id);
-    output.say(&say(id, status.units));
+    output.say(&say(id, status.units))?;
     let path = home.join(format!("results-{id}"));
     let project = client.profile.join.project;
     let spec = job.spec.encode();
     let mut folder = Folder::open(&path, id, project, &spec)?;
-    let source = Source {
-        client: client.clone(),
-        job: id,
-        spec: Digest::of(&spec),
-        folder: path.clone(),
-        receipts: true,
-    };
+    let source = Source::new(client.clone(), id, &spec, path.clone(), true)?;
     let source = Arc::new(source);
     let bar = output.bar(status.units, "[{bar:30}] {pos}/{len} units, {elapsed}, {msg}");
     let cut_units = job.spec.cut_units();
+    // The first trouble; nothing is told after it.
+    let mut written = Ok(());
     let pulling = fetch::pull(&source, &mut folder, true, |lines| {
-        let lines = lines.iter().filter(|line| line.unit < cut_units);
-        bar.suspend(|| lines.for_each(|line| each(line, &path)));
+        let mut lines = lines.iter().filter(|line| line.unit < cut_units);
+        if written.is_ok() {
+            written = bar.suspend(|| lines.try_for_each(|line| each(line, &path)));
+        }
     });
     let watching = watch::until_end(&client, id, |status| {
         bar.set_position(status.settled);
         bar.set_message(details(status));
+        Ok(())
     });
     let ((), status) = tokio::try_join!(pulling, watching)?;
     bar.finish_and_clear();
+    written?;
     let took = started.elapsed();
     watch::end(&status)?;
     let found = verify::check(&path, &folder.state, &project, None)?;
@@ -160,8 +161,8 @@ async fn primes(grid: &Grid, job: &Job, home: &Path, output: Output) -> Result<(
     };
     let Ended { status, found, took, .. } = compute(grid, job, home, output, say, |line, path| {
         let found = primes_of(line, path);
-        found.iter().for_each(|prime| announce(*prime, output));
-        primes.extend(found);
+        primes.extend(&found);
+        found.iter().try_for_each(|prime| announce(*prime, output))
     })
     .await?;
     compare(&mut primes, &range)?;
@@ -179,7 +180,7 @@ async fn primes(grid: &Grid, job: &Job, home: &Path, output: Output) -> Result<(
             amount::count(status.fuel),
             amount::duration(took)
         )
-    });
+    })?;
     Ok(())
 }
 
@@ -204,11 +205,11 @@ fn primes_of(line: &Line, folder: &Path) -> Vec<u32> {
     text.lines().filter_map(prime).collect()
 }
 
-fn announce(exponent: u32, output: Output) {
+fn announce(exponent: u32, output: Output) -> Result<(), Error> {
     // log10(2), fifteen digits: enough for all exponents of 32 bits.
     let digits = u64::from(exponent) * 301_029_995 / 1_000_000_000 + 1;
     let answer = json!({ "prime": { "exponent": exponent, "digits": digits } });
-    output.answer(&answer, || format!("2^{exponent} - 1 is prime ({})", counted(digits, "digit")));
+    output.answer(&answer, || format!("2^{exponent} - 1 is prime ({})", counted(digits, "digit")))
 }
 
 /// Fails unless exactly the known primes of the range were found.

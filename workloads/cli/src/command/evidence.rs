@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use program::shell::word;
 use proto::evidence::{Evidence, Segment};
 use proto::job::JobSpec;
 use proto::trace::Claim;
@@ -58,9 +59,9 @@ pub(super) async fn run(args: args::Evidence, context: &Context) -> Result<(), E
             "{} of wrong reports in {}\ncheck one anywhere: starling verify evidence {} --rerun --project {project}",
             counted(files.len() as u64, "proof"),
             folder.display(),
-            first.display()
+            word(first)
         ),
-    });
+    })?;
     Ok(())
 }
 
@@ -82,6 +83,7 @@ pub(super) fn check(
 ) -> Result<(), Error> {
     let wrong = |why: &str| Error::Unverified(format!("{}: {why}", path.display()));
     let file: EvidenceFile = shown::load(path)?;
+    verify::of_project(path, &file.project(), project)?;
     let (spec, bytes) = file.decode().ok_or_else(|| wrong("it is damaged"))?;
     let parsed = JobSpec::parse(&spec).map_err(|error| wrong(&chain(&error)))?;
     let (evidence, segment) = Evidence::verify(&bytes, project, parsed.trace_fuel)
@@ -121,7 +123,7 @@ pub(super) fn check(
             segment.from.map_or(0, |from| from.fuel),
             accused.join("\n")
         )
-    });
+    })?;
     Ok(())
 }
 

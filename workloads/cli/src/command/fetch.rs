@@ -1,42 +1,57 @@
 //! `starling fetch`: results as they come, each checked, kept so that any stop loses nothing.
 
 mod blob;
+mod check;
+mod pages;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use proto::report::Output;
+use proto::job::JobSpec;
 use proto::{Digest, JobId, UnitIndex, pb};
 use serde_json::json;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::view::{counted, has_ended};
-use super::{Context, watch};
+use super::{Context, logs};
 use crate::args::Fetch;
 use crate::client::Client;
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::results::{self, Folder, Line, Place};
 
-/// Receipts and outputs asked for at the same time.
-const PARALLEL: usize = 32;
-/// How long the coordinator may be away before the fetch is given up.
-const PATIENCE: Duration = Duration::from_secs(600);
-/// Most results that are kept in memory until the cursor moves: many times a page.
-const LINES_MAX: usize = 100_000;
-/// Pause before the connection is tried again.
-const PAUSE: Duration = Duration::from_secs(2);
+/// Pages that wait between reading, checking and writing: one each, so that none of the three waits for another's turn.
+const PAGES_WAITING: usize = 1;
 
 pub(super) use blob::{get as get_blob, len};
+pub(super) use pages::{Page, Wanted, read_all};
 
 /// What a fetch needs to check what comes.
 #[derive(Debug)]
 pub(super) struct Source {
-    pub(super) client: Client,
-    pub(super) job: JobId,
-    pub(super) spec: Digest,
-    pub(super) folder: PathBuf,
-    pub(super) receipts: bool,
+    client: Client,
+    job: JobId,
+    spec: JobSpec,
+    spec_digest: Digest,
+    folder: PathBuf,
+    receipts: bool,
+}
+
+impl Source {
+    /// Results of the job with this specification, for `folder`.
+    pub(super) fn new(
+        client: Client,
+        job: JobId,
+        spec: &[u8],
+        folder: PathBuf,
+        receipts: bool,
+    ) -> Result<Self, Error> {
+        let (parsed, spec_digest) = (JobSpec::parse(spec), Digest::of(spec));
+        let spec = parsed.map_err(|invalid| {
+            Error::Failed(format!("the specification of {job}: {}", chain(&invalid)))
+        })?;
+        Ok(Self { client, job, spec, spec_digest, folder, receipts })
+    }
 }
 
 /// What a fetch brought.
@@ -80,7 +95,7 @@ pub(super) async fn run(args: Fetch, context: &Context) -> Result<(), Error> {
                 "\nthe job goes on: fetch again, or --follow"
             },
         )
-    });
+    })?;
     Ok(())
 }
 
@@ -99,132 +114,58 @@ pub(super) async fn all(
     let bar =
         output.bar(status.units, "fetching [{bar:30}] {pos}/{len} results, {per_sec}, {eta} left");
     bar.set_position(before);
-    let source = Source { client, job, spec: Digest::of(&spec), folder: path, receipts };
+    let source = Source::new(client, job, &spec, path, receipts)?;
     let source = Arc::new(source);
     pull(&source, &mut folder, follow, |lines| bar.inc(lines.len() as u64)).await?;
     bar.finish_and_clear();
+    save_logs(&source, output).await;
     let merged = merged(&source, &folder)?;
     let results = folder.state.results;
     Ok(Fetched { new: results - before, results, merged })
 }
 
-/// Takes results until there are no more, through lost connections; `each` sees those that are kept.
+/// Keeps what the kernels have logged beside the results, which are whole without it.
+async fn save_logs(source: &Source, output: crate::output::Output) {
+    match logs::save(&source.client, source.job, &source.folder).await {
+        Ok(0) => {}
+        Ok(lines) => output.note(&format!(
+            "{} of kernels in {}: as single workers tell them, verified by nobody",
+            counted(lines, "line"),
+            source.folder.join(logs::FILE).display()
+        )),
+        Err(error) => output.note(&format!(
+            "what the kernels have logged could not be got (starling logs {} tries again): {}",
+            source.job,
+            error.chain()
+        )),
+    }
+}
+
+/// Takes results until there are no more, through lost connections; `each` sees those that are kept. While a page is read,
+/// the one before it is checked and the one before that is written.
 pub(super) async fn pull(
     source: &Arc<Source>,
     folder: &mut Folder,
     follow: bool,
     mut each: impl FnMut(&[Line]),
 ) -> Result<(), Error> {
-    let mut heard = Instant::now();
-    loop {
-        let request = pb::FetchRequest { job_id: source.job.0, after: folder.state.cursor, follow };
-        let lost = match source.client.jobs().fetch(request).await {
-            Ok(stream) => {
-                let mut stream = stream.into_inner();
-                let mut lines = Vec::new();
-                loop {
-                    match stream.message().await {
-                        Ok(Some(page)) => {
-                            heard = Instant::now();
-                            lines.extend(check(source, page.results).await?);
-                            // A page comes in parts, of which only the last moves the cursor.
-                            if folder.state.cursor < page.cursor {
-                                folder.append(&lines, page.cursor)?;
-                                each(&lines);
-                                lines.clear();
-                            }
-                            if LINES_MAX < lines.len() {
-                                return Err(Error::Failed(
-                                    "the coordinator's page of results does not end".into(),
-                                ));
-                            }
-                        }
-                        Ok(None) => return Ok(()),
-                        Err(status) => break status,
-                    }
-                }
-            }
-            Err(status) => status,
-        };
-        if !watch::is_lost(&lost) || PATIENCE < heard.elapsed() {
-            return Err(source.client.error("hand out results", &lost));
-        }
-        tokio::time::sleep(PAUSE).await;
+    let (pages, read) = mpsc::channel(PAGES_WAITING);
+    let (checked, mut lines) = mpsc::channel(PAGES_WAITING);
+    let mut tasks = JoinSet::new();
+    let from = folder.state.position();
+    let Source { client, job, receipts, .. } = source.as_ref();
+    let wanted = Wanted { client: client.clone(), job: *job, receipts: *receipts, follow };
+    tasks.spawn(read_all(wanted, from, pages));
+    tasks.spawn(check::check_all(Arc::clone(source), read, checked));
+    while let Some(page) = lines.recv().await {
+        let (lines, at) = page?;
+        tokio::task::block_in_place(|| folder.append(&lines, at))?;
+        each(&lines);
     }
-}
-
-/// Checks some results, many at a time; their lines in order.
-async fn check(source: &Arc<Source>, results: Vec<pb::UnitResult>) -> Result<Vec<Line>, Error> {
-    let mut lines: Vec<Option<Line>> = results.iter().map(|_| None).collect();
-    let mut results = results.into_iter().enumerate();
-    let mut running = JoinSet::new();
-    loop {
-        while running.len() < PARALLEL
-            && let Some((index, result)) = results.next()
-        {
-            let source = Arc::clone(source);
-            running.spawn(async move { source.line(result).await.map(|line| (index, line)) });
-        }
-        let Some(done) = running.join_next().await else { break };
-        let (index, line) = done.map_err(|error| Error::Failed(error.to_string()))??;
-        lines[index] = Some(line);
+    while let Some(ended) = tasks.join_next().await {
+        ended.map_err(|error| Error::Failed(format!("the fetch broke off: {error}")))?;
     }
-    Ok(lines.into_iter().flatten().collect())
-}
-
-impl Source {
-    /// The checked line of a result; a large output is in its file when this returns.
-    async fn line(&self, result: pb::UnitResult) -> Result<Line, Error> {
-        use pb::unit_result::Outcome;
-        let unit = UnitIndex(result.unit);
-        let mut line = Line { unit: unit.0, fuel: result.fuel, ..Line::default() };
-        match result.outcome {
-            Some(Outcome::Output(output)) => line.output = Some(self.output(unit, &output).await?),
-            Some(Outcome::Failure(failure)) => line.failure = Some(failure),
-            Some(Outcome::Withdrawn(reason)) => {
-                line.withdrawn = Some(reason);
-                return Ok(line);
-            }
-            None => {
-                return Err(Error::Failed(format!(
-                    "the coordinator says nothing of how {unit} ended"
-                )));
-            }
-        }
-        if self.receipts {
-            line.receipt = self.receipt(&line).await?;
-            line.verify(&self.client.profile.join.project, self.spec)?;
-        }
-        Ok(line)
-    }
-
-    async fn output(&self, unit: UnitIndex, output: &pb::Output) -> Result<results::Output, Error> {
-        let output =
-            Output::try_from(output).map_err(|error| Error::Failed(format!("{unit}: {error}")))?;
-        match output {
-            Output::Inline(content) => Ok(results::Output::inline(&content)),
-            Output::Blob { digest, len } => {
-                let name = results::output_name(unit);
-                blob::get(&self.client, digest, len, &self.folder.join(&name)).await?;
-                Ok(results::Output { digest, bytes: len, place: Place::File(name) })
-            }
-        }
-    }
-
-    /// The receipt; only a unit that was given up has none.
-    async fn receipt(&self, line: &Line) -> Result<Option<results::SignedReceipt>, Error> {
-        let (jobs, request) =
-            (self.client.jobs(), pb::UnitRequest { job_id: self.job.0, unit: line.unit });
-        let call = || {
-            let mut jobs = jobs.clone();
-            async move { jobs.receipt(request).await }
-        };
-        match self.client.call("give a receipt", call).await {
-            Ok(receipt) => Ok(Some((&receipt).into())),
-            Err(Error::Refused { .. }) if line.failure.is_some() => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
+    Ok(())
 }
 
 /// Of a job with a merge stage, the name of the file with the output of the last unit.

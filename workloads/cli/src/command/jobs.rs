@@ -34,7 +34,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Error> {
         after_job_id = last.job_id;
         for job in &page.jobs {
             if context.output.is_json() {
-                context.output.answer(&View::from(job), String::new);
+                context.output.answer(&View::from(job), String::new)?;
             } else {
                 rows.push(row(job));
             }
@@ -45,7 +45,7 @@ pub(super) async fn run(context: &Context) -> Result<(), Error> {
         "no jobs yet: starling submit job.toml".to_owned()
     } else {
         table(&rows)
-    });
+    })?;
     Ok(())
 }
 

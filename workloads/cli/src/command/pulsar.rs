@@ -29,6 +29,7 @@ pub(super) fn run(args: Pulsar, context: &Context) -> Result<(), Error> {
         Error::Failed(format!("{}: {}", args.file.display(), chain(error)))
     };
     let mut recording = Recording::open(file).map_err(|error| wrong(&error))?;
+    recording.warnings().iter().for_each(|warning| context.output.warning(warning));
     let signal = signal(&args)?;
     let samples = recording.dedisperse(signal.dm).map_err(|error| wrong(&error))?;
     let sample_s = recording.header().sample_s;
@@ -54,7 +55,7 @@ pub(super) fn run(args: Pulsar, context: &Context) -> Result<(), Error> {
             periodogram.display(),
             folded.display()
         )
-    });
+    })?;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! `starling receipt`: a unit's receipt and its place in the log, as one file that anybody can check.
 
+use program::shell::word;
 use proto::id::UnitId;
 use proto::log::{Head, Logged};
 use proto::{merkle, pb};
@@ -33,9 +34,9 @@ pub(super) async fn run(args: Receipt, context: &Context) -> Result<(), Error> {
             logged.index,
             head.size,
             path.display(),
-            path.display(),
+            word(&path),
         )
-    });
+    })?;
     Ok(())
 }
 
@@ -66,7 +67,7 @@ async fn get(client: &Client, UnitId { job, unit }: UnitId) -> Result<Logged, Er
             async move { log.inclusion(request).await }
         })
         .await?;
-    let request = pb::LogEntriesRequest { from: place.index, count_max: 1 };
+    let request = pb::LogEntriesRequest { from: place.index, count_max: 1, bytes_max: 0 };
     let mut entries = client
         .call("show the log", || {
             let mut log = log.clone();

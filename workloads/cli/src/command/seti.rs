@@ -4,7 +4,7 @@ mod draw;
 mod page;
 mod plots;
 
-pub(super) use plots::draw_all;
+pub(super) use plots::{draw_all, drawable};
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -62,9 +62,9 @@ fn run_compare(args: &SetiCompare, context: &Context) -> Result<(), Error> {
         "first": side(&comparison.first, &first),
         "second": side(&comparison.second, &second),
     });
-    context.output.answer(&answer, || described(words, &comparison, &first, &second));
+    let written = context.output.answer(&answer, || described(words, &comparison, &first, &second));
     if comparison.similarity == Similarity::Strong {
-        return Ok(());
+        return written;
     }
     Err(Error::Unverified(format!("the results are {words}, not strongly similar")))
 }
@@ -168,7 +168,7 @@ fn run_generate(args: SetiGenerate, context: &Context) -> Result<(), Error> {
         )];
         lines.extend(recipe.plants.iter().map(|plant| format!("  {}", hidden(plant))));
         lines.join("\n")
-    });
+    })?;
     Ok(())
 }
 

@@ -5,6 +5,8 @@ use std::path::Path;
 use crate::args::JobSource;
 use crate::error::Error;
 use crate::job_file::{self, Job};
+use crate::output::Output;
+use crate::preview;
 
 /// The kernel that cuts one file into many units.
 const SETI: &str = "seti";
@@ -15,19 +17,26 @@ impl JobSource {
         self.kernel.as_deref() == Some(SETI)
     }
 
-    /// The job of the job file, or of a kernel over files.
-    pub(super) fn read(&self) -> Result<Job, Error> {
+    /// The job of the job file, or of a kernel over files; what is unusual about it is told.
+    pub(super) fn read(&self, output: Output) -> Result<Job, Error> {
+        let job = self.parse()?;
+        job.notes.iter().for_each(|note| output.warning(note));
+        preview::look(&job)?.iter().for_each(|warning| output.warning(warning));
+        Ok(job)
+    }
+
+    fn parse(&self) -> Result<Job, Error> {
         match (&self.kernel, self.files.as_slice()) {
             (Some(kernel), [file]) if kernel == SETI => {
-                let text = sky_search(&file.to_string_lossy());
+                let text = sky_search(text(file)?);
                 Ok(job_file::parse("the command line as a job file", &text, &self.set, Path::new(""))?)
             }
             (Some(kernel), _) if kernel == SETI => Err(Error::Usage(
                 "the kernel seti searches one work unit: submit each by itself".into(),
             )),
             (Some(kernel), files) => {
-                let names: Vec<String> = files.iter().map(|file| escaped(&file.to_string_lossy())).collect();
-                let text = written(kernel, &names);
+                let names = files.iter().map(|file| Ok(escaped(text(file)?)));
+                let text = written(kernel, &names.collect::<Result<Vec<_>, Error>>()?);
                 Ok(job_file::parse("the command line as a job file", &text, &self.set, Path::new(""))?)
             }
             (None, [file]) => Ok(job_file::read(file, &self.set)?),
@@ -50,7 +59,15 @@ pub(super) fn sky_search(file: &str) -> String {
 
 /// A file's name as a pattern that fits it alone.
 fn escaped(name: &str) -> String {
-    glob::Pattern::escape(name)
+    let pattern = glob::Pattern::escape(name);
+    if pattern.starts_with('!') { format!("./{pattern}") } else { pattern }
+}
+
+/// A file's name, which travels as text.
+fn text(file: &Path) -> Result<&str, Error> {
+    file.to_str().ok_or_else(|| {
+        Error::Usage(format!("{}: its name is not UTF-8: rename it", file.display()))
+    })
 }
 
 /// The job file that somebody would write for a kernel over files.

@@ -1,8 +1,10 @@
 //! `starling submit`: brings a job to the coordinator, once, however often the connection breaks on the way.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use program::shell::word;
 use proto::job::JobSpec;
 use proto::{Digest, JobId, pb};
 use serde_json::json;
@@ -12,11 +14,12 @@ use super::{Context, fetch, watch};
 use crate::args::Submit;
 use crate::client::Client;
 use crate::error::Error;
+use crate::output::Output;
 use crate::profile::write_private;
 use crate::upload;
 
 pub(super) async fn run(args: Submit, context: &Context) -> Result<(), Error> {
-    let job = args.job.read()?;
+    let job = args.job.read(context.output)?;
     let to = args.to.or_else(|| args.job.is_sky_search().then(|| PathBuf::from("result.sah")));
     if let Some(to) = &to {
         can_have(&job.spec, to)?;
@@ -24,7 +27,7 @@ pub(super) async fn run(args: Submit, context: &Context) -> Result<(), Error> {
     let client = context.connect().await?;
     upload::upload(&client, &job.blobs, context.output).await?;
     let pending = Pending::of(&job.spec, &client, context)?;
-    let status = submit(&client, &job.spec, pending.id()?).await?;
+    let status = submit(&client, &job.spec, pending.id(context.output)?).await?;
     pending.done()?;
     let id = JobId(status.job_id);
     if !args.watch && to.is_none() {
@@ -33,15 +36,15 @@ pub(super) async fn run(args: Submit, context: &Context) -> Result<(), Error> {
                 "submitted {}\nnext: starling watch {id}, then starling fetch {id}",
                 line(&status)
             )
-        });
+        })?;
         return Ok(());
     }
     context
         .output
-        .say(&format!("submitted {id}, {} units; it goes on if you stop watching", status.units));
+        .say(&format!("submitted {id}, {} units; it goes on if you stop watching", status.units))?;
     let status = watch::follow(&client, id, context.output).await?;
     let Some(to) = to else {
-        context.output.say(&format!("next: starling fetch {id}"));
+        context.output.say(&format!("next: starling fetch {id}"))?;
         return watch::end(&status);
     };
     watch::end(&status)?;
@@ -60,9 +63,9 @@ pub(super) async fn run(args: Submit, context: &Context) -> Result<(), Error> {
             "{} written; every unit with its receipt is in {} (starling verify {})",
             to.display(),
             folder.display(),
-            folder.display()
+            word(&folder)
         )
-    });
+    })?;
     Ok(())
 }
 
@@ -112,16 +115,24 @@ impl Pending {
         Ok(Self(folder.join(Digest::of(&what).to_string())))
     }
 
-    fn id(&self) -> Result<[u8; 16], Error> {
+    fn id(&self, output: Output) -> Result<[u8; 16], Error> {
         if let Some(id) = fs::read(&self.0).ok().and_then(|bytes| bytes.try_into().ok()) {
             return Ok(id);
         }
         let id: [u8; 16] = rand::random();
-        write_private(&self.0, &id)?;
+        if let Err(error) = write_private(&self.0, &id) {
+            let why = error.chain();
+            output.note(&format!("{why}: should this end before there is an answer, look with starling jobs before you submit again"));
+        }
         Ok(id)
     }
 
     fn done(&self) -> Result<(), Error> {
-        fs::remove_file(&self.0).map_err(Error::file("remove", &self.0))
+        match fs::remove_file(&self.0) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(Error::file("remove", &self.0)(error))
+            }
+            _ => Ok(()),
+        }
     }
 }

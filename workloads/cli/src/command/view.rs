@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use proto::pb::job_status::State;
-use proto::{Digest, JobId, pb};
+use proto::{Digest, JobId, pb, text};
 use serde::Serialize;
 
 use crate::amount;
@@ -35,6 +35,8 @@ pub(super) struct View {
     segments_fuel: u64,
     /// Proofs of wrong reports that are kept.
     evidence: u64,
+    /// Why it does not move, of a job that does not.
+    waiting: Vec<String>,
     units_per_second: f64,
     submitted_at: Option<String>,
     ended_at: Option<String>,
@@ -75,6 +77,7 @@ impl From<&pb::JobStatus> for View {
             segments: status.segments,
             segments_fuel: status.segments_fuel,
             evidence: status.evidence,
+            waiting: status.waiting.clone(),
             units_per_second: rate(status),
             submitted_at: time(status.submitted_at_ms),
             ended_at: time(status.ended_at_ms),
@@ -114,12 +117,19 @@ pub(super) fn details(status: &pb::JobStatus) -> String {
         format!(", {} results withdrawn since", status.withdrawn)
     };
     let checked = checked(status);
+    let waiting = waiting(status).map(|why| format!("; it waits: {why}")).unwrap_or_default();
     let rate = rate(status);
     let workers = counted(status.workers, "worker");
     format!(
-        "{rate:.1} units/s, {left}, {workers}, credit {}{failed}{withdrawn}{checked}",
+        "{rate:.1} units/s, {left}, {workers}, credit {}{failed}{withdrawn}{checked}{waiting}",
         amount::count(status.credit)
     )
+}
+
+/// Why a job that does not move does not, on one line.
+pub(super) fn waiting(status: &pb::JobStatus) -> Option<String> {
+    let reasons: Vec<String> = status.waiting.iter().map(|why| text::printable(why)).collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
 /// What was run again in segments, and what that cost against the whole.

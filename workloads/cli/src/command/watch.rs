@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
+use program::stdout;
 use proto::{JobId, pb};
 
 use super::Context;
@@ -13,6 +14,8 @@ use crate::output::Output;
 
 /// How long the coordinator may be away before the watch is given up: a restart takes seconds, a repair minutes.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// A stream that was open for longer was open to a coordinator that was there.
+pub(super) const LASTING: Duration = Duration::from_secs(10);
 /// Pause before the connection is tried again.
 const PAUSE: Duration = Duration::from_secs(2);
 /// How often a line is written where no bar can be drawn.
@@ -30,10 +33,14 @@ pub(super) async fn follow(
     output: Output,
 ) -> Result<pb::JobStatus, Error> {
     let mut screen = Screen::new(output);
-    let status = until_end(client, job, |status| screen.show(status)).await?;
+    let status = tokio::select! {
+        status = until_end(client, job, |status| screen.show(status)) => status?,
+        // It may be long until the next line, and nobody reads it.
+        () = stdout::closed() => return Err(Error::Closed),
+    };
     screen.bar.finish_and_clear();
     if !output.is_json() {
-        output.say(&line(&status));
+        output.say(&line(&status))?;
     }
     Ok(status)
 }
@@ -42,18 +49,18 @@ pub(super) async fn follow(
 pub(super) async fn until_end(
     client: &Client,
     job: JobId,
-    mut each: impl FnMut(&pb::JobStatus),
+    mut each: impl FnMut(&pb::JobStatus) -> Result<(), Error>,
 ) -> Result<pb::JobStatus, Error> {
     let mut heard = Instant::now();
     loop {
         let lost = match client.jobs().watch(pb::JobRequest { job_id: job.0 }).await {
             Ok(stream) => {
-                let mut stream = stream.into_inner();
-                loop {
+                let (mut stream, opened) = (stream.into_inner(), Instant::now());
+                let lost = loop {
                     match stream.message().await {
                         Ok(Some(status)) => {
                             heard = Instant::now();
-                            each(&status);
+                            each(&status)?;
                             if has_ended(&status) {
                                 return Ok(status);
                             }
@@ -61,7 +68,12 @@ pub(super) async fn until_end(
                         Ok(None) => break None,
                         Err(status) => break Some(status),
                     }
+                };
+                if LASTING < opened.elapsed() {
+                    // It was there until now, though it may have had nothing to say for days.
+                    heard = Instant::now();
                 }
+                lost
             }
             Err(status) => Some(status),
         };
@@ -98,7 +110,8 @@ pub(super) fn end(status: &pb::JobStatus) -> Result<(), Error> {
 struct Screen {
     output: Output,
     bar: ProgressBar,
-    written: Option<(Instant, u64)>,
+    /// When a line was written last, with how many units settled, and whether with what the job waits for.
+    written: Option<(Instant, u64, bool)>,
 }
 
 impl Screen {
@@ -110,21 +123,25 @@ impl Screen {
         }
     }
 
-    fn show(&mut self, status: &pb::JobStatus) {
+    fn show(&mut self, status: &pb::JobStatus) -> Result<(), Error> {
         if self.output.is_json() {
             return self.output.answer(&View::from(status), String::new);
         }
         if self.output.is_live() {
             self.bar.set_length(status.units);
             self.bar.set_position(status.settled);
-            return self.bar.set_message(details(status));
+            self.bar.set_message(details(status));
+            return Ok(());
         }
-        let due = self
-            .written
-            .is_none_or(|(at, settled)| settled != status.settled && LINE_INTERVAL <= at.elapsed());
+        let due = self.written.as_ref().is_none_or(|(at, settled, waits)| {
+            let moved = *settled != status.settled || *waits == status.waiting.is_empty();
+            moved && LINE_INTERVAL <= at.elapsed()
+        });
         if due && !has_ended(status) {
-            self.written = Some((Instant::now(), status.settled));
-            self.output.say(&line(status));
+            let waits = !status.waiting.is_empty();
+            self.written = Some((Instant::now(), status.settled, waits));
+            self.output.say(&line(status))?;
         }
+        Ok(())
     }
 }

@@ -4,8 +4,12 @@ use proto::pb;
 use serde_json::json;
 
 use super::Context;
+use super::logs::{self, Shown};
 use crate::args::What;
 use crate::error::Error;
+
+/// Lines of a failed unit that are shown: a panic and what led to it.
+const LINES_MAX: usize = 10;
 
 pub(super) async fn run(what: What, context: &Context) -> Result<(), Error> {
     let (request, name) = match what {
@@ -22,15 +26,25 @@ pub(super) async fn run(what: What, context: &Context) -> Result<(), Error> {
             async move { jobs.why(request).await }
         })
         .await?;
-    context.output.answer(&json!({ "of": name, "reasons": reply.reasons }), || {
-        match reply.reasons.as_slice() {
-            [] => format!("{name}: nothing stands in its way"),
-            reasons => reasons
-                .iter()
-                .map(|reason| format!("{name}: {reason}"))
-                .collect::<Vec<_>>()
-                .join("\n"),
-        }
-    });
+    let log = match what {
+        What::Job(_) => Vec::new(),
+        What::Unit(_) => logs::last(&client, what, LINES_MAX).await,
+    };
+    let answer = json!({ "of": name, "reasons": reply.reasons, "log": log });
+    context.output.answer(&answer, || described(&name, &reply.reasons, &log))?;
     Ok(())
+}
+
+fn described(name: &str, reasons: &[String], log: &[Shown]) -> String {
+    let mut lines: Vec<String> = reasons.iter().map(|reason| format!("{name}: {reason}")).collect();
+    if lines.is_empty() {
+        lines.push(format!("{name}: nothing stands in its way"));
+    }
+    if !log.is_empty() {
+        lines.push(format!(
+            "{name}: its last lines, as one worker tells them (starling logs {name} has all):"
+        ));
+        lines.extend(log.iter().map(Shown::line));
+    }
+    lines.join("\n")
 }

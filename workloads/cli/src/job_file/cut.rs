@@ -4,7 +4,7 @@ use proto::cut::Axis;
 use proto::job::Input;
 
 use super::fields::{Fields, Places, suggest};
-use super::files::Files;
+use super::files::{self, Files};
 use super::text::Mistake;
 
 /// The ways to cut, each by the field that names it, with the fields beside it.
@@ -66,11 +66,16 @@ fn axis(
             let patterns = fields
                 .strings(kind, "a path with * and ?, as in \"data/*.tim\", or an array of such")?;
             let found = files
-                .glob(&patterns.unwrap_or_default())
+                .glob(&patterns.unwrap_or_default(), inputs.len())
                 .map_err(|message| fields.wrong(kind, message))?;
-            let (first, count) = (position(inputs.len()), position(found.len()));
-            inputs.extend(found);
-            Ok(Axis::Files { first, count })
+            match found {
+                files::Axis::Named(found) => {
+                    let (first, count) = (position(inputs.len()), position(found.len()));
+                    inputs.extend(found);
+                    Ok(Axis::Files { first, count })
+                }
+                files::Axis::Listed(digest, len, count) => Ok(Axis::Listed { digest, len, count }),
+            }
         }
         _ => {
             let path = fields
@@ -123,10 +128,20 @@ fn records(
     let input = file(fields, "records", files, inputs)?;
     let record = fields.size("record")?;
     let per_unit = fields.count("per_unit")?;
+    let record = fields.required("record", "the size of one record, as in \"9 B\"", record)?;
+    let file = &inputs[input as usize];
+    let header_bytes = header(fields, file)?;
+    let rest = (file.len - header_bytes).checked_rem(record).unwrap_or(0);
+    if rest != 0 {
+        files.note(format!(
+            "{}: {} bytes are no whole number of records of {record} bytes behind a header of {header_bytes}: the last unit gets a record of {rest} bytes",
+            file.name, file.len
+        ));
+    }
     Ok(Axis::Records {
         input,
-        header_bytes: header(fields, &inputs[input as usize])?,
-        record_bytes: fields.required("record", "the size of one record, as in \"9 B\"", record)?,
+        header_bytes,
+        record_bytes: record,
         per_unit: fields.required("per_unit", "the number of records in a unit", per_unit)?,
         overlap: fields.count("overlap")?.unwrap_or(0),
     })

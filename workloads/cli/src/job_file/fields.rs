@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use proto::json::Text as Json;
 use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
@@ -138,9 +139,19 @@ impl<'a> Fields<'a> {
         self.read(name, "a whole number from 0 on, as in 5000, \"5e9\" or \"5 G\"", |value| {
             match value {
                 DeValue::Integer(_) => integer(value)?.as_u64(),
+                DeValue::Float(text) => amount::parse_count(text.as_str()),
                 DeValue::String(text) => amount::parse_count(text),
                 _ => None,
             }
+        })
+    }
+
+    /// Exit codes of a program.
+    pub(super) fn codes(&mut self, name: &str) -> Result<Option<Vec<i32>>> {
+        self.read(name, "an array of whole numbers, as in [0, 10, 20]", |value| {
+            let DeValue::Array(items) = value else { return None };
+            let code = |item: &Item<'a>| i32::try_from(integer(item.get_ref())?.as_i64()?).ok();
+            items.iter().map(code).collect()
         })
     }
 
@@ -190,7 +201,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A table, whose fields are not read one by one.
-    pub(super) fn object(&mut self, name: &str) -> Result<Option<BTreeMap<String, Value>>> {
+    pub(super) fn object(&mut self, name: &str) -> Result<Option<BTreeMap<String, Json>>> {
         let Some(item) = self.take(name) else { return Ok(None) };
         let at = self.path(name);
         match item.get_ref() {
@@ -206,7 +217,7 @@ impl<'a> Fields<'a> {
     }
 
     /// An array of any values.
-    pub(super) fn values(&mut self, name: &str) -> Result<Option<Vec<Value>>> {
+    pub(super) fn values(&mut self, name: &str) -> Result<Option<Vec<Json>>> {
         let Some(item) = self.take(name) else { return Ok(None) };
         let DeValue::Array(items) = item.get_ref() else {
             let message = format!(
@@ -224,37 +235,50 @@ impl<'a> Fields<'a> {
             .map(Some)
     }
 
-    fn member(&self, at: &str, key: &str, item: &Item<'a>) -> Result<(String, Value)> {
+    fn member(&self, at: &str, key: &str, item: &Item<'a>) -> Result<(String, Json)> {
         Ok((key.to_owned(), self.json(&format!("{at}.{key}"), item)?))
     }
 
-    fn json(&self, at: &str, item: &Item<'a>) -> Result<Value> {
+    /// A value as JSON, numbers as they are written.
+    fn json(&self, at: &str, item: &Item<'a>) -> Result<Json> {
+        let text = self.json_text(at, item)?;
+        Json::parse(text).map_err(|error| self.places.wrong(at, error.to_string()))
+    }
+
+    fn json_text(&self, at: &str, item: &Item<'a>) -> Result<String> {
         self.places.note(at, &item.span());
         let wrong = |allowed: &str| {
             self.places
                 .wrong(at, format!("{} is not allowed: give {allowed}", describe(item.get_ref())))
         };
         match item.get_ref() {
-            DeValue::String(text) => Ok(Value::from(text.as_ref())),
-            DeValue::Integer(_) => {
-                integer(item.get_ref()).ok_or_else(|| wrong("a whole number of at most 64 bits"))
-            }
+            DeValue::String(text) => Ok(Value::from(text.as_ref()).to_string()),
+            DeValue::Integer(_) => whole(item.get_ref())
+                .ok_or_else(|| wrong("a whole number, written in decimal if it is that long")),
             DeValue::Float(text) => {
-                let number = text.as_str().parse().ok().and_then(serde_json::Number::from_f64);
-                number.map(Value::Number).ok_or_else(|| wrong("a finite number"))
+                let number: Option<f64> = text.as_str().parse().ok();
+                let finite = number.is_some_and(f64::is_finite);
+                let text = text.as_str().trim_start_matches('+').to_owned();
+                finite.then_some(text).ok_or_else(|| wrong("a finite number"))
             }
-            DeValue::Boolean(value) => Ok(Value::from(*value)),
-            DeValue::Datetime(value) => Ok(Value::from(value.to_string())),
-            DeValue::Array(items) => items
-                .iter()
-                .enumerate()
-                .map(|(i, item)| self.json(&format!("{at}[{i}]"), item))
-                .collect(),
-            DeValue::Table(table) => table
-                .iter()
-                .map(|(key, value)| self.member(at, key.get_ref(), value))
-                .collect::<Result<serde_json::Map<_, _>>>()
-                .map(Value::Object),
+            DeValue::Boolean(value) => Ok(value.to_string()),
+            DeValue::Datetime(value) => Ok(Value::from(value.to_string()).to_string()),
+            DeValue::Array(items) => {
+                let texts = items
+                    .iter()
+                    .enumerate()
+                    .map(|(i, item)| self.json_text(&format!("{at}[{i}]"), item));
+                Ok(format!("[{}]", texts.collect::<Result<Vec<_>>>()?.join(",")))
+            }
+            DeValue::Table(table) => {
+                let member = |(key, value): (&Spanned<_>, &Item<'a>)| {
+                    let key: &std::borrow::Cow<'_, str> = key.get_ref();
+                    let name = Value::from(key.as_ref());
+                    Ok(format!("{name}:{}", self.json_text(&format!("{at}.{key}"), value)?))
+                };
+                let texts = table.iter().map(member).collect::<Result<Vec<_>>>()?;
+                Ok(format!("{{{}}}", texts.join(",")))
+            }
         }
     }
 
@@ -296,6 +320,19 @@ impl<'a> Fields<'a> {
         };
         items.into_iter().enumerate().map(table).collect()
     }
+}
+
+/// A whole number in decimal, of any length if it is written so.
+fn whole(value: &DeValue<'_>) -> Option<String> {
+    let DeValue::Integer(integer) = value else { return None };
+    if integer.radix() != 10 {
+        return u128::from_str_radix(integer.as_str(), integer.radix()).ok().map(|n| n.to_string());
+    }
+    let (sign, digits) = match integer.as_str().strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", integer.as_str().trim_start_matches('+')),
+    };
+    Some(if digits == "0" { digits.to_owned() } else { format!("{sign}{digits}") })
 }
 
 /// A whole number within 64 bits.

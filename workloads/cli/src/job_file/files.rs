@@ -1,18 +1,25 @@
 //! The files that a job names: read once, known by their digests.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use proto::bounds::LINE_BYTES_MAX;
-use proto::job::Input;
-use proto::{Digest, cut};
+use proto::Digest;
+use proto::bounds::{INPUTS_MAX, SPEC_BYTES_MAX};
+use proto::job::{Input, JobSpec};
+use proto::lines::{Lines, RAW_BYTES_MAX};
 
-use super::suggest;
+use super::{pattern, suggest};
 
 /// Largest module that is looked at, bytes: beyond what any kernel may be.
 const KERNEL_BYTES_MAX: u64 = 64 << 20;
+
+/// Bytes of an input in a specification beside its name.
+const INPUT_BYTES: usize = 110;
+/// Part of a specification that the names of its inputs may take: beyond it they go into a list of their own.
+const INPUTS_BYTES_MAX: usize = SPEC_BYTES_MAX / 2;
 
 /// Content that a job needs at the coordinator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,21 +46,56 @@ pub enum Content {
 pub(super) struct Files {
     folder: PathBuf,
     blobs: Vec<Blob>,
+    known: HashSet<Digest>,
+    lines: Option<(String, Lines)>,
+    notes: Vec<String>,
+}
+
+/// The files of an axis.
+#[derive(Debug)]
+pub(super) enum Axis {
+    /// Few enough to be named in the specification.
+    Named(Vec<Input>),
+    /// A list of them: its digest, bytes and lines.
+    Listed(Digest, u64, u64),
 }
 
 type Answer<T> = Result<T, String>;
 
 impl Files {
     pub(super) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), blobs: Vec::new() }
+        Self {
+            folder: folder.to_owned(),
+            blobs: Vec::new(),
+            known: HashSet::new(),
+            lines: None,
+            notes: Vec::new(),
+        }
     }
 
-    pub(super) fn into_blobs(self) -> Vec<Blob> {
-        self.blobs
+    /// The content, and what people should know of it.
+    pub(super) fn into_parts(self) -> (Vec<Blob>, Vec<String>) {
+        (self.blobs, self.notes)
+    }
+
+    /// Adds something that people should know.
+    pub(super) fn note(&mut self, text: String) {
+        self.notes.push(text);
+    }
+
+    /// Whether a number in the lines is another one as 64-bit integer or double.
+    pub(super) fn lines_are_lossy(&self) -> bool {
+        self.lines.as_ref().is_some_and(|(_, lines)| lines.lossy().is_some())
+    }
+
+    /// Checks that the lines fit the job.
+    pub(super) fn check_lines(&self, spec: &JobSpec) -> Answer<()> {
+        let Some((name, lines)) = &self.lines else { return Ok(()) };
+        lines.check(spec).map_err(|wrong| format!("{name}:{}: {}", wrong.number, wrong.why))
     }
 
     fn keep(&mut self, digest: Digest, len: u64, content: Content) {
-        if !self.blobs.iter().any(|blob| blob.digest == digest) {
+        if self.known.insert(digest) {
             self.blobs.push(Blob { digest, len, content });
         }
     }
@@ -90,63 +132,90 @@ impl Files {
         Ok(Input { name, digest, len })
     }
 
-    /// The files that the patterns name, each pattern's in alphabetical order.
-    pub(super) fn glob(&mut self, patterns: &[String]) -> Answer<Vec<Input>> {
-        let mut names: Vec<String> = Vec::new();
-        for pattern in patterns {
-            let whole = self.folder.join(pattern);
-            let whole = whole.to_str().ok_or("the folder's name is not Unicode")?;
-            let found = glob::glob(whole)
-                .map_err(|error| format!("\"{pattern}\" is no pattern: {error}"))?;
-            let before = names.len();
-            for path in found {
-                let path = path.map_err(|error| error.to_string())?;
-                if path.is_file() {
-                    names.push(
-                        path.strip_prefix(&self.folder)
-                            .unwrap_or(&path)
-                            .to_string_lossy()
-                            .into_owned(),
-                    );
-                }
-            }
-            if names.len() == before {
-                return Err(format!(
-                    "no file is named \"{pattern}\" (as seen from {})",
-                    shown(&self.folder)
-                ));
-            }
+    /// The files that the patterns name, each pattern's in alphabetical order; `others` inputs are named already.
+    pub(super) fn glob(&mut self, patterns: &[String], others: usize) -> Answer<Axis> {
+        let found = pattern::expand(&self.folder, patterns)?;
+        self.notes.extend(found.notes);
+        let mut names: BTreeMap<String, u32> = BTreeMap::new();
+        for (name, _) in &found.files {
+            *names.entry(last(name).to_owned()).or_default() += 1;
         }
-        names.into_iter().map(|name| self.input(&name)).collect()
+        let mut inputs = Vec::with_capacity(found.files.len());
+        for (name, path) in found.files {
+            let (digest, len) = digest(&path)?;
+            self.keep(digest, len, Content::File(path));
+            // Files of one name are told apart by their folders.
+            let unique = names.get(last(&name)) == Some(&1);
+            let name = if unique { last(&name).to_owned() } else { name };
+            inputs.push(Input { name, digest, len });
+        }
+        let bytes: usize = inputs.iter().map(|input| input.name.len() + INPUT_BYTES).sum();
+        if others + inputs.len() <= INPUTS_MAX && bytes <= INPUTS_BYTES_MAX {
+            return Ok(Axis::Named(inputs));
+        }
+        self.list(&inputs)
+    }
+
+    /// A list of files, one in each line.
+    fn list(&mut self, inputs: &[Input]) -> Answer<Axis> {
+        let mut text = Vec::new();
+        for input in inputs {
+            serde_json::to_writer(&mut text, input).map_err(|error| error.to_string())?;
+            text.push(b'\n');
+        }
+        let (digest, len) = (Digest::of(&text), text.len() as u64);
+        self.keep(digest, len, Content::Bytes(Cow::Owned(text)));
+        Ok(Axis::Listed(digest, len, inputs.len() as u64))
     }
 
     /// A file of parameters, one JSON object in each line: its digest, bytes and number of lines.
     pub(super) fn lines(&mut self, name: &str) -> Answer<(Digest, u64, u64)> {
         let path = self.folder.join(name);
-        let (digest, len) = digest(&path)?;
-        let mut reader = BufReader::new(open(&path)?);
-        let mut count = 0;
+        let mut reader =
+            BufReader::new(Hashing { inner: open(&path)?, hasher: blake3::Hasher::new() });
+        let mut lines = Lines::default();
         let mut line = Vec::new();
         loop {
             line.clear();
-            let read = reader.by_ref().take(LINE_BYTES_MAX as u64 + 2).read_until(b'\n', &mut line);
+            let read = reader.by_ref().take(RAW_BYTES_MAX as u64).read_until(b'\n', &mut line);
             if read.map_err(|error| unreadable(&path, &error))? == 0 {
                 break;
             }
-            count += 1;
-            let text = std::str::from_utf8(&line)
-                .map_err(|_| format!("{name}:{count}: not text in UTF-8"))?;
-            let text = text.strip_suffix('\n').unwrap_or(text);
-            cut::parse_line(text).map_err(|invalid| format!("{name}:{count}: {invalid}"))?;
+            lines
+                .next_object(&line)
+                .map_err(|wrong| format!("{name}:{}: {}", wrong.number, wrong.why))?;
         }
+        let hasher = reader.into_inner().hasher;
+        let (digest, len) = (Digest(*hasher.finalize().as_bytes()), hasher.count());
         self.keep(digest, len, Content::File(path));
+        let count = lines.count();
+        self.lines = Some((name.to_owned(), lines));
         Ok((digest, len, count))
     }
 }
 
+/// A file whose digest is taken while it is read.
+struct Hashing {
+    inner: File,
+    hasher: blake3::Hasher,
+}
+
+impl Read for Hashing {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(into)?;
+        self.hasher.update(&into[..count]);
+        Ok(count)
+    }
+}
+
+/// The last part of a path.
+fn last(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
 fn read_kernel(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut wasm = Vec::new();
-    File::open(path)?.take(KERNEL_BYTES_MAX).read_to_end(&mut wasm)?;
+    regular(path)?.take(KERNEL_BYTES_MAX).read_to_end(&mut wasm)?;
     Ok(wasm)
 }
 
@@ -160,19 +229,19 @@ fn unknown_kernel(name: &str, path: &Path, error: &std::io::Error) -> String {
 }
 
 fn open(path: &Path) -> Answer<File> {
-    File::open(path).map_err(|error| unreadable(path, &error))
+    regular(path).map_err(|error| unreadable(path, &error))
+}
+
+/// Opens a file that can be read again and again: opening a pipe may wait for ever.
+fn regular(path: &Path) -> std::io::Result<File> {
+    match pattern::kind(&std::fs::metadata(path)?) {
+        None => File::open(path),
+        Some(kind) => Err(std::io::Error::other(format!("it is {kind}, and a file is needed"))),
+    }
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> String {
     format!("{} cannot be read: {error}", path.display())
-}
-
-fn shown(folder: &Path) -> String {
-    if folder.as_os_str().is_empty() {
-        "this folder".to_owned()
-    } else {
-        folder.display().to_string()
-    }
 }
 
 /// Digest and length of a file.

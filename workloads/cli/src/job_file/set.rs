@@ -16,9 +16,17 @@ pub(super) fn apply<'a>(
     let (path, value) = setting.split_once('=').ok_or_else(|| {
         text.mistake(&span, "", "give NAME=VALUE, as in copies=3 or params.mode=fast")
     })?;
-    let value = match DeValue::parse(value.trim()) {
+    let value = value.trim();
+    let value = match DeValue::parse(value) {
         Ok(value) => value.into_inner(),
-        Err(_) => DeValue::String(value.trim().into()),
+        Err(error) if is_meant_as_toml(value) => {
+            let message = format!(
+                "{value} is no value in TOML ({}): for a text, put it in quotation marks, as in '\"{value}\"'",
+                error.message().trim()
+            );
+            return Err(text.mistake(&span, path.trim(), message));
+        }
+        Err(_) => DeValue::String(value.into()),
     };
     let names: Vec<&str> = path.trim().split('.').collect();
     let known = put(root, &names, Spanned::new(span.clone(), moved(value, &span)), &span);
@@ -27,6 +35,14 @@ pub(super) fn apply<'a>(
     } else {
         Err(text.mistake(&span, path.trim(), "there is no such place in the job file"))
     }
+}
+
+/// Whether a value that is no TOML looks as if it were to be more than a text: the beginning of a list, a table or a
+/// quoted text, or a number that TOML writes otherwise (`.5`, `007`).
+fn is_meant_as_toml(value: &str) -> bool {
+    let first = value.chars().next().unwrap_or('"');
+    let number = !first.is_alphabetic() && value.parse::<f64>().is_ok();
+    number || matches!(first, '[' | '{' | '"' | '\'')
 }
 
 fn put<'a>(

@@ -13,6 +13,11 @@ fn folder() -> tempfile::TempDir {
     write("cells.dat", &[3; 1000]);
     write("list.jsonl", b"{\"x\": 1}\n{\"x\": 2}\n");
     write("broken.jsonl", b"{\"x\": 1}\nx\n");
+    write("twice.jsonl", b"{\"x\": 1, \"x\": 2}\n");
+    write(
+        "big.jsonl",
+        b"\xef\xbb\xbf{\"n\": 18446744073709551615}\r\n{\"n\": 18446744073709551616}\r\n\r\n",
+    );
     write("text.wasm", b"this is no module");
     folder
 }
@@ -75,7 +80,8 @@ time = "1h 30m"
 fan_in = 8
 kernel = "mersenne"
 "#;
-    let Job { spec, blobs } = read(text, &[]).unwrap();
+    let Job { spec, blobs, notes } = read(text, &[]).unwrap();
+    assert_eq!(notes, Vec::<String>::new());
     assert_eq!((spec.copies, spec.lease_s, spec.attempts_max, spec.priority), (3, 600, 4, -2));
     assert_eq!((spec.nan, spec.seed), (Nan::Unchecked, Digest::of(b"any text")));
     assert_eq!(
@@ -101,7 +107,7 @@ kernel = "mersenne"
 
 #[test]
 fn a_short_job_file_gets_the_usual_values() {
-    let Job { spec, blobs } = read(&job(""), &[]).unwrap();
+    let Job { spec, blobs, .. } = read(&job(""), &[]).unwrap();
     assert_eq!(
         (spec.copies, spec.lease_s, spec.priority, spec.cut_units()),
         (COPIES, LEASE_S, 0, 1)
@@ -126,6 +132,88 @@ fn files_bytes_and_lines_are_cut() {
         &[],
     );
     assert_eq!(named_twice.unwrap().spec.inputs.len(), 1);
+}
+
+#[test]
+fn numbers_stay_as_they_are_written() {
+    let spec = |text: &str, set: &[&str]| read(text, set).unwrap().spec;
+    let plain = spec(&job("[params]\nx = 1_000\ny = 0.10\nz = 0xff\nw = +1e3"), &[]);
+    assert_eq!(plain.numbers, Numbers::Binary);
+    assert_eq!(json!(plain.params), json!({ "x": 1000, "y": 0.1, "z": 255, "w": 1000.0 }));
+    let large = spec(
+        &job("[params]\nx = 18446744073709551616\n[[cut]]\nvalues = \"y\"\nof = [0.10, -0, 3]"),
+        &["params.z=-99999999999999999999"],
+    );
+    assert_eq!(large.numbers, Numbers::Written);
+    assert_eq!(
+        large.unit(proto::UnitIndex(0), &proto::job::Extra::default()).unwrap().params,
+        r#"{"x":18446744073709551616,"y":0.10,"z":-99999999999999999999}"#
+    );
+    assert_eq!(spec(&job("[params]\nx = 0.1000000000000000055"), &[]).numbers, Numbers::Written);
+    let lines = spec(&job("[[cut]]\nlines = \"big.jsonl\""), &[]);
+    assert!(matches!(lines.cut[..], [Axis::Lines { len: 63, count: 2, .. }]), "{:?}", lines.cut);
+    assert_eq!(lines.numbers, Numbers::Written);
+    assert_eq!(JobSpec::parse(&lines.encode()).unwrap(), lines);
+    check(&job("[params]\nx = 1e400"), "4:5: params.x: 1e400 is not allowed: give a finite number");
+}
+
+#[test]
+fn more_files_than_a_specification_names_are_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let pattern = |count: usize| {
+        for number in 0..count {
+            fs::write(folder.path().join(format!("{number:05}.dat")), number.to_le_bytes())
+                .unwrap();
+        }
+        let text = job("[[cut]]\nfiles = \"*.dat\"");
+        parse("job.toml", &text, &[], folder.path()).unwrap()
+    };
+    let named = pattern(4096);
+    assert_eq!(named.spec.cut, [Axis::Files { first: 0, count: 4096 }]);
+    let Job { spec, blobs, .. } = pattern(4097);
+    let [Axis::Listed { digest, len, count: 4097 }] = spec.cut[..] else {
+        panic!("{:?}", spec.cut)
+    };
+    assert_eq!((spec.inputs.len(), spec.units(), blobs.len()), (0, 4097, 4097 + 2));
+    let list = blobs.iter().find(|blob| blob.digest == digest).unwrap();
+    let Content::Bytes(text) = &list.content else { panic!("the list is in no file") };
+    assert_eq!(len, text.len() as u64);
+    let line = std::str::from_utf8(text).unwrap().lines().nth(4000).unwrap();
+    let file = proto::cut::listed(line).unwrap();
+    let content = 4000_usize.to_le_bytes();
+    assert_eq!((file.name.as_str(), file.digest), ("04000.dat", Digest::of(&content)));
+    assert!(spec.encode().len() < 2000);
+}
+
+#[test]
+fn what_is_unusual_is_noted() {
+    let notes = |text: &str| read(text, &[]).unwrap().notes;
+    let partial = notes(&job("[[cut]]\nrecords = \"cells.dat\"\nrecord = 9\nper_unit = 40"));
+    assert_eq!(partial.len(), 1);
+    assert!(partial[0].contains("the last unit gets a record of 1 bytes"), "{partial:?}");
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a/x.tim", "b/x.tim", "b/y.tim"] {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, name).unwrap();
+    }
+    let text = job("[[cut]]\nfiles = \"*/*.tim\"");
+    let spec = parse("job.toml", &text, &[], folder.path()).unwrap().spec;
+    let names: Vec<&str> = spec.inputs.iter().map(|input| input.name.as_str()).collect();
+    assert_eq!(names, ["a/x.tim", "b/x.tim", "y.tim"]);
+}
+
+#[test]
+fn a_job_file_may_begin_with_a_byte_order_mark() {
+    let text = format!("\u{feff}{}", job("copies = 3"));
+    assert_eq!(read(&text, &[]).unwrap().spec.copies, 3);
+    assert_eq!(read(&text.replace('\n', "\r\n"), &[]).unwrap().spec.copies, 3);
+}
+
+#[test]
+fn exit_codes_are_taken_over() {
+    assert_eq!(read(&job(""), &[]).unwrap().spec.exit_codes, [0]);
+    assert_eq!(read(&job("exit_codes = [0, 10, 20]"), &[]).unwrap().spec.exit_codes, [0, 10, 20]);
 }
 
 #[test]
@@ -284,8 +372,22 @@ fn each_wrong_cut_is_named_with_its_line_and_what_is_allowed() {
     );
     check(
         &job("[[cut]]\nlines = \"broken.jsonl\""),
-        "4:9: cut[0].lines: broken.jsonl:2: line: not a JSON object",
+        "4:9: cut[0].lines: broken.jsonl:2: it is no JSON object",
     );
+    check(
+        &job("[[cut]]\nlines = \"twice.jsonl\""),
+        "4:9: cut[0].lines: twice.jsonl:1: \"x\" is there twice",
+    );
+    check(
+        &job("[[cut]]\nlines = \"list.jsonl\"\n[params]\nx = 1"),
+        "4:9: cut[0].lines: list.jsonl:1: \"x\" is set by params of the job too",
+    );
+    check(
+        &job("[[cut]]\nrange = \"x\"\nfirst = 0\nend = 2\n[[cut]]\nlines = \"list.jsonl\""),
+        "8:9: cut[1].lines: list.jsonl:1: \"x\" is set by an axis of the job too",
+    );
+    check(&job("exit_codes = 3"), "3:14: exit_codes: 3 is not allowed: give an array of whole");
+    check(&job("exit_codes = []"), "3:14: exit_codes (codes): 0 is not allowed: give 1 to 64");
     check(&job("[[inputs]]\npath = \"gone\""), "4:8: inputs[0].path: ");
     check(
         &job("[[inputs]]\nname = \"x\""),
@@ -308,6 +410,9 @@ fn wrong_settings_are_told_as_settings() {
     check("copys=2", "--set:1:1: copys: there is no such field: did you mean \"copies\"?");
     check("cut.3.end=2", "--set:1:1: cut.3.end: ");
     check("name.x=2", "--set:1:1: name.x: there is no such place in the job file");
+    check("params.x=[1, 2", "--set:1:1: params.x: [1, 2 is no value in TOML");
+    check("params.x=.5", "--set:1:1: params.x: .5 is no value in TOML");
+    check("params.x=007", "--set:1:1: params.x: 007 is no value in TOML");
 }
 
 #[test]

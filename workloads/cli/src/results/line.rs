@@ -4,6 +4,8 @@ use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
 use data_encoding::BASE64;
+use proto::cut::Values;
+use proto::key::Verified;
 use proto::receipt::Receipt;
 use proto::{Digest, ProjectKey, UnitIndex, pb};
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,9 @@ use crate::error::{Error, chain};
 pub struct Line {
     /// Which unit.
     pub unit: u64,
+    /// What the unit is about: by the specification, which receipts name by its digest.
+    #[serde(flatten)]
+    pub about: Values,
     /// Fuel burnt.
     pub fuel: u64,
     /// Of the output, and where it is; absent when the unit failed.
@@ -60,8 +65,22 @@ pub enum Place {
 pub struct SignedReceipt {
     /// Canonical bytes.
     pub payload: String,
-    /// By the project.
+    /// By the project: over the receipt, or over a root of many.
     pub signature: String,
+    /// That the receipt is under the root; absent when it was signed alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inclusion: Option<Inclusion>,
+}
+
+/// The place of a receipt among those that were signed together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inclusion {
+    /// Counted from 0.
+    pub index: u32,
+    /// How many there are.
+    pub count: u32,
+    /// Digests from its leaf to the root, lowest first, in base64.
+    pub path: String,
 }
 
 impl From<&pb::SignedReceipt> for SignedReceipt {
@@ -69,6 +88,11 @@ impl From<&pb::SignedReceipt> for SignedReceipt {
         Self {
             payload: BASE64.encode(&receipt.payload),
             signature: BASE64.encode(&receipt.signature),
+            inclusion: (0 < receipt.count).then(|| Inclusion {
+                index: receipt.index,
+                count: receipt.count,
+                path: BASE64.encode(&receipt.path),
+            }),
         }
     }
 }
@@ -77,7 +101,12 @@ impl SignedReceipt {
     fn decode(&self) -> Option<pb::SignedReceipt> {
         let payload = BASE64.decode(self.payload.as_bytes()).ok()?.into();
         let signature = BASE64.decode(self.signature.as_bytes()).ok()?.into();
-        Some(pb::SignedReceipt { payload, signature })
+        let mut signed = pb::SignedReceipt { payload, signature, ..Default::default() };
+        if let Some(Inclusion { index, count, path }) = &self.inclusion {
+            (signed.index, signed.count) = (*index, *count);
+            signed.path = BASE64.decode(path.as_bytes()).ok()?.into();
+        }
+        Some(signed)
     }
 }
 
@@ -136,17 +165,39 @@ pub(crate) fn inside(folder: &Path, name: &str) -> Result<PathBuf, Error> {
 }
 
 impl Line {
-    /// Checks the receipt and that it speaks of this very result; `None` when the line has no receipt.
+    /// Checks the receipt and that it speaks of this very result; `None` when the line has no receipt. Signatures that were
+    /// `verified` with another line are not verified again.
     ///
     /// # Errors
     /// [`Error::Unverified`], saying what does not fit.
-    pub fn verify(&self, project: &ProjectKey, spec: Digest) -> Result<Option<Receipt>, Error> {
+    pub fn verify(
+        &self,
+        project: &ProjectKey,
+        spec: Digest,
+        verified: &mut Verified,
+    ) -> Result<Option<Receipt>, Error> {
+        let Some(receipt) = &self.receipt else { return Ok(None) };
+        let signed = receipt.decode().ok_or_else(|| {
+            Error::Unverified(format!("{}: the receipt is no base64", UnitIndex(self.unit)))
+        })?;
+        self.holds(&signed, project, spec, verified).map(Some)
+    }
+
+    /// Checks a receipt, and that it speaks of this very result.
+    ///
+    /// # Errors
+    /// As for [`Self::verify`].
+    pub fn holds(
+        &self,
+        signed: &pb::SignedReceipt,
+        project: &ProjectKey,
+        spec: Digest,
+        verified: &mut Verified,
+    ) -> Result<Receipt, Error> {
         let unit = UnitIndex(self.unit);
         let wrong = |why: String| Error::Unverified(format!("{unit}: {why}"));
-        let Some(receipt) = &self.receipt else { return Ok(None) };
-        let signed = receipt.decode().ok_or_else(|| wrong("the receipt is no base64".into()))?;
-        let receipt =
-            Receipt::verify(&signed, project).map_err(|invalid| wrong(chain(&invalid)))?;
+        let receipt = Receipt::verify_once(signed, project, verified)
+            .map_err(|invalid| wrong(chain(&invalid)))?;
         let result = match (&self.output, &receipt.result) {
             (Some(output), Ok(digest)) => output.digest == *digest,
             (None, Err(_)) => self.failure.is_some(),
@@ -160,7 +211,7 @@ impl Line {
         ];
         match facts.iter().find(|(holds, _)| !holds) {
             Some((_, why)) => Err(wrong((*why).into())),
-            None => Ok(Some(receipt)),
+            None => Ok(receipt),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! What needs a coordinator and workers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
+
+use serde_json::json;
 
 use crate::world::{Grid, World};
 
@@ -99,6 +101,10 @@ fn fetched_and_verified(world: &World) {
         })
         .collect();
     assert_eq!((units.len() as u64, text.lines().count() as u64), (UNITS, UNITS));
+    let about = about(&text);
+    assert_eq!(about[&7], json!({"axes": {"p": {"first": 58, "end": 66}}}));
+    assert_eq!(about[&301], json!({"merges": {"level": 1, "first": 20, "end": 40}}));
+    assert_eq!(about[&315], json!({"merges": {"level": 2, "first": 300, "end": 315}}));
     let again = &world.json(&["fetch", "j1"])[0];
     assert_eq!(again["new"], 0);
 
@@ -112,6 +118,67 @@ fn fetched_and_verified(world: &World) {
     assert_eq!(told["rerun"].as_array().unwrap().len(), 2, "{told}");
     let told = &world.json(&["verify", "j1", "--rerun", "--unit", "315"])[0];
     assert_eq!(told["rerun"], serde_json::json!([315]), "a merge unit");
+}
+
+/// What each line says that its unit is about.
+fn about(text: &str) -> BTreeMap<u64, serde_json::Value> {
+    let about = |line: &str| {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let unit = line["unit"].as_u64().unwrap();
+        let members = line.as_object_mut().unwrap();
+        members.retain(|name, _| ["axes", "line", "files", "merges"].contains(&name.as_str()));
+        (unit, line)
+    };
+    text.lines().map(about).collect()
+}
+
+#[test]
+fn each_line_tells_the_unit_s_line_values_and_files() {
+    let world = World::new();
+    let mut grid = Grid::start(&world);
+    grid.login(&world);
+    grid.add_worker(&world, "ada");
+    world.write(
+        "some.jsonl",
+        "{\"p\":{\"first\":2,\"end\":4},\"of\":\"x\"}\n{\"p\":{\"first\":5,\"end\":9}}\n",
+    );
+    world.write("a.dat", "0123456789");
+    world.write("b.dat", "b");
+    world.write("c.dat", "c");
+    let cuts = [
+        "lines = \"some.jsonl\"",
+        "steps = \"dm\"\nstart = 0.5\nstep = 0.25\ncount = 3\nper_unit = 2",
+        "values = \"method\"\nof = [\"fast\", 7]",
+        "files = [\"b.dat\", \"c.dat\"]",
+        "bytes = \"a.dat\"\nper_unit = 6",
+    ];
+    let cuts = cuts.map(|cut| format!("[[cut]]\n{cut}\n")).concat();
+    world.write("job.toml", &format!("name = \"all\"\nkernel = \"mersenne\"\ncopies = 1\n{cuts}"));
+    world.ok(&["submit", "job.toml", "--watch"]);
+    let fetched = &world.json(&["fetch", "j1"])[0];
+    assert_eq!(fetched["whole"], true, "{fetched}");
+    let about = about(&fs::read_to_string(world.path("j1/results.jsonl")).unwrap());
+    assert_eq!(about.len(), 32);
+    let first = json!({
+        "line": 1,
+        "axes": {
+            "p": {"first": 2, "end": 4}, "of": "x", "method": "fast",
+            "dm": {"start": 0.5, "step": 0.25, "count": 2},
+        },
+        "files": [{"name": "b.dat"}, {"name": "a.dat", "bytes": {"first": 0, "end": 6}}],
+    });
+    assert_eq!(about[&0], first);
+    let last = json!({
+        "line": 2,
+        "axes": {
+            "p": {"first": 5, "end": 9}, "method": 7,
+            "dm": {"start": 1.0, "step": 0.25, "count": 1},
+        },
+        "files": [{"name": "c.dat"}, {"name": "a.dat", "bytes": {"first": 6, "end": 10}}],
+    });
+    assert_eq!(about[&31], last);
+    world.ok(&["verify", "j1", "--rerun"]);
+    grid.stop();
 }
 
 /// A result that somebody changed is not believed.
@@ -167,6 +234,9 @@ fn a_kernel_runs_over_files_without_a_job_file() {
     assert_eq!(fetched["results"], 2);
     let text = fs::read_to_string(world.path("out/results.jsonl")).unwrap();
     assert!(text.contains("steps 27 111") && text.contains("peak 27 9232"), "{text}");
+    let about = about(&text);
+    assert_eq!(about[&0], json!({"files": [{"name": "first.txt"}]}));
+    assert_eq!(about[&1], json!({"files": [{"name": "second.txt"}]}));
     grid.stop();
 }
 

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use coordinator::core::record::{self, LogRecord, Meta, Table};
-use coordinator::project::Folder;
+use coordinator::project::{Folder, names};
 use coordinator::store::Store;
 use coordinator::store::sled::SledStore;
+use coordinator::tally;
 use proto::log::{Entry, Event, Frontier};
 use proto::report::Batch;
 
@@ -185,6 +186,14 @@ fn forge(path: &Path) {
     batch.reports[0].fuel += 1;
     let forged = record::encode_batch(&batch.encode(), signature);
     store.commit(vec![(key, Some(forged))]).unwrap();
+    recount(path, &store);
+}
+
+/// Makes what all records come to fit what they are now.
+fn recount(path: &Path, store: &SledStore) {
+    let folder = Folder::take_existing(path.parent().unwrap()).unwrap();
+    let last = tally::last(&folder, &folder.identity().unwrap()).unwrap();
+    tally::count_anew(store, &last, &folder.at(names::TALLY), 0).unwrap();
 }
 
 /// Nothing is wrong with the records of the project, which does not run.
@@ -222,4 +231,5 @@ fn rewrite(path: &Path) {
     meta.log = log;
     changes.push((meta_key, Some(record::encode(&meta))));
     store.commit(changes).unwrap();
+    recount(path, &store);
 }

@@ -1,7 +1,7 @@
 //! A folder of its own for each test, the program, and a grid to speak with.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use coordinator::Coordinator;
@@ -65,6 +65,20 @@ impl World {
         answer.stderr
     }
 
+    /// Starts it with its standard output and standard error led into pipes.
+    pub(crate) fn spawn(&self, args: &[&str]) -> Child {
+        let mut command = self.command(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Runs with its standard output led elsewhere; the exit code and what it complained of.
+    pub(crate) fn run_to(&self, args: &[&str], to: Stdio) -> (Option<i32>, String) {
+        let mut command = self.command(args);
+        let child = command.stdout(to).stderr(Stdio::piped()).spawn().unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    }
+
     /// Runs with `--output json` and expects success; the objects.
     pub(crate) fn json(&self, args: &[&str]) -> Vec<Value> {
         let text = self.ok(&[&["--output", "json"], args].concat());
@@ -90,29 +104,65 @@ impl From<Output> for Answer {
 /// A coordinator with workers of different owners, in this process.
 pub(crate) struct Grid {
     runtime: tokio::runtime::Runtime,
-    coordinator: Coordinator,
+    /// None while it is away.
+    coordinator: Option<Coordinator>,
+    join: Join,
+    token: String,
     workers: Vec<Worker>,
 }
 
 impl Grid {
     pub(crate) fn start(world: &World) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let config = coordinator::Config::new(world.path("coordinator"));
+        let config = coordinator::Config::new(world.path("coordinator"), PROGRAM);
         let coordinator = runtime.block_on(Coordinator::start(config)).unwrap();
-        Self { runtime, coordinator, workers: Vec::new() }
+        let (join, token) = (coordinator.join().clone(), coordinator.operator_token().to_owned());
+        Self { runtime, coordinator: Some(coordinator), join, token, workers: Vec::new() }
     }
 
     pub(crate) fn join(&self) -> Join {
-        self.coordinator.join().clone()
+        self.join.clone()
+    }
+
+    /// The coordinator goes away.
+    pub(crate) fn part(&mut self) {
+        if let Some(coordinator) = self.coordinator.take() {
+            self.runtime.block_on(coordinator.shutdown(Duration::from_secs(5)));
+        }
+    }
+
+    /// It comes back where it was.
+    pub(crate) fn come_back(&mut self, world: &World) {
+        let (_, port) = self.join.address.rsplit_once(':').unwrap();
+        let listen = ([127, 0, 0, 1], port.parse().unwrap()).into();
+        let usual = coordinator::Config::new(world.path("coordinator"), PROGRAM);
+        let config = coordinator::Config { listen, ..usual };
+        let started = self.runtime.block_on(Coordinator::start(config)).unwrap();
+        self.coordinator = Some(started);
+    }
+
+    /// Stops the workers.
+    pub(crate) fn stop_workers(&mut self) {
+        for worker in std::mem::take(&mut self.workers) {
+            self.runtime.block_on(worker.shutdown());
+        }
+    }
+
+    /// Reports that the workers hold.
+    pub(crate) fn unreported(&self) -> u64 {
+        let of = |worker: &Worker| {
+            let report = self.runtime.block_on(worker.status()).unwrap();
+            report.status.unreported
+        };
+        self.workers.iter().map(of).sum()
+    }
+
+    pub(crate) fn token(&self) -> String {
+        self.token.clone()
     }
 
     pub(crate) fn login(&self, world: &World) {
-        world.ok(&[
-            "login",
-            &self.join().to_string(),
-            "--token",
-            self.coordinator.operator_token(),
-        ]);
+        world.ok(&["login", &self.join().to_string(), "--token", &self.token]);
     }
 
     pub(crate) fn add_worker(&mut self, world: &World, owner: &str) {
@@ -127,12 +177,8 @@ impl Grid {
         self.workers.push(Worker::start(folder, config).unwrap());
     }
 
-    pub(crate) fn stop(self) {
-        self.runtime.block_on(async {
-            for worker in self.workers {
-                worker.shutdown().await;
-            }
-            self.coordinator.shutdown(Duration::from_secs(5)).await;
-        });
+    pub(crate) fn stop(mut self) {
+        self.stop_workers();
+        self.part();
     }
 }

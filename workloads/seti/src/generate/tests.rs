@@ -45,6 +45,39 @@ fn noise_gives_next_to_nothing() {
     assert_eq!(records.len() - triplets, 4 + triplets.min(1));
 }
 
+/// The original writes a best Gaussian of zeros where none was fitted, and of the other kinds only what there is.
+#[test]
+fn without_any_gaussian_the_best_one_is_written_as_zeros() {
+    let recipe = Recipe {
+        seed: 5,
+        nsamples: 1 << 14,
+        chirp_limits: [0.0, 0.0],
+        max_signals: 1000,
+        plants: Vec::new(),
+    };
+    let unit = String::from_utf8(recipe.unit().unwrap()).unwrap();
+    let thresh = unit.find("<gauss_chi_sq_thresh>").unwrap();
+    let end = thresh + unit[thresh..].find("</").unwrap();
+    // No fit is as good as that.
+    let unit = format!("{}<gauss_chi_sq_thresh>0.1{}", &unit[..thresh], &unit[end..]);
+    let mut search = Search::new(unit.as_bytes(), |table| 0..table.pairs.len()).unwrap();
+    while search.step(u64::MAX) {}
+    let Output::Result(result) = search.finish() else { panic!("the whole table gives a result") };
+    let records = read_result(&result).unwrap();
+    let kinds: Vec<&str> = records.iter().map(|record| record.kind.as_str()).collect();
+    assert_eq!(kinds, ["best_spike", "best_autocorr", "best_gaussian", "best_pulse"]);
+    assert!(records[2].is_none() && records[2].numbers.values().all(|value| *value == 0.0));
+    assert!([0, 1, 3].iter().all(|&index: &usize| !records[index].is_none()));
+    let text = String::from_utf8(result).unwrap();
+    let names = "peak_power mean_power time ra decl q_pix freq detection_freq barycentric_freq fft_len chirp_rate \
+                 rfi_checked rfi_found reserved sigma chisqr null_chisqr score max_power";
+    let zeros: String = names.split(' ').map(|name| format!("  <{name}>0</{name}>\n")).collect();
+    assert!(
+        text.contains(&format!("<best_gaussian>\n{zeros}</best_gaussian>\n<best_pulse>")),
+        "{text}"
+    );
+}
+
 /// With a threshold that noise often passes, it does so as often as it should: the powers of its bins fall off
 /// exponentially.
 #[test]

@@ -50,6 +50,11 @@ impl Record {
         self.numbers.get(field).copied().unwrap_or(0.0)
     }
 
+    /// Whether it stands for no signal at all, as the best Gaussian of a search that fitted none.
+    pub fn is_none(&self) -> bool {
+        self.number("fft_len") == 0.0
+    }
+
     /// What must be there for a comparison.
     fn required(&self) -> impl Iterator<Item = &'static str> {
         let own: &[&str] = match self.kind.trim_start_matches("best_") {

@@ -7,12 +7,16 @@ use proto::log::{End, Entry, Event, Place, Source, Span};
 use proto::report::{self, Failure, Output, Statement};
 use proto::{JobId, ProjectKey, UnitIndex, merkle, pb};
 use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::book::{Book, JobEnd};
 use super::{of, path_of};
 use crate::client::Client;
+use crate::command::fetch::{self, Page, Wanted};
 use crate::command::view::counted;
 use crate::error::Error;
+use crate::results::Position;
 
 /// Most units of a job that can be audited: about 100 bytes are kept of each.
 const UNITS_MAX: u64 = 1 << 26;
@@ -263,22 +267,15 @@ impl Audited {
 
     /// Holds the results that are handed out against the log.
     pub(super) async fn results(&mut self, client: &Client) -> Result<(), Error> {
-        let request = pb::FetchRequest { job_id: self.id.0, after: 0, follow: false };
-        let jobs = client.jobs();
-        let mut stream = client
-            .call("hand out results", || {
-                let mut jobs = jobs.clone();
-                async move { jobs.fetch(request).await }
-            })
-            .await?;
+        let (pages, mut read) = mpsc::channel(1);
+        let wanted =
+            Wanted { client: client.clone(), job: self.id, receipts: false, follow: false };
+        let mut reading = JoinSet::new();
+        reading.spawn(fetch::read_all(wanted, Position::default(), pages));
         let mut told: BTreeMap<u64, (Handed, u64)> = BTreeMap::new();
-        loop {
-            let page = stream.message().await;
-            let Some(page) = page.map_err(|status| client.error("hand out results", &status))?
-            else {
-                break;
-            };
-            for result in page.results {
+        while let Some(page) = read.recv().await {
+            let Page { results, .. } = page?;
+            for result in results {
                 if self.status.1.units <= result.unit {
                     return Err(of(self.id, "a result is of a unit that the job does not have"));
                 }
@@ -287,6 +284,9 @@ impl Audited {
                     None => drop(told.remove(&result.unit)),
                 }
             }
+        }
+        while let Some(read) = reading.join_next().await {
+            read.map_err(|error| of(self.id, error))?;
         }
         if !self.stands_still(&client.status(self.id).await?) {
             return Ok(());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use coordinator::Coordinator;
 use proto::join::Join;
 use worker::Worker;
-use worker::execute::Priority;
+use worker::execute::{Priority, own_program};
 use worker::folder::{Folder, Project};
 
 use crate::error::{Error, chain};
@@ -35,9 +35,9 @@ impl Grid {
         let failed = |error: &dyn std::error::Error| {
             Error::Failed(format!("the demo did not start: {}", chain(error)))
         };
-        let config = coordinator::Config::new(home.join("coordinator"));
+        let program = own_program().map_err(|error| failed(&error))?;
+        let config = coordinator::Config::new(home.join("coordinator"), &program);
         let coordinator = Coordinator::start(config).await.map_err(|error| failed(&error))?;
-        let program = std::env::current_exe().map_err(|error| failed(&error))?;
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let mut config = worker::Config::new(program);
         config.slots = u32::try_from(cores.div_ceil(OWNERS.len())).unwrap_or(1);

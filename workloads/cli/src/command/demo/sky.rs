@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Ended, Grid, compute};
 use crate::amount;
-use crate::command::seti::{draw_all, hidden};
+use crate::command::seti::{draw_all, drawable, hidden};
 use crate::command::source::sky_search;
 use crate::command::view::counted;
 use crate::error::Error;
@@ -36,8 +36,10 @@ pub(super) async fn search(
     let unit = recipe.unit().map_err(|error| Error::Failed(error.to_string()))?;
     let path = home.join("generated.sah");
     fs::write(&path, &unit).map_err(Error::file("write", &path))?;
-    output.say("a recording of 107 seconds, and hidden in its noise:");
-    recipe.plants.iter().for_each(|plant| output.say(&format!("  {}", hidden(plant))));
+    output.say("a recording of 107 seconds, and hidden in its noise:")?;
+    for plant in &recipe.plants {
+        output.say(&format!("  {}", hidden(plant)))?;
+    }
     let text = sky_search("generated.sah");
     let job = job_file::parse("the demo's job", &text, &[PER_UNIT.to_owned()], home)?;
     let say = |id, units| {
@@ -49,7 +51,7 @@ pub(super) async fn search(
         )
     };
     let Ended { status, path, found, merged, took } =
-        compute(grid, &job, home, output, say, |_, _| ()).await?;
+        compute(grid, &job, home, output, say, |_, _| Ok(())).await?;
     let merged = path.join(merged.ok_or_else(|| Error::Failed("nothing was merged".into()))?);
     let result = fs::read(&merged).map_err(Error::file("read", &merged))?;
     let records = read_result(&result)
@@ -62,14 +64,14 @@ pub(super) async fn search(
         let answer = json!({ "found": { "plant": plant, "signals": count } });
         output.answer(&answer, || {
             format!("found {} in {}", hidden(plant), counted(count as u64, "signal"))
-        });
+        })?;
     }
     if keep {
         let file = home.join("result.sah");
         fs::write(&file, &result).map_err(Error::file("write", &file))?;
         let view = View::new(&unit).map_err(|error| Error::Failed(error.to_string()))?;
-        draw_all(&view, &records, &home.join("pictures"))?;
-        output.say(&format!("pictures: {}", home.join("pictures/index.html").display()));
+        draw_all(&view, &drawable(records.clone()), &home.join("pictures"))?;
+        output.say(&format!("pictures: {}", home.join("pictures/index.html").display()))?;
     }
     let answer = json!({
         "demo": { "found": recipe.plants.len(), "signals": records.len(), "units": status.units,
@@ -86,6 +88,6 @@ pub(super) async fn search(
             amount::count(status.fuel),
             amount::duration(took)
         )
-    });
+    })?;
     Ok(())
 }

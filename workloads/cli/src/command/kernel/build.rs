@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use program::shell::word;
 use serde_json::json;
 
 use super::check::{described, look};
@@ -21,8 +22,13 @@ pub(super) fn run(path: &Path, output: Output) -> Result<(), Error> {
     let content = std::fs::read(&wasm).map_err(Error::file("read", &wasm))?;
     let summary = look(&wasm.display().to_string(), &content)?;
     output.answer(&json!({ "wasm": wasm, "kernel": summary }), || {
-        format!("{}\n{}\nnext: starling kernel check {0}", wasm.display(), described(&summary))
-    });
+        format!(
+            "{}\n{}\nnext: starling kernel check {}",
+            wasm.display(),
+            described(&summary),
+            word(&wasm)
+        )
+    })?;
     Ok(())
 }
 

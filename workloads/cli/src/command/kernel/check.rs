@@ -8,7 +8,7 @@ use ::kernel::{Kind, Summary};
 use proto::job::{Nan, Segment, Unit, UnitInput};
 use proto::{Digest, json as canonical};
 use serde_json::json;
-use worker::execute::{self, Event, Outcome, Pool, SnapshotPlan};
+use worker::execute::{self, CompileCost, Event, Outcome, Pool, SnapshotPlan};
 
 use crate::amount;
 use crate::args::Check;
@@ -33,13 +33,15 @@ pub(super) fn run(args: Check, output: Output) -> Result<(), Error> {
         }
     };
     let summary = look(&args.kernel, &wasm)?;
-    output.say(&described(&summary));
+    output.say(&described(&summary))?;
     if args.no_run {
-        output.answer(&json!({ "kernel": summary }), || "admissible; not run".into());
+        output.answer(&json!({ "kernel": summary }), || "admissible; not run".into())?;
         return Ok(());
     }
     let mut local = Local::new()?;
     let unit = unit(&args, &wasm, &mut local)?;
+    let cost = local.compile(&unit)?;
+    output.say(&compiled(&cost))?;
     let started = Instant::now();
     let first = local.run(unit.clone())?;
     let took = started.elapsed();
@@ -54,10 +56,11 @@ pub(super) fn run(args: Check, output: Output) -> Result<(), Error> {
     let answer = json!({
         "kernel": summary, "fuel": first.fuel, "cpu_s": first.cpu.as_secs_f64(), "result": result, "log": first.log,
         "runs_agree": true, "cut": cut.name(),
+        "compile": { "cpu_s": cost.cpu.as_secs_f64(), "memory_bytes": cost.memory, "inlined": cost.inlined },
     });
-    output.answer(&answer, || told(&first, &cut));
+    let written = output.answer(&answer, || told(&first, &cut));
     match &first.result {
-        Ok(_) => Ok(()),
+        Ok(_) => written,
         Err(failure) => Err(Error::Failed(format!("with these parameters and inputs: {failure}"))),
     }
 }
@@ -90,11 +93,29 @@ pub(super) fn described(summary: &Summary) -> String {
     )
 }
 
+fn compiled(cost: &CompileCost) -> String {
+    format!(
+        "compiled within what every worker has for it: {} CPU, {} of memory, {} of code{}",
+        amount::duration(cost.cpu),
+        amount::size(cost.memory),
+        amount::size(cost.bytes),
+        if cost.inlined { "" } else { "; too large for functions to be inlined" }
+    )
+}
+
 fn unit(args: &Check, wasm: &[u8], local: &mut Local) -> Result<execute::Unit, Error> {
-    let params: canonical::Object = serde_json::from_str(args.params.as_deref().unwrap_or("{}"))
-        .map_err(|error| {
-            Error::Usage(format!("--params: give a JSON object, as in '{{\"n\": 5}}': {error}"))
-        })?;
+    let text = args.params.as_deref().unwrap_or("{}");
+    let wrong = |error: &dyn std::error::Error| {
+        Error::Usage(format!("--params: give a JSON object, as in '{{\"n\": 5}}': {error}"))
+    };
+    let mut params: canonical::Object =
+        serde_json::from_str(text).map_err(|error| wrong(&error))?;
+    // As a unit of a job would see them.
+    if canonical::look(text).map_err(|error| wrong(&error))?.is_none() {
+        for value in params.values_mut() {
+            *value = value.canonical().map_err(|error| wrong(&error))?;
+        }
+    }
     let mut inputs = Vec::new();
     for path in &args.input {
         let mut hasher = blake3::Hasher::new();
@@ -105,7 +126,7 @@ fn unit(args: &Check, wasm: &[u8], local: &mut Local) -> Result<execute::Unit, E
         inputs.push(UnitInput::Segments(vec![Segment { digest, offset: 0, len: hasher.count() }]));
     }
     let kernel = local.add_bytes(wasm)?;
-    let params = canonical::canonical(&params);
+    let params = canonical::write(&params);
     let limits = job_file::standard_limits();
     local.prepare(Unit {
         kernel,
@@ -114,6 +135,7 @@ fn unit(args: &Check, wasm: &[u8], local: &mut Local) -> Result<execute::Unit, E
         inputs,
         seed: Digest::of(b"starling").0,
         limits,
+        exit_codes: proto::job::success(),
     })
 }
 

@@ -38,7 +38,7 @@ pub(super) fn run(name: &str, output: Output) -> Result<(), Error> {
         format!(
             "wrote the kernel's project to {name}: its work is in {name}/src/lib.rs\nnext: cd {name}, then: cargo test, starling kernel build, starling try job.toml"
         )
-    });
+    })?;
     Ok(())
 }
 

@@ -34,7 +34,7 @@ pub(in crate::command) struct Picture {
 pub(super) fn run(args: &SetiPlots, context: &Context) -> Result<(), Error> {
     let view = View::new(&read(&args.unit)?)
         .map_err(|error| Error::Failed(format!("{}: {error}", args.unit.display())))?;
-    let records = records(&args.result)?;
+    let records = drawable(records(&args.result)?);
     let pictures = draw_all(&view, &records, &args.to)?;
     let answer = json!({
         "page": args.to.join("index.html"), "signals": records.len(),
@@ -47,8 +47,14 @@ pub(super) fn run(args: &SetiPlots, context: &Context) -> Result<(), Error> {
             counted(records.len() as u64, "signal"),
             args.to.join("index.html").display()
         )
-    });
+    })?;
     Ok(())
+}
+
+/// The signals of a result without what stands for none.
+pub(in crate::command) fn drawable(mut records: Vec<Record>) -> Vec<Record> {
+    records.retain(|record| !record.is_none());
+    records
 }
 
 /// Draws everything into a folder.

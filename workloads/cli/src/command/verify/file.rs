@@ -36,6 +36,18 @@ fn project(args: &VerifyOne, context: &Context) -> Result<ProjectKey, Error> {
     }
 }
 
+/// What a file says of itself must fit what it holds, though nothing is believed for it.
+pub(in crate::command) fn of_project(
+    path: &Path,
+    says: &ProjectKey,
+    project: &ProjectKey,
+) -> Result<(), Error> {
+    if says == project {
+        return Ok(());
+    }
+    Err(wrong(path, &format!("it says that it is of project {says}, not of {project}")))
+}
+
 fn wrong(path: &Path, why: &str) -> Error {
     Error::Unverified(format!("{}: {why}", path.display()))
 }
@@ -43,6 +55,7 @@ fn wrong(path: &Path, why: &str) -> Error {
 fn receipt(args: &VerifyOne, context: &Context) -> Result<(), Error> {
     let project = project(args, context)?;
     let file: ReceiptFile = shown::load(&args.file)?;
+    of_project(&args.file, &file.project(), &project)?;
     let logged = file.decode().ok_or_else(|| wrong(&args.file, "it is damaged"))?;
     let (receipt, entry, head) =
         logged.verify(&project).map_err(|error| wrong(&args.file, &chain(&error)))?;
@@ -53,7 +66,7 @@ fn receipt(args: &VerifyOne, context: &Context) -> Result<(), Error> {
         "copies": receipt.copies.len(), "settled_at_ms": receipt.settled_at_ms,
         "index": logged.index, "size": head.size, "root": head.root,
     });
-    context.output.answer(&answer, || described(&receipt, &entry, &head, logged.index));
+    context.output.answer(&answer, || described(&receipt, &entry, &head, logged.index))?;
     Ok(())
 }
 
@@ -83,12 +96,13 @@ fn described(receipt: &Receipt, entry: &Entry, head: &Head, index: u64) -> Strin
 fn heads(args: &VerifyOne, context: &Context) -> Result<(), Error> {
     let project = project(args, context)?;
     let file: HeadsFile = shown::load(&args.file)?;
+    of_project(&args.file, &file.project(), &project)?;
     let heads = file.decode().ok_or_else(|| wrong(&args.file, "it is damaged"))?;
     let found = heads.contradiction(&project).map_err(|error| wrong(&args.file, &chain(&error)))?;
     let Some(contradiction) = found else {
         return Err(wrong(&args.file, "both heads can be of one log: they prove nothing"));
     };
     let answer = json!({ "project": project, "contradiction": contradiction.to_string() });
-    context.output.answer(&answer, || format!("proved of project {project}: {contradiction}"));
+    context.output.answer(&answer, || format!("proved of project {project}: {contradiction}"))?;
     Ok(())
 }

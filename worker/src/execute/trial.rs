@@ -1,0 +1,123 @@
+//! A small unit of the sandbox's own, run on the whole way of every unit, so that a machine that can run nothing is found
+//! before a unit of anybody is spent on it.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use kernel::NanMode;
+
+use super::compile::CompileLimits;
+use super::pool::{Config, run_once};
+use super::unit::{Event, Kernel, Limits, Outcome, SnapshotPlan, Trouble, Unit};
+use crate::file::is_no_room;
+
+/// The kernel; `trial.wat` is its text.
+const MODULE: &[u8] = include_bytes!("trial.wasm");
+/// BLAKE3 of its output, whose computation in Rust is in the tests.
+const OUTPUT: &str = "ebeef3426a0d759798d5abb902cf7f19f6c6b20276e42fac37f0ad948201ee43";
+/// CPU time that the unit may take: thousands of times what it takes.
+const TIME: Duration = Duration::from_secs(60);
+/// Time on the wall that compiling its few instructions may take on a machine that is busy with other things.
+const COMPILE_WALL: Duration = Duration::from_secs(300);
+
+/// Compiles the trial unit's kernel in a child and runs it in another, with a snapshot after each step, as a pool of this
+/// configuration would run any unit. `folder` is made for it and removed again.
+///
+/// # Errors
+/// Why this machine cannot run units.
+pub fn trial(config: &Config, folder: &Path) -> Result<(), Trouble> {
+    // What an earlier one has left may be a compilation, and compiling is a part of the trial.
+    clear(folder)
+        .map_err(|error| machine("what an earlier trial left cannot be removed", &error))?;
+    let tried = run(config, folder);
+    let cleared = clear(folder).map_err(|error| machine("its folder cannot be removed", &error));
+    tried.and(cleared)
+}
+
+fn clear(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn machine(doing: &str, error: &io::Error) -> Trouble {
+    let text = format!("{doing}: {error}");
+    if is_no_room(error) { Trouble::NoRoom(text) } else { Trouble::Machine(text) }
+}
+
+fn run(config: &Config, folder: &Path) -> Result<(), Trouble> {
+    let cache = folder.join("compiled");
+    let path = folder.join("kernel");
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&path, MODULE))
+        .map_err(|error| machine("its kernel cannot be written", &error))?;
+    let compile = CompileLimits { wall: COMPILE_WALL.min(config.compile.wall), ..config.compile };
+    let config = Config { cache, compile, slots: 1, ..config.clone() };
+    let mut warning = None;
+    let finished = run_once(config, unit(path, folder), |event| {
+        if let Event::Warning(text) = event {
+            warning = Some(text);
+        }
+    });
+    let finished = finished.map_err(|error| Trouble::Machine(error.to_string()))?;
+    match (finished.outcome, warning) {
+        (Outcome::Infrastructure { reason }, _) => Err(reason),
+        (Outcome::Done { .. }, Some(warning)) => Err(Trouble::Machine(warning)),
+        (Outcome::Done { output, .. }, None)
+            if blake3::hash(&output).to_hex().as_str() == OUTPUT =>
+        {
+            Ok(())
+        }
+        (Outcome::Done { output, .. }, None) => Err(Trouble::Machine(format!(
+            "it gave a wrong result ({} instead of {OUTPUT}): check this machine's memory, cooling and clock",
+            blake3::hash(&output).to_hex()
+        ))),
+        (outcome, _) => Err(Trouble::Machine(format!("it ended as it never should: {outcome:?}"))),
+    }
+}
+
+fn unit(path: std::path::PathBuf, folder: &Path) -> Unit {
+    Unit {
+        kernel: Kernel { path, digest: blake3::hash(MODULE).into(), nan: NanMode::Canonical },
+        params: b"{}".to_vec(),
+        inputs: Vec::new(),
+        seed: [0; 32],
+        exit_codes: vec![0],
+        limits: Limits { memory: 1 << 20, fuel: 1 << 30, output: 1 << 20, log: 0 },
+        time: TIME,
+        snapshot: Some(SnapshotPlan { path: folder.join("snapshot"), interval: Duration::ZERO }),
+        trace: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MODULE, OUTPUT};
+
+    #[test]
+    fn the_module_is_its_text() {
+        assert_eq!(wat::parse_str(include_str!("trial.wat")).unwrap(), MODULE);
+    }
+
+    #[test]
+    fn the_digest_is_that_of_what_the_kernel_is_defined_to_put_out() {
+        let mut memory = vec![0_u64; 0x40000 / 8];
+        let (mut x, mut sum) = (88_172_645_463_325_252_u64, 0_f64);
+        for _ in 0..8 * 4096 {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            let at = usize::try_from(x & 0x3fff8).unwrap() / 8;
+            memory[at] = memory[at].wrapping_add(x);
+            #[expect(clippy::cast_precision_loss, reason = "53 bits, which a float holds")]
+            let root = ((x >> 11) as f64).sqrt();
+            sum = sum * 0.5 + root;
+        }
+        let mut output: Vec<u8> = memory.iter().flat_map(|word| word.to_le_bytes()).collect();
+        output.extend(sum.to_le_bytes());
+        assert_eq!(blake3::hash(&output).to_hex().as_str(), OUTPUT);
+    }
+}

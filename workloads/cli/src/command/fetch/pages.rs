@@ -1,0 +1,129 @@
+//! Reads a job's results page by page. A page is one call that is read to its end as it comes, whatever is done with the
+//! pages before it: no stream is ever open and unread, so none takes the connection's window from another call.
+
+use std::time::{Duration, Instant};
+
+use proto::{JobId, pb};
+use tokio::sync::mpsc::Sender;
+use tonic::Status;
+
+use super::super::watch;
+use crate::client::Client;
+use crate::error::Error;
+use crate::results::Position;
+
+/// Results asked for at once: about 8 MB with receipts, so that a line with a delay of 100 ms is idle for half of the time at
+/// worst, and a few pages fit into memory.
+const PAGE_RESULTS: u32 = 8192;
+/// Most results of a page, from a coordinator that knows no pages and does not end them: then its stream is ended here.
+const RESULTS_MAX: usize = 2 * PAGE_RESULTS as usize;
+/// Most results between two places where the cursor moves: many times what any coordinator sends.
+const PART_MAX: usize = 100_000;
+/// How long the coordinator may be away before the fetch is given up.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Pause before the connection is tried again.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Which results are wanted.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) client: Client,
+    pub(crate) job: JobId,
+    pub(crate) receipts: bool,
+    /// Until the job has ended.
+    pub(crate) follow: bool,
+}
+
+/// Some results in order.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) results: Vec<pb::UnitResult>,
+    /// Where the next page begins.
+    pub(crate) at: Position,
+    /// Whether the coordinator knows pages, and so puts receipts into them.
+    pub(crate) known: bool,
+    /// Whether there are no more.
+    last: bool,
+    /// Whether the call was answered, and then was open for long.
+    lasted: bool,
+}
+
+/// Hands on pages from `at` on until there are no more, through lost connections.
+pub(crate) async fn read_all(wanted: Wanted, mut at: Position, pages: Sender<Result<Page, Error>>) {
+    // When it was last known to be there: not when there was something new last, which may be days ago.
+    let mut there = Instant::now();
+    let mut known = false;
+    loop {
+        let (page, lost) = match read(&wanted, at, known).await {
+            Ok(read) => read,
+            Err(error) => return drop(pages.send(Err(error)).await),
+        };
+        let (moved, ended) = (at < page.at, page.last);
+        at = page.at;
+        known |= page.known;
+        if moved || page.lasted {
+            there = Instant::now();
+        }
+        if (moved && pages.send(Ok(page)).await.is_err()) || ended {
+            return;
+        }
+        let Some(lost) = lost else { continue };
+        if !watch::is_lost(&lost) || PATIENCE < there.elapsed() {
+            let error = wanted.client.error("hand out results", &lost);
+            return drop(pages.send(Err(error)).await);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// What one call brings, up to where the cursor moved last, and why it brought no more. Of a coordinator that is `known` to
+/// know pages, a call without a word is one that was cut off.
+async fn read(wanted: &Wanted, at: Position, known: bool) -> Result<(Page, Option<Status>), Error> {
+    let mut page = Page { results: Vec::new(), at, known: false, last: false, lasted: false };
+    let request = pb::FetchRequest {
+        job_id: wanted.job.0,
+        after: at.cursor,
+        offset: at.offset,
+        follow: wanted.follow,
+        receipts: wanted.receipts,
+        results_max: PAGE_RESULTS,
+    };
+    let mut stream = match wanted.client.jobs().fetch(request).await {
+        Ok(stream) => stream.into_inner(),
+        Err(status) => return Ok((page, Some(status))),
+    };
+    let opened = Instant::now();
+    let (mut part, mut silent) = (Vec::new(), true);
+    loop {
+        let reply = match stream.message().await {
+            Ok(Some(reply)) => reply,
+            Ok(None) if silent && known => {
+                return Ok((page, Some(Status::unavailable("the coordinator ended the stream"))));
+            }
+            // A coordinator that knows no pages says in this way that there are no more.
+            Ok(None) => {
+                page.last |= silent;
+                return Ok((page, None));
+            }
+            Err(status) => {
+                page.lasted = watch::LASTING < opened.elapsed();
+                return Ok((page, Some(status)));
+            }
+        };
+        silent = false;
+        (page.known, page.last) = (reply.page, reply.last);
+        part.extend(reply.results);
+        let to = Position { cursor: reply.cursor, offset: reply.offset };
+        if page.at < to {
+            page.at = to;
+            page.results.append(&mut part);
+            // Nobody else ends what follows a job for days.
+            if RESULTS_MAX <= page.results.len() || (wanted.follow && !page.known) {
+                return Ok((page, None));
+            }
+        }
+        if PART_MAX < part.len() {
+            return Err(Error::Failed("the coordinator's page of results does not end".into()));
+        }
+    }
+}
