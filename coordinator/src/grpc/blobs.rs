@@ -39,7 +39,8 @@ impl Party {
             Caller::Person(person) => Self::Researcher(person.account.clone()),
             Caller::Volunteer(_) => {
                 let peer = request.extensions().get::<Peer>();
-                let address = peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.address.ip());
+                let unknown = || Ipv4Addr::UNSPECIFIED.into();
+                let address = peer.map_or_else(unknown, |peer| peer.address.ip());
                 Self::Network(Crowd::of(address))
             }
         }

@@ -55,7 +55,7 @@ pub(super) struct Held(pub(super) Arc<Shared>);
 
 impl Held {
     async fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        let Caller::Volunteer(volunteer) = self.0.access.caller(&request).await? else {
+        let Caller::Volunteer(volunteer) = self.0.access.caller(request).await? else {
             return Err(Status::permission_denied("only workers hold reports for others"));
         };
         if self.0.deliveries.take(volunteer.worker, Instant::now()) {

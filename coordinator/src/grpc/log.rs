@@ -34,7 +34,7 @@ impl Log {
 
     /// The job, if this person may see it.
     async fn visible<T>(&self, request: &Request<T>, job: JobId) -> Result<JobStatus, Refusal> {
-        let person: Person = self.0.access.person(&request).await?;
+        let person: Person = self.0.access.person(request).await?;
         jobs::visible(&self.0, &person, job.0).await
     }
 }

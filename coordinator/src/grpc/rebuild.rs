@@ -36,7 +36,7 @@ impl From<Refused> for Refusal {
 
 impl Rebuild {
     async fn worker<T>(&self, request: &Request<T>) -> Result<Volunteer, Status> {
-        match self.0.access.caller(&request).await? {
+        match self.0.access.caller(request).await? {
             Caller::Volunteer(volunteer) => Ok(volunteer),
             Caller::Person(_) => Err(Status::permission_denied("only workers give back")),
         }
