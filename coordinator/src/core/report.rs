@@ -25,6 +25,13 @@ struct Incoming<'a> {
     finished: Vec<LeaseId>,
 }
 
+impl<'a> Incoming<'a> {
+    fn new(worker: u32, account: u32, signed: &'a SignedBatch) -> Self {
+        let (waiting, finished) = (Vec::new(), Vec::new());
+        Self { worker, account, signed, waiting, accepted: 0, finished }
+    }
+}
+
 impl Core {
     /// Takes a batch in. It is stored whole when anything in it is accepted; a report that is not is never looked at
     /// again.
@@ -68,14 +75,7 @@ impl Core {
     /// Answers a padded batch, of which nothing is stored: what was lent is to come again, in a batch without the rest.
     fn without_padding(&mut self, now: Now, worker: u32, signed: &SignedBatch) -> Acks {
         let account = self.worker(worker).record.account;
-        let mut incoming = Incoming {
-            worker,
-            account,
-            signed,
-            waiting: Vec::new(),
-            accepted: 0,
-            finished: Vec::new(),
-        };
+        let mut incoming = Incoming::new(worker, account, signed);
         let answer = |(position, report): (u32, &Report)| {
             if self.is_lent(worker, report) {
                 return Ack::Busy;
@@ -111,14 +111,7 @@ impl Core {
             return all(Ack::Busy);
         }
         let account = self.worker(worker).record.account;
-        let mut incoming = Incoming {
-            worker,
-            account,
-            signed,
-            waiting: Vec::new(),
-            accepted: 0,
-            finished: Vec::new(),
-        };
+        let mut incoming = Incoming::new(worker, account, signed);
         let mut missing = signed.missing.iter().peekable();
         let mut acks = Vec::with_capacity(batch.reports.len());
         for (position, report) in (0..).zip(&batch.reports) {
