@@ -78,7 +78,8 @@ pub(crate) fn server_config(identity: &Identity) -> Result<ServerConfig, rustls:
 pub(crate) struct Connection {
     stream: TlsStream<TcpStream>,
     peer: Peer,
-    over: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// None once it has ended.
+    over: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     _place: Place<Crowd>,
 }
 
@@ -174,10 +175,12 @@ impl Gate {
         let Some(stranger) = self.strangers.take(Crowd::of(address.ip())) else { return };
         let ends = [place.over().clone(), stranger.over().clone()];
         let stranger = Arc::new(Mutex::new(Some(stranger)));
-        let over = Box::pin(ending(ends, Arc::downgrade(&stranger), self.bounds.stranger));
+        let over = ending(ends, Arc::downgrade(&stranger), self.bounds.stranger);
         let peer = Peer { address, stranger };
+        let over: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(over);
+        let connection = Connection { stream, peer, over: Some(over), _place: place };
         // The server has stopped when nobody takes the connection.
-        let _ = self.connections.send(Ok(Connection { stream, peer, over, _place: place })).await;
+        let _ = self.connections.send(Ok(connection)).await;
     }
 }
 
@@ -211,7 +214,8 @@ impl AsyncRead for Connection {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         // The server always reads, so that this is enough to end the connection.
-        if self.over.as_mut().poll(cx).is_ready() {
+        if self.over.as_mut().is_none_or(|over| over.as_mut().poll(cx).is_ready()) {
+            self.over = None;
             let why = "the connection gave way: nobody has shown who it is, or its network holds too many";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, why)));
         }
