@@ -28,7 +28,8 @@ impl Core {
     /// A lease has run out: its open units are tried elsewhere, and what still comes of it may still be of use.
     fn expire_lease(&mut self, now: Now, id: LeaseId) {
         let Some(lease) = self.leases.get_mut(&id) else { return };
-        let (job_id, worker, open, twin) = (lease.job, lease.worker, lease.open, lease.twin());
+        let LeaseState::Active { since_ms, twin, .. } = lease.state else { return };
+        let (job_id, worker, open) = (lease.job, lease.worker, lease.open);
         lease.state = LeaseState::Overdue;
         let units: Vec<u64> = lease.open_units().collect();
         self.dirty.leases.insert(id);
@@ -45,7 +46,7 @@ impl Core {
                 }
             }
         }
-        self.worker_mut(worker).strike(now.monotonic_ms, open);
+        self.worker_mut(worker).run_out(now.monotonic_ms, since_ms, open);
         self.fail(now, job_id, Some(worker), &runs(units), "the lease ran out without a report");
         self.overdue.push_back(id);
         while OVERDUE_LEASES_MAX < self.overdue.len() {

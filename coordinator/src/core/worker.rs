@@ -19,6 +19,8 @@ pub(super) struct Worker {
     pub(super) quota: u32,
     /// Failures, and times that it gave units back unharmed, since the last accepted report.
     strikes: u32,
+    /// When a lease of it ran out last.
+    ran_out_ms: Option<u64>,
     /// Why it gave units back last, unless a unit has failed on it since.
     pub(super) returned: Option<Arc<str>>,
     /// It gets nothing before this moment.
@@ -51,6 +53,7 @@ impl Worker {
             leased: 0,
             quota: WORKER_UNITS_MAX,
             strikes: 0,
+            ran_out_ms: None,
             returned: None,
             barred_until_ms: 0,
             caught_until_ms: 0,
@@ -65,6 +68,17 @@ impl Worker {
         self.record.failures += u64::from(units);
         self.returned = None;
         self.hold_back(now_ms);
+    }
+
+    /// A lease of so many units, which it held since then, ran out. Leases that it held together run out one after the other
+    /// when it goes away once: that is one failure, however many they were.
+    pub(super) fn run_out(&mut self, now_ms: u64, since_ms: u64, units: u32) {
+        if self.ran_out_ms.is_some_and(|last_ms| since_ms <= last_ms) {
+            self.record.failures += u64::from(units);
+        } else {
+            self.ran_out_ms = Some(now_ms);
+            self.strike(now_ms, units);
+        }
     }
 
     /// It gave units back unharmed: no fault of theirs, but a machine that does so again and again must not be lent

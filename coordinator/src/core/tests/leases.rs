@@ -187,6 +187,31 @@ fn a_worker_that_fails_gets_less_and_then_nothing_for_a_while() {
 }
 
 #[test]
+fn a_worker_that_was_away_once_has_failed_once() {
+    let mut env = Env::new();
+    env.submit(spec(100, 1));
+    let worker = env.worker(1);
+    for _ in 0..20 {
+        assert_eq!(env.lease(worker, 2).len(), 1);
+        env.pass(100);
+    }
+    env.pass(70_000);
+    assert_eq!(env.lease(worker, 1).len(), 1, "twenty leases ran out together");
+    // Time and again is another matter.
+    let mut waits = Vec::new();
+    for _ in 0..5 {
+        env.pass(70_000);
+        let mut wait = 0;
+        while env.lease(worker, 1).is_empty() {
+            env.pass(1_000);
+            wait += 1;
+        }
+        waits.push(wait);
+    }
+    assert!(waits.is_sorted() && 0 < waits[4], "{waits:?}");
+}
+
+#[test]
 fn memory_must_suffice() {
     let mut env = Env::new();
     env.submit(spec(1, 1));
