@@ -6,6 +6,9 @@ pub const JOBS_RUNNING_MAX: usize = 10_000;
 pub const WORKERS_CONNECTED_MAX: usize = 100_000;
 /// Most units that one worker holds: what is redone when it vanishes; two full leases being computed, two on their way.
 pub const WORKER_UNITS_MAX: u32 = 4 * proto::bounds::LEASE_UNITS_MAX;
+/// Most units that a worker holds that has reported nothing yet: keys are free, and whoever makes some must not be lent a job
+/// that he does not compute. A machine that reports reaches [`WORKER_UNITS_MAX`] within nine batches.
+pub const NEWCOMER_UNITS: u32 = 64;
 /// Most leases granted in answer to one request: they must fit into the worker's sink.
 pub const LEASES_PER_WANT_MAX: usize = 16;
 /// Longest time worth of computing that one request may ask for, seconds: beyond a day machines change their minds.

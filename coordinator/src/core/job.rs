@@ -206,10 +206,7 @@ impl Job {
         asking: Party,
         party_of: impl Fn(LeaseId) -> Party,
     ) -> bool {
-        let same = |party: Party| {
-            let known = if self.estimates() { party } else { Party { network: 0, ..party } };
-            known.is_with(asking)
-        };
+        let same = |party: Party| party.is_with(asking);
         let said = |said: &Said| Party { account: said.account, network: said.network };
         known.said.iter().any(|report| same(said(report)))
             || known.refuted.iter().any(|&party| same(party))

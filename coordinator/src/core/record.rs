@@ -543,7 +543,8 @@ pub struct AttemptRecord {
     pub first: u64,
     /// How many.
     pub count: u32,
-    /// Number of the account whose worker failed; `None` when the coordinator did.
+    /// Number of the account whose worker failed, or `u32::MAX` for one that had shown nothing yet where others had; `None` when
+    /// the coordinator did.
     pub account: Option<u32>,
     /// For people.
     pub reason: String,

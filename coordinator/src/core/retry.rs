@@ -8,6 +8,8 @@ use crate::core::lease::LeaseState;
 use crate::core::queue::{Run, runs};
 use crate::core::record::{AttemptRecord, LogEnd, Table};
 use crate::core::time::Now;
+use crate::core::unit::NEWCOMERS;
+use crate::core::worker::Worker;
 use proto::bounds::REASON_BYTES_MAX;
 use proto::{JobId, LeaseId, text};
 use std::collections::BTreeMap;
@@ -101,15 +103,16 @@ impl Core {
         units: &[Run],
         reason: &str,
     ) {
+        let account = worker.map(|number| self.counts_as(number, id));
         let Self { jobs, sessions, workers, .. } = self;
         let Some(job) = jobs.get_mut(&id) else { return };
-        let account = worker.map(|number| workers[number as usize].record.account);
+        let own = worker.map(|number| workers[number as usize].record.account);
         let shared: Arc<str> = reason.into();
         let (attempts_max, memory_bytes) = (job.spec.attempts_max, job.spec.limits.memory_bytes);
         let others = || {
             sessions.iter().map(|session| &workers[session.worker as usize]).any(|worker| {
                 let lends = worker.live.as_ref().map_or(0, |live| live.want.memory_bytes);
-                Some(worker.record.account) != account && memory_bytes <= lends
+                Some(worker.record.account) != own && memory_bytes <= lends
             })
         };
         let mut alone = None;
@@ -145,6 +148,24 @@ impl Core {
             let text = format!("given up after {attempts} failed attempts; the last: {reason}");
             self.give_up(id, unit, text);
         }
+    }
+
+    /// For which account a worker's failure at a unit of the job counts: its own, or that of all who have shown nothing yet, if
+    /// somebody who has is there to compute it.
+    fn counts_as(&self, number: u32, id: JobId) -> u32 {
+        let shows = |worker: &Worker| {
+            let record = &worker.record;
+            0 < record.credit && record.failures <= record.reported
+        };
+        let failed = self.worker(number);
+        let account = failed.record.account;
+        let memory_bytes = self.jobs.get(&id).map_or(0, |job| job.spec.limits.memory_bytes);
+        let could = |worker: &Worker| {
+            let lends = worker.live.as_ref().map_or(0, |live| live.want.memory_bytes);
+            worker.record.account != account && memory_bytes <= lends && shows(worker)
+        };
+        let others = || self.sessions.iter().any(|session| could(self.worker(session.worker)));
+        if shows(failed) || !others() { account } else { NEWCOMERS }
     }
 
     /// Notes that a unit of a lease was reported; `finished` gets the lease when that was the last.

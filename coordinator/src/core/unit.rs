@@ -6,6 +6,10 @@ use crate::core::verdict::{self, Policy, Said};
 use proto::LeaseId;
 use std::sync::Arc;
 
+/// Stands for the accounts of machines that fail more than they report, or have shown nothing yet, where others could have
+/// computed the unit: keys are free, so that however many they are, they count as one account.
+pub(super) const NEWCOMERS: u32 = u32::MAX;
+
 /// What is known of a unit without a verdict. A unit of a job of one copy has an entry only after an attempt failed or
 /// when it is lent twice; a unit of any other job from its first lease on. It goes when the unit is settled.
 #[derive(Debug, Default)]
@@ -14,7 +18,8 @@ pub(super) struct Unit {
     pub(super) said: Vec<Said>,
     /// Leases in time under which it is being computed.
     pub(super) holders: Vec<LeaseId>,
-    /// Attempts that came to nothing: accounts, and how many of each. `None` is the coordinator itself.
+    /// Attempts that came to nothing: accounts, and how many of each. `None` is the coordinator itself, [`NEWCOMERS`] all that
+    /// have shown nothing yet.
     failures: Vec<(Option<u32>, u32)>,
     /// Of the last of them.
     pub(super) reason: Option<Arc<str>>,
@@ -59,9 +64,11 @@ impl Unit {
 
     /// Whether it was tried often enough. `alone`: nobody else could have tried it instead.
     pub(super) fn hopeless(&self, attempts_max: u32, alone: impl FnOnce() -> bool) -> bool {
+        let of_newcomers = |(account, _): &&(Option<u32>, u32)| *account == Some(NEWCOMERS);
+        let of_newcomers = self.failures.iter().find(of_newcomers).map_or(0, |(_, count)| *count);
         let attempts = self.attempts();
         attempts_max <= self.counted(attempts_max)
-            || attempts_max * ATTEMPTS_OF_ONE <= attempts
+            || attempts_max * ATTEMPTS_OF_ONE <= attempts - of_newcomers
             || (attempts_max <= attempts && alone())
     }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 /// How sure a job wants to be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Policy {
-    /// Reports of so many different accounts must agree.
+    /// Reports of so many accounts in different networks must agree.
     Copies(u32),
     /// The estimated chance of being wrong must be no higher.
     Confidence(f64),
@@ -90,11 +90,12 @@ pub fn lacking(policy: Policy, said: &[Said], checked: bool) -> usize {
     }
 }
 
-/// A unit is settled when as many reports agree as the job asks for and they are more than half of all.
+/// A unit is settled when reports of as many parties agree as the job asks for and they are more than half of all.
 fn judge_copies(copies: u32, said: &[Said]) -> Verdict {
-    let (agree, leader) = leader(said);
+    let (leader, agree, _) = opinions(said);
+    let all: usize = votes(said).values().sum();
     let for_count = (copies.max(1) as usize).saturating_sub(agree);
-    let for_majority = (said.len() + 1).saturating_sub(2 * agree);
+    let for_majority = (all + 1).saturating_sub(2 * agree);
     let need = for_count.max(for_majority);
     if 0 < need && reports_max(copies) < said.len() + need {
         return disagree(said.len(), agree);
@@ -197,14 +198,6 @@ fn opinions(said: &[Said]) -> (usize, usize, usize) {
 
 fn leader_votes(said: &[Said], leader: usize) -> usize {
     agreeing(said, leader).len()
-}
-
-/// How many say what most say, and the first of them.
-fn leader(said: &[Said]) -> (usize, usize) {
-    let agree =
-        |index: usize| said.iter().filter(|other| other.statement == said[index].statement).count();
-    let leader = (0..said.len()).map(|index| (agree(index), std::cmp::Reverse(index))).max();
-    leader.map_or((0, 0), |(agree, std::cmp::Reverse(index))| (agree, index))
 }
 
 fn agreeing(said: &[Said], leader: usize) -> Vec<usize> {

@@ -3,6 +3,7 @@
 use crate::core::Core;
 use crate::core::bounds::RETURNERS_NAMED_MAX;
 use crate::core::job::Job;
+use crate::core::record::WorkerRecord;
 use crate::core::unit::Unit;
 use crate::core::verdict::{self, Said, Verdict};
 use proto::job::Stage;
@@ -79,7 +80,7 @@ impl Core {
 
     /// Why nobody, or too few, can compute units of the job.
     fn why_nobody(&self, job: &Job) -> Vec<String> {
-        let (mut accounts, mut fitting) = (BTreeSet::new(), 0);
+        let (mut accounts, mut parties, mut fitting) = (BTreeSet::new(), BTreeSet::new(), 0);
         let mut most = 0;
         for session in &self.sessions {
             let worker = self.worker(session.worker);
@@ -87,7 +88,9 @@ impl Core {
             most = most.max(live.want.memory_bytes);
             if job.spec.limits.memory_bytes <= live.want.memory_bytes {
                 fitting += 1;
-                accounts.insert(worker.record.account);
+                let WorkerRecord { account, network, .. } = worker.record;
+                accounts.insert(account);
+                parties.insert(if network == 0 { (account, 0) } else { (0, network) });
             }
         }
         let mut reasons = Vec::new();
@@ -110,6 +113,12 @@ impl Core {
                 "each unit needs reports of {} accounts, workers of {} are connected",
                 job.spec.copies,
                 accounts.len()
+            ));
+        } else if !job.estimates() && parties.len() < job.spec.copies as usize {
+            reasons.push(format!(
+                "each unit needs reports from {} networks, for one network may be one person; workers of {} are connected",
+                job.spec.copies,
+                parties.len()
             ));
         }
         reasons.extend(self.why_given_back(job));
@@ -230,7 +239,10 @@ impl Core {
             let allowed = job.spec.attempts_max;
             let (failed, counted) = (known.attempts(), known.counted(allowed));
             let more = if counted < failed {
-                format!(" ({} more, of accounts that have failed it often)", failed - counted)
+                format!(
+                    " ({} more, of accounts that have failed it often or have shown nothing yet)",
+                    failed - counted
+                )
             } else {
                 String::new()
             };

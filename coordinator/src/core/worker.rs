@@ -1,7 +1,8 @@
 //! A worker as the core knows it: little while it is idle or away.
 
 use crate::core::bounds::{
-    CAUGHT_MS, CAUGHT_MS_MAX, STRIKE_MS, STRIKE_MS_MAX, STRIKES_FREE, WORKER_UNITS_MAX,
+    CAUGHT_MS, CAUGHT_MS_MAX, NEWCOMER_UNITS, STRIKE_MS, STRIKE_MS_MAX, STRIKES_FREE,
+    WORKER_UNITS_MAX,
 };
 use crate::core::event::{Session, Want};
 use crate::core::record::WorkerRecord;
@@ -47,11 +48,13 @@ pub(super) struct Live {
 }
 
 impl Worker {
+    /// One that may hold as many units as it has ever reported, and some.
     pub(super) fn new(record: WorkerRecord) -> Self {
+        let reported = u32::try_from(record.reported).unwrap_or(u32::MAX);
         Self {
             record,
             leased: 0,
-            quota: WORKER_UNITS_MAX,
+            quota: NEWCOMER_UNITS.saturating_add(reported).min(WORKER_UNITS_MAX),
             strikes: 0,
             ran_out_ms: None,
             returned: None,

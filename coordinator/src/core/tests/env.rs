@@ -1,6 +1,7 @@
 //! A coordinator in a test: the core over a store in memory, with a clock that is moved by hand.
 
 use crate::core::Core;
+use crate::core::bounds::WORKER_UNITS_MAX;
 use crate::core::event::{
     Acks, Effects, Event, Heartbeat, Hello, Lease, Missing, Reply, Return, Segment, Session, Show,
     SignedBatch, Submission, ToWorker, Want,
@@ -237,6 +238,13 @@ impl Env {
         }
     }
 
+    /// The worker may hold as much as one that has reported many units.
+    pub(super) fn prove(&mut self, worker: usize) {
+        let key = self.workers[worker].key;
+        let known = self.core.workers.iter_mut().find(|worker| worker.record.key == key);
+        known.unwrap().quota = WORKER_UNITS_MAX;
+    }
+
     pub(super) fn submit(&mut self, spec: JobSpec) -> JobId {
         self.submissions += 1;
         self.submit_as("ada", spec, self.submissions)
@@ -381,8 +389,8 @@ impl Env {
         self.forget(worker, unit);
     }
 
-    /// The worker gives back unharmed, in one message, all that it holds of a job; how many leases that were.
-    pub(super) fn give_all_back(&mut self, worker: usize, job: JobId) -> usize {
+    /// The worker gives back in one message, unharmed or not, all that it holds of a job; how many leases that were.
+    pub(super) fn give_all_back(&mut self, worker: usize, job: JobId, failure: bool) -> usize {
         let volunteer = &mut self.workers[worker];
         let leases: Vec<_> = volunteer.leases.extract_if(.., |_, lease| lease.job == job).collect();
         let (n, session) = (leases.len(), volunteer.session.unwrap());
@@ -391,7 +399,7 @@ impl Env {
                 lease: lease.lease,
                 unit: UnitIndex(unit),
                 reason: "out of memory".into(),
-                failure: false,
+                failure,
             })
         };
         let returns = leases.into_iter().flat_map(|(_, lease)| units(lease)).collect();

@@ -75,7 +75,7 @@ fn one_account_has_no_unit_given_up_that_others_compute() {
         }
     }
     let why = env.core.why(job, Some(UnitIndex(0))).unwrap();
-    let told = "3 of 5 attempts have failed (9 more, of accounts that have failed it often); the last: out of memory";
+    let told = "3 of 5 attempts have failed (9 more, of accounts that have failed it often or have shown nothing yet); the last: out of memory";
     assert!(why.iter().any(|why| why == told), "{why:?}");
     env.pass(10_000_000);
     env.lease(other, 1);
@@ -114,7 +114,7 @@ fn a_worker_that_gives_everything_back_unharmed_costs_no_attempt_and_waits_longe
     // Ten minutes in which it asks ten times a second and gives all back at once.
     for _ in 0..6_000 {
         env.want(ill, 1000);
-        leases += env.give_all_back(ill, job);
+        leases += env.give_all_back(ill, job, false);
         env.pass(100);
     }
     assert!((3..40).contains(&leases), "{leases} leases");
@@ -144,7 +144,7 @@ fn a_worker_that_gives_one_job_back_is_lent_others() {
     let mut of_one = 0;
     for _ in 0..200 {
         env.want(worker, 4);
-        of_one += env.give_all_back(worker, one);
+        of_one += env.give_all_back(worker, one, false);
         env.report_all(worker, other);
         env.pass(1_000);
     }
@@ -184,6 +184,81 @@ fn a_worker_that_fails_gets_less_and_then_nothing_for_a_while() {
     env.pass(2_000);
     env.want(worker, 1);
     assert_eq!(env.report_all(worker, job).len(), 1);
+}
+
+#[test]
+fn a_newcomer_is_lent_little_and_more_as_it_reports() {
+    let mut env = Env::new();
+    let job = env.submit(spec(100_000, 1));
+    let hoarders: Vec<usize> = (1..8).map(|account| env.worker(account)).collect();
+    for &hoarder in &hoarders {
+        env.lease(hoarder, 100_000);
+    }
+    let held = |env: &Env| env.status(job).leased;
+    assert_eq!(held(&env), 7 * 64);
+    let honest = env.worker(9);
+    let mut got = Vec::new();
+    for _ in 0..6 {
+        env.lease(honest, 100_000);
+        got.push(held(&env) - 7 * 64);
+        env.report_all(honest, job);
+    }
+    assert_eq!(got[0], 64);
+    assert!(got.is_sorted() && 1_000 < got[5], "{got:?}");
+    // What it has reported is remembered.
+    env.crash();
+    env.connect(honest);
+    env.lease(honest, 100_000);
+    assert!(1_000 < held(&env) - 7 * 64);
+}
+
+#[test]
+fn strangers_that_only_fail_have_nothing_given_up_that_others_compute() {
+    let mut env = Env::new();
+    let job = env.submit(spec(61, 1));
+    let honest = env.worker(1);
+    env.lease(honest, 1);
+    env.report_all(honest, job);
+    let refusers: Vec<usize> = (0..42).map(|key| env.worker(2 + key % 14)).collect();
+    for round in 0..3 {
+        for &refuser in &refusers {
+            if env.workers[refuser].session.is_none() {
+                env.connect(refuser);
+            }
+            env.lease(refuser, 64);
+            env.give_all_back(refuser, job, true);
+            env.pass(4_000_000);
+        }
+        assert_eq!(env.status(job).failed, 0, "round {round}");
+        env.crash();
+        env.connect(honest);
+        env.want(honest, 0);
+    }
+    while !env.is_done(job) {
+        env.pass(4_000_000);
+        env.lease(honest, 64);
+        env.report_all(honest, job);
+    }
+    let results = env.results(job);
+    assert!(results.values().all(|result| result.starts_with("Done")), "{results:?}");
+}
+
+#[test]
+fn what_fails_on_those_that_have_shown_what_they_can_is_given_up() {
+    let mut env = Env::new();
+    let job = env.submit(spec(5, 1));
+    let workers: Vec<usize> = (1..6).map(|account| env.worker(account)).collect();
+    for &worker in &workers[..4] {
+        env.lease(worker, 1);
+        env.report_all(worker, job);
+    }
+    for &worker in &workers {
+        assert!(!env.is_done(job));
+        env.pass(4_000_000);
+        assert_eq!(env.lease(worker, 1), ["j1 4..5"]);
+        env.give_back(worker, 4, true);
+    }
+    assert!(env.is_done(job));
 }
 
 #[test]
@@ -334,10 +409,12 @@ fn a_huge_job_costs_no_more_than_a_small_one() {
     let mut env = Env::new();
     let job = env.submit(spec(1 << 40, 1));
     let worker = env.worker(1);
+    env.prove(worker);
     assert_eq!(env.lease(worker, 4096), ["j1 0..4000"]);
     env.report_all(worker, job);
     assert_eq!(env.status(job).settled, 4000);
     env.crash();
     env.connect(worker);
+    env.prove(worker);
     assert_eq!(env.lease(worker, 5000), ["j1 4000..8096", "j1 8096..9000"]);
 }

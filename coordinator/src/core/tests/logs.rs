@@ -125,6 +125,7 @@ fn logs_of_a_job_are_bounded_and_failures_have_a_part_of_their_own() {
     let units = 1_500;
     let job = env.submit(talking(units, 1));
     let worker = env.worker(1);
+    env.prove(worker);
     let text = "x".repeat(4_000);
     env.lease(worker, 1_500);
     for unit in 0..units {

@@ -55,6 +55,18 @@ fn endless_disagreement_gives_up() {
     );
 }
 
+#[test]
+fn copies_of_one_network_are_one() {
+    let mut reports = said("aab");
+    (reports[0].network, reports[1].network, reports[2].network) = (7, 7, 8);
+    let judged = |said: &[Said], copies| judge(Policy::Copies(copies), said, false);
+    assert_eq!(judged(&reports[..2], 2), Verdict::Need(1));
+    assert_eq!(judged(&reports, 2), Verdict::Need(1));
+    assert_eq!(judged(&reports[..2], 1), Verdict::Settle(vec![0, 1]));
+    reports[2] = Said { network: 8, ..said("a").remove(0) };
+    assert_eq!(judged(&reports, 2), Verdict::Settle(vec![0, 1, 2]));
+}
+
 /// Letters with the checks that each has passed; a number below zero: was caught.
 fn confident(word: &str, passed: &[i64], checked: bool) -> Verdict {
     let mut said = said(word);
