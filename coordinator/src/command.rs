@@ -117,6 +117,10 @@ pub struct Run {
     /// Share of a trusted worker's units that are checked all the same, for jobs with a confidence
     #[arg(long, default_value_t = crate::core::trust::estimate::CHECK_FLOOR, value_name = "SHARE", value_parser = share)]
     pub check_floor: f64,
+    /// Machines on private addresses are of people you know: each account counts for itself. Otherwise they count as one network,
+    /// for whoever comes through a gateway, a proxy or a container's bridge has such an address too
+    #[arg(long)]
+    pub lan: bool,
     /// Connections open at once
     #[arg(long, default_value_t = 20_000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,

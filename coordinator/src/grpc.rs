@@ -112,6 +112,8 @@ pub(crate) struct Shared {
     pub(crate) data: PathBuf,
     pub(crate) backups: crate::backup::Backups,
     pub(crate) patience: Patience,
+    /// Whether accounts on private addresses count for themselves.
+    pub(crate) lan: bool,
     pub(crate) started_ms: u64,
     pub(crate) tasks: Tasks,
     pub(crate) stop: CancellationToken,

@@ -54,6 +54,8 @@ pub struct Config {
     pub reserve_bytes: u64,
     /// Share of a trusted worker's units that are checked, from 0 to 1.
     pub check_floor: f64,
+    /// Whether accounts on private addresses count for themselves, and not as one network.
+    pub lan: bool,
     /// Connections open at once.
     pub connections_max: usize,
     /// How long to wait for others.
@@ -79,6 +81,7 @@ impl Config {
             account_bytes: 1 << 40,
             reserve_bytes: engine::RESERVE_BYTES,
             check_floor: crate::core::trust::estimate::CHECK_FLOOR,
+            lan: false,
             connections_max: 20_000,
             patience: Patience::default(),
             summary_every: Duration::from_secs(60),
@@ -307,6 +310,7 @@ async fn open(
         data: config.data.clone(),
         backups: Backups::new(tee),
         patience: config.patience,
+        lan: config.lan,
         started_ms: clock.now().monotonic_ms,
         engine,
         tasks: Tasks::default(),

@@ -39,6 +39,7 @@ fn config(data: PathBuf, program: PathBuf, run: Run) -> Config {
         account_bytes: run.account_bytes.as_u64(),
         reserve_bytes: run.reserve.as_u64(),
         check_floor: run.check_floor,
+        lan: run.lan,
         connections_max: usize::try_from(run.connections).unwrap_or(usize::MAX),
         summary_every: run.summary,
         metrics: run.metrics,

@@ -116,7 +116,8 @@ impl Core {
             ));
         } else if !job.estimates() && parties.len() < job.spec.copies as usize {
             reasons.push(format!(
-                "each unit needs reports from {} networks, for one network may be one person; workers of {} are connected",
+                "each unit needs reports from {} networks, for one network may be one person (so may all private addresses, unless \
+                 the coordinator runs with --lan); workers of {} are connected",
                 job.spec.copies,
                 parties.len()
             ));

@@ -10,7 +10,7 @@ use crate::grpc::{Shared, convert};
 use prost::Message;
 use proto::bounds::{LEASE_UNITS_MAX, LOGS_PER_MESSAGE_MAX};
 use proto::pb::{self, coordinator_message::Kind as ToKind, refusal::Code, worker_message::Kind};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -34,7 +34,7 @@ pub(super) async fn serve(
     let peer = known.as_ref().map(|peer| peer.address);
     let stop = shared.stop.clone();
     let greeted = match stop
-        .run_until_cancelled(greet(&shared, &mut inbound, &outbound, network(peer)))
+        .run_until_cancelled(greet(&shared, &mut inbound, &outbound, network(peer, shared.lan)))
         .await
     {
         Some(Ok(greeted)) => greeted,
@@ -188,20 +188,27 @@ async fn heard(
     Ok(())
 }
 
+/// The network of all private addresses together: beyond what IPv4 ones begin with, below those of IPv6.
+const PRIVATE: u64 = 1 << 33;
+
 /// What the address of a worker begins with, as far as one owner commonly holds it: 24 bits of an IPv4 address, 48 of an
-/// IPv6 one. 0 for addresses that say nothing of who is where: this machine, and networks in one house.
-fn network(peer: Option<SocketAddr>) -> u64 {
+/// IPv6 one. Private addresses are one network, since all that come through a gateway, a proxy or a bridge of containers have
+/// one, unless it is a `lan` whose people the operator knows: then, and for this machine, 0, which tells nothing.
+fn network(peer: Option<SocketAddr>, lan: bool) -> u64 {
+    let private = if lan { 0 } else { PRIVATE };
     match peer.map(|peer| peer.ip().to_canonical()) {
-        Some(IpAddr::V4(ip)) if !(ip.is_private() || ip.is_loopback() || ip.is_link_local()) => {
-            u64::from(ip.to_bits() >> 8) | 1 << 32
-        }
-        Some(IpAddr::V6(ip))
-            if !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()) =>
-        {
-            u64::try_from(ip.to_bits() >> 80).unwrap_or(0) | 1 << 56
-        }
-        _ => 0,
+        None => 0,
+        Some(ip) if ip.is_loopback() => 0,
+        Some(IpAddr::V4(ip)) if ip.is_private() || ip.is_link_local() || is_shared(ip) => private,
+        Some(IpAddr::V6(ip)) if ip.is_unique_local() || ip.is_unicast_link_local() => private,
+        Some(IpAddr::V4(ip)) => u64::from(ip.to_bits() >> 8) | 1 << 32,
+        Some(IpAddr::V6(ip)) => u64::try_from(ip.to_bits() >> 80).unwrap_or(0) | 1 << 56,
     }
+}
+
+/// Whether an address is one that providers and overlay networks share out (RFC 6598: 100.64.0.0/10).
+fn is_shared(ip: Ipv4Addr) -> bool {
+    ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64
 }
 
 #[cfg(test)]
@@ -210,15 +217,17 @@ mod tests {
 
     #[test]
     fn a_network_is_what_one_owner_commonly_holds() {
-        let of = |ip: &str| network(Some(SocketAddr::new(ip.parse().unwrap(), 1)));
+        let in_lan = |ip: &str, lan| network(Some(SocketAddr::new(ip.parse().unwrap(), 1)), lan);
+        let of = |ip: &str| in_lan(ip, false);
         assert_eq!(of("203.0.113.7"), of("203.0.113.250"));
         assert_ne!(of("203.0.113.7"), of("203.0.114.7"));
         assert_eq!(of("2001:db8:1:2::3"), of("2001:db8:1:ffff::9"));
         assert_ne!(of("2001:db8:1::3"), of("2001:db8:2::3"));
         assert_eq!(of("::ffff:203.0.113.7"), of("203.0.113.7"));
-        for ip in ["127.0.0.1", "::1", "10.1.2.3", "192.168.1.1", "fd00::1", "fe80::1"] {
-            assert_eq!(of(ip), 0, "{ip}");
+        for ip in ["10.1.2.3", "192.168.1.1", "172.17.0.1", "100.64.0.1", "fd00::1", "fe80::1"] {
+            assert_eq!((of(ip), in_lan(ip, true)), (PRIVATE, 0), "{ip}");
         }
-        assert_eq!(network(None), 0);
+        assert_eq!((of("127.0.0.1"), of("::1"), network(None, false)), (0, 0, 0));
+        assert_ne!(of("100.128.0.1"), PRIVATE);
     }
 }
