@@ -95,10 +95,11 @@ fn each_unit_of_a_long_list_of_files_gets_its_file() {
     grid.login(&world);
     grid.add_worker(&world, "ada");
     world.ok(&["submit", "job.toml", "--watch"]);
-    world.ok(&["fetch", "j1", "--no-receipts"]);
+    world.ok(&["fetch", "j1"]);
     let outputs = fetched(&world);
     assert_eq!(outputs.len() as u64, FILES);
     assert!(outputs.into_iter().all(|(unit, output)| output == expected(unit)));
+    world.ok(&["verify", "j1", "--rerun", "--sample", "3"]);
     grid.stop();
 }
 
