@@ -20,6 +20,7 @@ mod results;
 mod rude;
 mod seti;
 mod storms;
+mod strangers;
 mod surroundings;
 mod swarm;
 mod tidy;
