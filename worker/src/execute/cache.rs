@@ -132,7 +132,7 @@ impl Directory {
 
 /// Loads the compilation in a file that was handed over; none if it is not what it should be.
 pub(super) fn load(engines: &Engines, file: &File) -> Option<(Module, Layout)> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(READ_BYTES);
     file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
     let (_, rest) = bytes.split_first_chunk::<TAG_BYTES>()?;
     let (inlined, rest) = rest.split_first()?;

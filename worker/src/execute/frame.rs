@@ -152,6 +152,7 @@ pub(super) fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Opti
             return Ok(frames.take()?.map(|(header, _)| header));
         }
         let start = frames.bytes.len();
+        frames.bytes.reserve(missing.min(READ_BYTES));
         from.take(missing as u64).read_to_end(&mut frames.bytes)?;
         if frames.bytes.len() == start {
             return Ok(None);

@@ -121,6 +121,8 @@ pub fn raise<T>(
     process::limit(Resource::Nofile, FILES_MAX)?;
     let mut walls = system::alone(plan);
     let prepared = prepare()?;
+    // Asked for once, so that what the system's clock needs is there: it is looked up the first time.
+    let _ = process::cpu();
     process::limit(Resource::Nproc, 0)?;
     walls.calls = plan.calls && system::filter_calls();
     Ok((walls, prepared))

@@ -113,7 +113,9 @@ fn ending() -> Result<BpfProgram, seccompiler::BackendError> {
     let abort = u64::from(libc::SIGABRT.cast_unsigned());
     rules.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![is(0, own)?, is(2, abort)?])?]);
     let asked = |what: i32| SeccompRule::new(vec![is(1, u64::from(what.cast_unsigned()))?]);
-    rules.insert(libc::SYS_fcntl, vec![asked(libc::F_GETFD)?, asked(libc::F_GETFL)?]);
+    // A file without a name is sealed before it is mapped.
+    let fcntl = [libc::F_GETFD, libc::F_GETFL, libc::F_ADD_SEALS, libc::F_GET_SEALS].map(asked);
+    rules.insert(libc::SYS_fcntl, fcntl.into_iter().collect::<Result<_, _>>()?);
     program(rules, SeccompAction::KillProcess, SeccompAction::Allow)
 }
 
