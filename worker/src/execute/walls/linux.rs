@@ -8,7 +8,7 @@ use landlock::{
 };
 use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, UnshareFlags, set_capabilities, set_no_new_privs,
+    CapabilitySet, CapabilitySets, UnshareFlags, capabilities, set_capabilities, set_no_new_privs,
 };
 
 use super::{WallPlan, Walls, calls};
@@ -22,16 +22,20 @@ const FIRST_OTHER: c_uint = 3;
 pub(super) fn alone(plan: &WallPlan) -> Walls {
     let namespaces = plan.namespaces && own_namespaces();
     // Also what a namespace of its own has given it there.
-    let none = CapabilitySet::empty();
-    let none = CapabilitySets { effective: none, permitted: none, inheritable: none };
-    let dropped = set_capabilities(None, none).is_ok();
-    let no_privileges = dropped && set_no_new_privs(true).is_ok();
+    let no_privileges = drop_capabilities().is_ok() && set_no_new_privs(true).is_ok();
     let landlock = if plan.landlock { no_files().ok().flatten() } else { None };
     // After a change of its rights, which would undo both.
     let untraceable = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).is_ok();
     // It was set before once and is only made sure of.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     Walls { no_privileges, untraceable, landlock, calls: false, namespaces }
+}
+
+/// Drops all capabilities. Nothing is called where there are none, since some services forbid it.
+fn drop_capabilities() -> rustix::io::Result<()> {
+    let none = CapabilitySet::empty();
+    let none = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    if capabilities(None)? == none { Ok(()) } else { set_capabilities(None, none) }
 }
 
 /// Whether system calls are filtered from now on, in all threads.
