@@ -5,7 +5,8 @@
 //! `cargo test -p worker --test escape` says of each how it ended, behind all walls and behind some.
 
 // Told to be tests as a whole, so that their helpers count as such too.
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod escape {
     mod attempts;
     pub(super) mod inside;

@@ -81,12 +81,14 @@ pub(super) fn meet(unit: &Unit, need: Need) -> io::Result<Option<File>> {
 /// Asks whoever hands out files.
 type Ask = dyn Fn(Need) -> io::Result<Option<File>>;
 
+/// Inputs that are open, the last used first.
+type Open = VecDeque<(PathBuf, Rc<File>)>;
+
 /// The files of the unit that runs, as its child has them.
 #[derive(Clone)]
 pub(super) struct Files {
     ask: Rc<Ask>,
-    /// Inputs that are open, the last used first.
-    inputs: Rc<RefCell<VecDeque<(PathBuf, Rc<File>)>>>,
+    inputs: Rc<RefCell<Open>>,
 }
 
 impl Files {
