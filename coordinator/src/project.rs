@@ -1,6 +1,7 @@
 //! The project's folder: its keys and certificates, made at the first start, and one process at a time.
 
 use ed25519_dalek::SigningKey;
+use program::file::Unfit;
 use proto::{Digest, ProjectKey, join::Join};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fs::{self, File, TryLockError};
@@ -49,6 +50,9 @@ pub mod names {
 /// Why a project's folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Others could have replaced what is in the folder.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     /// A file cannot be read or written.
     #[error("cannot use {path}")]
     File {
@@ -154,10 +158,12 @@ impl Folder {
     /// [`Error::Locked`] when another process has it, [`Error::File`] when it cannot be made.
     pub fn take(path: &Path) -> Result<Self, Error> {
         let unusable = |error| match error {
-            Error::File { source, .. } => Error::Folder { path: path.to_owned(), source },
+            Error::File { source, .. } | Error::Unfit(Unfit::File { source, .. }) => {
+                Error::Folder { path: path.to_owned(), source }
+            }
             error => error,
         };
-        file::make_folder(path).map_err(unusable)?;
+        program::file::make_private(path).map_err(Error::Unfit).map_err(unusable)?;
         let lock_path = path.join(names::LOCK);
         let lock = file::open_private(&lock_path).map_err(unusable)?;
         match lock.try_lock() {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use kernel::NanMode;
 use worker::execute::{
     CHILD_VERB, Compilation, CompileCost, CompileLimits, CompileStop, Config, Input, Kernel,
-    Limits, Outcome, Priority, Segment, Unit, child_main, own_program, run_once,
+    Limits, Outcome, Priority, Segment, Unit, WallPlan, child_main, own_program, run_once,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -152,6 +152,7 @@ fn one(program: &Path, file: &Path, repetitions: usize) -> Result<()> {
                 priority: Priority::Normal,
                 limits: LIMITS,
                 inlining,
+                walls: WallPlan::default(),
             };
             match compilation.run(|| false) {
                 Ok(cost) => costs.push(cost),

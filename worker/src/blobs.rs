@@ -7,7 +7,7 @@
 
 pub mod pieces;
 
-use crate::file;
+use program::file;
 use proto::Digest;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};

@@ -136,6 +136,10 @@ struct Run {
     /// Whom the units let go first
     #[arg(long, value_enum, default_value_t = Courtesy::Background)]
     priority: Courtesy,
+    /// Compute nothing where the system lacks the walls that count around strangers' code: Landlock, seccomp, no_new_privs;
+    /// `status` says which stand
+    #[arg(long)]
+    require_walls: bool,
     /// Take no part in the peer network: all content comes from the coordinator
     #[arg(long)]
     no_peers: bool,

@@ -1,6 +1,7 @@
 //! How the owner's commands reach the running worker: a socket in its folder, one JSON object per line each way.
 
 use crate::core::Status;
+use crate::execute::Walls;
 use crate::p2p::hold::Numbers;
 use crate::p2p::{PeerView, PeersReport, swarm};
 use proto::{AccountKey, ProjectKey, WorkerKey};
@@ -89,6 +90,9 @@ pub struct Report {
     /// The exchange of blobs with peers; absent when this worker takes no part in it, and for a seed.
     #[serde(default)]
     pub blobs: Option<swarm::Numbers>,
+    /// The walls around the children; absent before the first has run, and for a seed.
+    #[serde(default)]
+    pub walls: Option<Walls>,
     /// What it is doing.
     #[serde(flatten)]
     pub status: Status,
@@ -111,7 +115,7 @@ pub(crate) fn serve(
     path: &Path,
     driver: mpsc::Sender<Ask>,
 ) -> io::Result<impl Future<Output = ()> + Send + use<>> {
-    crate::file::remove(path)?;
+    program::file::remove(path)?;
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
     Ok(async move {

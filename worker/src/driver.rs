@@ -23,7 +23,7 @@ pub(crate) use stream::{Introduction, Session, Trouble, greet, say_goodbye};
 use crate::blobs::Blobs;
 use crate::control::{Ask, Report};
 use crate::core::{self, Agent, Effects, Event, Now};
-use crate::execute::{self, Pool, Priority};
+use crate::execute::{self, Pool, Priority, Walls};
 use crate::folder::{self, Folder, Identity, Project};
 use crate::holding::Holding;
 use crate::machine;
@@ -36,7 +36,7 @@ use proto::seal::Sealer;
 use proto::{AccountKey, WorkerKey};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -74,6 +74,8 @@ pub struct Config {
     pub snapshot_interval: Duration,
     /// Whom the slots let go first.
     pub priority: Priority,
+    /// Whether nothing is computed where the system lacks the walls that count.
+    pub require_walls: bool,
     /// Peers that are given each report of this worker.
     pub held_copies: usize,
     /// Disk for reports held for others, bytes.
@@ -99,6 +101,7 @@ impl Config {
             buffer: Duration::from_secs(300),
             snapshot_interval: Duration::from_secs(60),
             priority: Priority::Background,
+            require_walls: false,
             held_copies: hold::bounds::COPIES,
             held_bytes: hold::bounds::OTHERS_BYTES,
             held_patience: hold::bounds::PATIENCE,
@@ -278,6 +281,8 @@ struct Driver {
     carrier: Option<Carrier>,
     peers: Option<p2p::Running>,
     tasks: JoinSet<()>,
+    /// The walls that stood around the trial unit.
+    walls: Arc<OnceLock<Walls>>,
     /// What the owner must mend.
     trouble: Option<String>,
     ended: Option<Ended>,
@@ -294,7 +299,8 @@ impl Driver {
         let (project, identity) = (folder.project()?, folder.identity()?);
         folder.note_keys()?;
         for path in [folder.snapshots(), folder.outputs(), folder.errands()] {
-            crate::file::make_folder(&path).map_err(|source| StartError::File { path, source })?;
+            program::file::make_folder(&path)
+                .map_err(|source| StartError::File { path, source })?;
         }
         let at = |path: PathBuf| move |source| StartError::File { path, source };
         let (outbox, found) = Outbox::open(&folder.journal()).map_err(at(folder.journal()))?;
@@ -354,6 +360,7 @@ impl Driver {
             carrier: None,
             peers: None,
             tasks,
+            walls: Arc::default(),
             trouble: None,
             ended: None,
         })
@@ -566,12 +573,12 @@ fn tidy(folder: &Folder, agent: &Agent) -> io::Result<()> {
             let entry = entry?;
             let unit = entry.file_name().to_str().and_then(folder::unit_of);
             if unit.is_none_or(|unit| !held.contains(&unit)) {
-                crate::file::remove(&entry.path())?;
+                program::file::remove(&entry.path())?;
             }
         }
     }
     for entry in fs::read_dir(folder.errands())? {
-        crate::file::remove(&entry?.path())?;
+        program::file::remove(&entry?.path())?;
     }
     Ok(())
 }

@@ -8,7 +8,9 @@ mod cache;
 mod child;
 mod compile;
 mod engine;
+mod files;
 mod frame;
+mod hand;
 mod host;
 mod input;
 mod keep;
@@ -21,6 +23,7 @@ mod snapshot;
 mod trace;
 mod trial;
 mod unit;
+mod walls;
 mod wasi;
 
 pub use child::{CHILD_VERB, child_main};
@@ -35,3 +38,4 @@ pub use unit::{
     Limits, MEMORY_BYTES_MAX, OUTPUT_BYTES_MAX, Outcome, PARAMS_BYTES_MAX, SEGMENTS_MAX, Segment,
     SnapshotPlan, TracePlan, Trouble, Unit, Until,
 };
+pub use walls::{WallPlan, Walls, raise as raise_walls};

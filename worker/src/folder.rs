@@ -1,7 +1,7 @@
 //! The worker's folder: its keys, the project it has joined, what it holds. One process at a time.
 
-use crate::file;
 use ed25519_dalek::SigningKey;
+use program::file::{self, Unfit};
 use proto::id::UnitId;
 use proto::join::Join;
 use proto::{AccountKey, Digest, WorkerKey};
@@ -26,6 +26,9 @@ const LOCK_WAIT: Duration = Duration::from_millis(50);
 /// Why a worker's folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Others could have replaced what is in the folder.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     /// A file cannot be read or written.
     #[error("cannot use {path}: {source}")]
     File {
@@ -195,7 +198,10 @@ impl Folder {
     /// [`Error::Locked`] when another process has it, [`Error::File`] when it cannot be made.
     pub fn take(path: &Path) -> Result<Self, Error> {
         let unusable = |source| Error::Folder { path: path.to_path_buf(), source };
-        file::make_folder(path).map_err(unusable)?;
+        file::make_private(path).map_err(|unfit| match unfit {
+            Unfit::File { source, .. } => unusable(source),
+            unfit => Error::Unfit(unfit),
+        })?;
         // Paths go to the children and into the journal.
         let path = fs::canonicalize(path).map_err(unusable)?;
         let lock_path = path.join(LOCK);

@@ -9,7 +9,6 @@ mod driver;
 pub mod execute;
 #[cfg(feature = "fault-hook")]
 pub mod fault;
-mod file;
 pub mod folder;
 mod holding;
 mod machine;

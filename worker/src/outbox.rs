@@ -5,7 +5,7 @@
 //! opening; it was never spoken of. When most of the file is of no use any more it is written anew.
 
 use crate::core::Record;
-use crate::file;
+use program::file;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};

@@ -6,8 +6,8 @@
 //! the few large states push the others out: a quarter of the limit is for states of units that run, a half for states
 //! of those that have ended, a quarter for traces. Without its trace a state is of no use, and goes with it.
 
-use crate::file;
 use crate::folder::{unit_name, unit_of};
+use program::file;
 use proto::Digest;
 use proto::id::UnitId;
 use proto::trace::{POINTS_MAX, Trace};

@@ -10,5 +10,6 @@ mod execute {
     mod speed;
     mod traces;
     mod units;
+    mod walls;
     mod wasi;
 }

@@ -6,6 +6,7 @@ use proto::Digest;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -20,7 +21,8 @@ impl Owners {
     /// Reads the log at `path`, or begins it.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let open = || {
-            let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+            let mut options = OpenOptions::new();
+            let mut file = options.read(true).append(true).create(true).mode(0o600).open(path)?;
             let mut text = Vec::new();
             file.read_to_end(&mut text)?;
             if text.last().is_some_and(|last| *last != b'\n') {

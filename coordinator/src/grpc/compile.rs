@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
-use worker::execute::{Compilation, CompileLimits, CompileStop, Fault, Kernel, Priority, Trouble};
+use worker::execute::{
+    Compilation, CompileLimits, CompileStop, Fault, Kernel, Priority, Trouble, WallPlan,
+};
 
 /// Compilations at a time: each may take two gigabytes, and a core that the coordinator has other use for.
 const AT_ONCE: usize = 1;
@@ -141,6 +143,7 @@ impl Compiler {
             priority: Priority::Normal,
             limits,
             inlining: None,
+            walls: WallPlan::default(),
         };
         let result = match compilation.run(|| self.stopped.is_cancelled()) {
             Ok(cost) => {

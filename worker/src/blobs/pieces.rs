@@ -5,7 +5,7 @@
 //! way are good is found by comparing each of them again, which needs no record that could be wrong after a crash.
 
 use super::{Blobs, Entry, Error, PartialEntry, no_room};
-use crate::file;
+use program::file;
 use proto::Digest;
 use proto::pieces::Pieces;
 use std::fs::{self, File};

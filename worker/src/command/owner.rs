@@ -114,7 +114,14 @@ pub(super) fn why(data: &Path, format: Format) -> Result<(), Failure> {
     if let Some(advice) = &report.status.advice {
         text = format!("{text}\nadvice from the project: {advice}");
     }
-    let json = json!({ "why": report.status.why, "advice": report.status.advice });
+    if let Some(walls) = &report.walls {
+        text = format!("{text}\nwalls around the units: {walls}");
+    }
+    let json = json!({
+        "why": report.status.why,
+        "advice": report.status.advice,
+        "walls": report.walls,
+    });
     output::print(format, &text, &json)
 }
 
@@ -160,6 +167,9 @@ fn describe(report: &Report) -> String {
         bytesize::ByteSize(report.cache_bytes),
         bytesize::ByteSize(report.trace_bytes),
     );
+    if let Some(walls) = &report.walls {
+        let _ = write!(text, "\n  walls      {walls}");
+    }
     if 0 < status.errands {
         let _ = write!(
             text,

@@ -30,6 +30,7 @@ pub(super) fn run(data: &Path, arguments: &super::Run) -> Result<(), Failure> {
             super::Courtesy::Background => Priority::Background,
             super::Courtesy::Normal => Priority::Normal,
         },
+        require_walls: arguments.require_walls,
         peers: (!arguments.no_peers).then(|| arguments.peers.config(data)),
         ..defaults
     };

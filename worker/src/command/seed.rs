@@ -179,6 +179,7 @@ impl Seed {
             held: Default::default(),
             peers: Some(self.peers.net().report()),
             blobs: None,
+            walls: None,
             status: Status {
                 connected: self.session.borrow().is_some(),
                 why: vec![format!(

@@ -3,8 +3,8 @@
 use super::{Driver, Ended, Input, Notice, convert, fetch, put, stream};
 use crate::control::{Ask, Report};
 use crate::core::{Action, Event, Source};
-use crate::file;
 use crate::holding::{Reported, Told};
+use program::file;
 use proto::id::UnitId;
 use proto::pb;
 use proto::pb::worker_message::Kind;
@@ -274,6 +274,7 @@ impl Driver {
             held: self.holding.numbers(),
             peers: self.peers.as_ref().map(|peers| peers.net().report()),
             blobs,
+            walls: self.pool.status().walls.or_else(|| self.walls.get().copied()),
             status,
         }
     }

@@ -3,7 +3,7 @@
 use super::Driver;
 use crate::control::Ask;
 use crate::core::Record;
-use crate::file;
+use program::file;
 use std::io;
 use std::time::Duration;
 

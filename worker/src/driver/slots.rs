@@ -3,10 +3,12 @@
 use super::logs::Logs;
 use super::{Config, Driver, Input, convert};
 use crate::core::{Course, End, Event, Remedy, StateFile};
-use crate::execute::{self, Begin, CompileLimits, KeepPlan, Pool, SnapshotPlan, TracePlan, Until};
-use crate::file;
+use crate::execute::{
+    self, Begin, CompileLimits, KeepPlan, Pool, SnapshotPlan, TracePlan, Until, WallPlan,
+};
 use crate::folder::Folder;
 use crate::traces::Traces;
+use program::file;
 use proto::id::UnitId;
 use proto::job::Unit;
 use proto::trace::{Point, Trace};
@@ -94,6 +96,7 @@ fn settings(config: &Config, folder: &Folder) -> execute::Config {
         slot_memory: config.memory_bytes.saturating_add(SLOT_SPARE_BYTES),
         compile: CompileLimits::lent(config.memory_bytes),
         priority: config.priority,
+        walls: WallPlan { required: config.require_walls, ..WallPlan::default() },
         ..execute::Config::new(config.program.clone(), folder.compiled(), config.slots as usize)
     }
 }
@@ -283,12 +286,15 @@ impl Driver {
     /// Runs the trial unit beside the slots, as they would run it.
     pub(super) fn run_trial(&mut self) {
         let (settings, folder) = (settings(&self.config, &self.folder), self.folder.trial());
-        let sender = self.sender.clone();
+        let (sender, stood) = (self.sender.clone(), Arc::clone(&self.walls));
         self.tasks.spawn(async move {
             let tried =
                 tokio::task::spawn_blocking(move || execute::trial(&settings, &folder)).await;
             let result = match tried {
-                Ok(tried) => tried.map_err(|trouble| trouble.to_string()),
+                Ok(tried) => tried.map_err(|trouble| trouble.to_string()).map(|walls| {
+                    // The same each time.
+                    let _ = walls.map(|walls| stood.set(walls));
+                }),
                 Err(panicked) => Err(panicked.to_string()),
             };
             let _ = sender.send(Input::Event(Event::Tried(result))).await;

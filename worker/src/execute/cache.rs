@@ -1,14 +1,17 @@
 //! Compiled kernels on disk: made on this machine, for this engine, and trusted for no other reason than that.
 //!
+//! Only the program itself knows the folder and its secret. A child gets an open file whose digest was just checked, and the
+//! program itself never loads what is in one.
+//!
 //! One file for each kernel: a keyed digest of the rest, whether functions are inlined, the length of the layout, the
 //! layout as JSON, the engine's compilation. The key is a secret of this directory, so a file that another machine made, or that is damaged, is not
 //! loaded.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, BufReader, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -17,7 +20,7 @@ use kernel::Layout;
 use serde::{Deserialize, Serialize};
 use wasmtime::{Engine, Module};
 
-use super::compile::{self, Compilation};
+use super::compile::{self, Compilation, Compiled};
 use super::engine::Engines;
 use super::pool::Config;
 use super::unit::{Kernel, Trouble};
@@ -27,7 +30,11 @@ const CACHE_BYTES_MAX: u64 = 2 << 30;
 /// Time after which a kernel that could not be compiled for want of something is tried again.
 const RETRY: Duration = Duration::from_secs(600);
 /// Bytes of a compiled kernel: many times what a module within the static limits becomes.
-const FILE_BYTES_MAX: u64 = 256 << 20;
+pub(super) const FILE_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of the keyed digest in front.
+const TAG_BYTES: usize = blake3::OUT_LEN;
+/// Bytes that are read at once.
+const READ_BYTES: usize = 256 << 10;
 const SECRET_FILE: &str = "secret";
 /// How often a slot that waits for its turn to compile looks again.
 const TURN: Duration = Duration::from_millis(20);
@@ -37,7 +44,7 @@ const TURN: Duration = Duration::from_millis(20);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Key([u8; 32]);
 
-/// The directory as a child sees it.
+/// The directory, with what vouches for its files.
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
@@ -47,14 +54,13 @@ pub(super) struct Directory {
 impl Directory {
     /// Opens the directory and makes its secret if it has none.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        fs::create_dir_all(path)?;
+        program::file::make_private(path).map_err(io::Error::other)?;
         let file = path.join(SECRET_FILE);
         if let Some(secret) = read_secret(&file)? {
             return Ok(Self { path: path.to_owned(), secret });
         }
         let part = path.join(format!("{SECRET_FILE}.{}.part", std::process::id()));
-        let mut new =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+        let mut new = program::file::create_anew(&part)?;
         new.write_all(&rand::random::<[u8; 32]>())?;
         new.sync_all()?;
         // Whoever is first wins, and everybody reads what he wrote.
@@ -82,20 +88,18 @@ impl Directory {
     }
 
     /// Stores a compilation, whole or not at all.
-    pub(super) fn store(
-        &self,
-        key: Key,
-        inlined: bool,
-        layout: &Layout,
-        compiled: &[u8],
-    ) -> io::Result<()> {
-        let layout = serde_json::to_vec(layout)?;
+    pub(super) fn store(&self, key: Key, compiled: &Compiled, code: &[u8]) -> io::Result<()> {
+        let layout = &compiled.layout;
         let length = u32::try_from(layout.len()).map_err(io::Error::other)?.to_le_bytes();
-        let inlined = [u8::from(inlined)];
-        let tag = self.tag(key, &[&inlined, &length, &layout, compiled]);
+        let inlined = [u8::from(compiled.cost.inlined)];
+        let mut hasher = self.hasher(key);
+        for bytes in [inlined.as_slice(), &length, layout, code] {
+            hasher.update(bytes);
+        }
+        let tag = hasher.finalize();
         let part = self.path.join(format!("{}.part", std::process::id()));
-        let written = File::create(&part).and_then(|mut file| {
-            for bytes in [tag.as_slice(), &inlined, &length, &layout, compiled] {
+        let written = program::file::create_anew(&part).and_then(|mut file| {
+            for bytes in [tag.as_slice(), &inlined, &length, layout, code] {
                 file.write_all(bytes)?;
             }
             file.sync_data()?;
@@ -108,47 +112,59 @@ impl Directory {
         written
     }
 
-    /// Loads a compilation that is here, whole, and made here; none if it has to be made anew.
-    pub(super) fn load(&self, engines: &Engines, key: Key) -> Option<(Module, Layout)> {
-        let mut bytes = Vec::new();
-        File::open(self.file(key)).ok()?.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
-        let (tag, rest) = bytes.split_first_chunk::<32>()?;
-        if blake3::Hash::from_bytes(self.tag(key, &[rest])) != *tag {
-            return None;
-        }
-        let (inlined, rest) = rest.split_first()?;
-        let (length, rest) = rest.split_first_chunk::<4>()?;
-        let (layout, compiled) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        let engine = engines.of(*inlined == 1);
-        Some((deserialize(engine, compiled)?, serde_json::from_slice(layout).ok()?))
+    /// A compilation that is here, whole, and made here, open to be read; not found if it has to be made anew.
+    fn verified(&self, key: Key) -> io::Result<File> {
+        let mut file = File::open(self.file(key))?;
+        let mut tag = [0; TAG_BYTES];
+        file.read_exact(&mut tag)?;
+        let mut hasher = self.hasher(key);
+        hasher.update_reader(BufReader::with_capacity(READ_BYTES, &file).take(FILE_BYTES_MAX))?;
+        file.rewind()?;
+        if hasher.finalize() == tag { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
-    fn tag(&self, key: Key, parts: &[&[u8]]) -> [u8; 32] {
+    fn hasher(&self, key: Key) -> blake3::Hasher {
         let mut hasher = blake3::Hasher::new_keyed(&self.secret);
         hasher.update(&key.0);
-        for part in parts {
-            hasher.update(part);
-        }
-        hasher.finalize().into()
+        hasher
     }
+}
+
+/// Loads the compilation in a file that was handed over; none if it is not what it should be.
+pub(super) fn load(engines: &Engines, file: &File) -> Option<(Module, Layout)> {
+    let mut bytes = Vec::with_capacity(READ_BYTES);
+    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    let (_, rest) = bytes.split_first_chunk::<TAG_BYTES>()?;
+    let (inlined, rest) = rest.split_first()?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let (layout, compiled) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    let engine = engines.of(*inlined == 1);
+    Some((deserialize(engine, compiled)?, serde_json::from_slice(layout).ok()?))
 }
 
 #[expect(
     unsafe_code,
     reason = "the engine cannot know that bytes are its own compilation and must trust the caller; the caller has just \
-              checked a keyed digest, made with a secret that lies in a private directory, over the same bytes in \
-              memory that are loaded here"
+              been handed an open file by its parent, which checked a keyed digest over it, made with a secret that no \
+              process with strangers' code has ever seen"
 )]
 fn deserialize(engine: &Engine, compiled: &[u8]) -> Option<Module> {
     // SAFETY: the bytes come from `Module::serialize` of the same version and configuration, see above.
     unsafe { Module::deserialize(engine, compiled) }.ok()
 }
 
+/// The secret, which nobody else may have written: the folder is private, and a link is not followed.
 fn read_secret(file: &Path) -> io::Result<Option<[u8; 32]>> {
-    match fs::read(file) {
+    let own = |found: &fs::Metadata| found.is_file() && found.mode() & 0o077 == 0;
+    let read = || match file.symlink_metadata() {
+        Ok(found) if own(&found) => fs::read(file),
+        Ok(_) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    };
+    match read() {
         Ok(bytes) => match bytes.try_into() {
             Ok(secret) => Ok(Some(secret)),
-            // Damaged: what it protected cannot be told from foreign files any more.
+            // Damaged, or open to others: what it protected cannot be told from foreign files any more.
             Err(_) => fs::remove_file(file).map(|()| None),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -218,7 +234,7 @@ impl Cache {
         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
         let expired = matches!(&*known, Known::NotNow { at, .. } if RETRY < at.elapsed());
         if expired || matches!(&*known, Known::Nothing) {
-            *known = if self.directory.load(&self.engines, key).is_some() {
+            *known = if self.directory.verified(key).is_ok() {
                 Known::Compiled
             } else {
                 self.compile(kernel, config, stopped)?
@@ -254,6 +270,7 @@ impl Cache {
             priority: config.priority,
             limits: config.compile,
             inlining: config.inlining,
+            walls: config.walls,
         };
         match compilation.run(stopped) {
             Ok(_) => Ok(Known::Compiled),
@@ -266,6 +283,11 @@ impl Cache {
             }
             Err(stop) => Err(stop),
         }
+    }
+
+    /// An open file with a compilation, for a child. Nothing that has ever held strangers' code can write into it.
+    pub(super) fn compiled(&self, key: Key) -> io::Result<File> {
+        self.directory.verified(key)
     }
 
     /// Forgets a compilation that a child found damaged.

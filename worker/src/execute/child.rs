@@ -8,21 +8,26 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, SyncSender};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
 use proto::trace::Trace;
 use rustix::process::Resource;
 
+use super::cache::Key;
+use super::files::Files;
 use super::frame::{self, End, Order, Request, ServeOrder, Word};
+use super::hand::Orders;
 use super::run::Runner;
-use super::unit::OUTPUT_BYTES_MAX;
-use super::{compile, process};
+use super::unit::{OUTPUT_BYTES_MAX, Trouble, Unit};
+use super::{compile, process, walls};
 
 /// First argument by which a program is told to be a child.
 pub const CHILD_VERB: &str = "__execute";
 /// Memory of a unit child beside the kernel's: the engine, compiled kernels, two outputs, buffers.
 const OVERHEAD_BYTES: u64 = (256 << 20) + 2 * OUTPUT_BYTES_MAX;
+/// Bytes of a file that a unit child may write: many times the state of the largest kernel.
+const FILE_BYTES_MAX: u64 = 64 << 30;
 /// Replies about short units are gathered for this long at most.
 const FLUSH: Duration = Duration::from_millis(20);
 /// Bytes of replies that are gathered at most.
@@ -39,65 +44,114 @@ pub fn child_main() -> ExitCode {
 }
 
 fn obey() -> io::Result<()> {
-    // Bound first, so that the lock on the input is free again.
-    let order = frame::read(&mut io::stdin().lock())?;
-    match order {
+    walls::close_inherited();
+    let mut orders = Orders::of_input()?;
+    match frame::read(&mut orders)? {
         Some(Order::Compile(order)) => {
-            let verdict = compile::child(&order)?;
+            let module = orders.file().map(File::from);
+            let (verdict, code) = compile::child(&order, module)?;
             let mut stdout = io::stdout().lock();
-            frame::write(&mut stdout, &verdict, &[])?;
+            frame::write(&mut stdout, &verdict, &code)?;
             stdout.flush()
         }
-        Some(Order::Serve(order)) => serve(&order),
+        Some(Order::Serve(order)) => serve(&order, orders),
         None => Ok(()),
     }
 }
 
+/// Units in the order in which they run.
+type Batch = (u64, Vec<(Key, Unit)>);
+/// A file that was needed, if the need was one.
+type Met = io::Result<Option<File>>;
+
 /// Runs batches of units until the input ends.
-fn serve(order: &ServeOrder) -> io::Result<()> {
+fn serve(order: &ServeOrder, orders: Orders) -> io::Result<()> {
     process::settle(order.priority)?;
     process::limit(Resource::Data, order.memory.saturating_add(OVERHEAD_BYTES))?;
+    process::limit(Resource::Fsize, FILE_BYTES_MAX)?;
     let interrupted = Arc::new(AtomicU64::new(0));
-    // The parent sends a batch when the last one is answered, so one place is enough.
-    let (sender, batches) = mpsc::sync_channel(1);
-    let flag = Arc::clone(&interrupted);
-    std::thread::Builder::new()
-        .name("requests".to_owned())
-        .spawn(move || listen(&sender, &flag))?;
     let replies = Rc::new(RefCell::new(Replies::new()?));
-    let mut runner = Runner::new(&order.cache, Rc::clone(&replies))?;
+    let (walls, (batches, files, mut runner)) = walls::raise(&order.walls, || {
+        let (batches, met) = listen(orders, &interrupted)?;
+        let files = files(&replies, met);
+        let runner = Runner::new(files.clone(), Rc::clone(&replies))?;
+        Ok((batches, files, runner))
+    })?;
+    replies.borrow_mut().say(Word::Walls(walls));
+    let refused = walls.refusal(&order.walls);
     while let Ok((batch, units)) = batches.recv() {
         // Several at a time are short ones; of a single one each word is wanted when it is said.
         replies.borrow_mut().patience = if units.len() == 1 { Duration::ZERO } else { FLUSH };
         for (index, (key, unit)) in (0_u32..).zip(&units) {
             replies.borrow_mut().index = index;
-            let ran = runner.run(*key, unit, &|| batch <= interrupted.load(Ordering::Relaxed));
+            let ran = match &refused {
+                Some(text) => Ran::not(Trouble::Machine(text.clone())),
+                None => runner.run(*key, unit, &|| batch <= interrupted.load(Ordering::Relaxed)),
+            };
             let Ran { end, output, trace, cpu } = ran;
             let end = Word::Finished { end, cpu, process_cpu: process::cpu(), trace };
             replies.borrow_mut().finish(&end, &output);
         }
         replies.borrow_mut().flush();
+        files.close_inputs();
     }
     Ok(())
 }
 
-/// Takes requests as they come, also while a unit runs, and ends the process when the parent is gone.
+/// Files as the parent hands them out.
+fn files(replies: &Rc<RefCell<Replies>>, met: Receiver<Met>) -> Files {
+    let replies = Rc::clone(replies);
+    Files::new(move |need| {
+        let mut replies = replies.borrow_mut();
+        replies.write(&Word::Need(need), &[]);
+        replies.flush();
+        met.recv().unwrap_or_else(|_| std::process::exit(0))
+    })
+}
+
+/// Starts the thread that takes requests as they come, also while a unit runs, and ends the process when the parent is gone.
+/// It runs when this returns, so that walls find it with nothing left to prepare.
 fn listen(
-    batches: &SyncSender<(u64, Vec<(super::cache::Key, super::unit::Unit)>)>,
-    interrupted: &AtomicU64,
-) {
-    let mut stdin = io::stdin().lock();
-    while let Ok(Some(request)) = frame::read(&mut stdin) {
-        match request {
-            Request::Run { batch, units } => {
-                if batches.send((batch, units)).is_err() {
-                    break;
-                }
+    mut orders: Orders,
+    interrupted: &Arc<AtomicU64>,
+) -> io::Result<(Receiver<Batch>, Receiver<Met>)> {
+    // The parent sends a batch when the last one is answered, so one place is enough.
+    let (sender, batches) = mpsc::sync_channel(1);
+    // And what is met when it was needed.
+    let (meeter, met) = mpsc::channel();
+    let (begun, begins) = mpsc::sync_channel(1);
+    let interrupted = Arc::clone(interrupted);
+    let hear = move || {
+        let _ = begun.send(());
+        while let Ok(Some(request)) = frame::read(&mut orders) {
+            if !heed(request, &mut orders, &sender, &meeter, &interrupted) {
+                break;
             }
-            Request::Interrupt { batch } => interrupted.store(batch, Ordering::Relaxed),
         }
+        std::process::exit(0);
+    };
+    std::thread::Builder::new().name("requests".to_owned()).spawn(hear)?;
+    begins.recv().map_err(io::Error::other)?;
+    Ok((batches, met))
+}
+
+/// Passes a request on; false when nobody takes it.
+fn heed(
+    request: Request,
+    orders: &mut Orders,
+    batches: &SyncSender<Batch>,
+    met: &Sender<Met>,
+    interrupted: &AtomicU64,
+) -> bool {
+    match request {
+        Request::Run { batch, units } => batches.send((batch, units)).is_ok(),
+        Request::Interrupt { batch } => {
+            interrupted.store(batch, Ordering::Relaxed);
+            true
+        }
+        Request::Met(Ok(())) => met.send(Ok(orders.file().map(File::from))).is_ok(),
+        Request::Met(Err(number)) => met.send(Err(io::Error::from_raw_os_error(number))).is_ok(),
     }
-    std::process::exit(0);
 }
 
 /// The way back to the parent.
@@ -167,4 +221,12 @@ pub(super) struct Ran {
     pub(super) output: Vec<u8>,
     pub(super) trace: Option<Trace>,
     pub(super) cpu: Duration,
+}
+
+impl Ran {
+    /// Of a unit that was not begun.
+    fn not(reason: Trouble) -> Self {
+        let end = End::Trouble(reason);
+        Self { end, output: Vec::new(), trace: None, cpu: Duration::ZERO }
+    }
 }

@@ -1,20 +1,25 @@
 //! Compiles a kernel in a child with limits: an adversarial module of a few kilobytes can take minutes and gigabytes.
 
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::{Child, ExitStatus};
+use std::process::{Child, ChildStdout, ExitStatus};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Resource;
 use serde::{Deserialize, Serialize};
 
 use super::cache::Directory;
 use super::engine::{Engines, inlines};
-use super::frame::{self, CompileOrder, Verdict};
+use super::frame::{self, CompileOrder, Frames, Verdict};
+use super::hand;
 use super::pool::Priority;
 use super::process;
 use super::unit::{Kernel, Trouble};
-use crate::file::is_no_room;
+use super::walls::{self, WallPlan};
+use program::file::is_no_room;
 
 /// Bytes of a module: the kernel contract allows less, and says so better.
 const MODULE_BYTES_MAX: u64 = 64 << 20;
@@ -81,6 +86,8 @@ pub struct Compilation<'a> {
     pub limits: CompileLimits,
     /// Whether functions are inlined, for measuring; by the module's own measure when absent.
     pub inlining: Option<bool>,
+    /// The walls around the child.
+    pub walls: WallPlan,
 }
 
 /// What compiling took.
@@ -96,6 +103,14 @@ pub struct CompileCost {
     pub bytes: u64,
     /// Whether functions were inlined.
     pub inlined: bool,
+}
+
+/// A compilation, beside its code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Compiled {
+    pub(super) cost: CompileCost,
+    /// The prepared module's layout as JSON.
+    pub(super) layout: Vec<u8>,
 }
 
 /// Why a kernel was not compiled.
@@ -117,36 +132,41 @@ impl Compilation<'_> {
             let text = format!("the process that compiles could not be driven: {error}");
             Stop::Trouble(Trouble::Machine(text))
         };
-        let mut child = self.start().map_err(failed)?;
-        match wait(&mut child, self.limits.wall, stopped).map_err(failed)? {
+        let module = File::open(&self.kernel.path).map_err(|error| {
+            let text = format!("the kernel's file could not be read: {error}");
+            Stop::Trouble(Trouble::Machine(text))
+        })?;
+        let mut child = self.start(&module).map_err(failed)?;
+        let mut frames = Frames::default();
+        match wait(&mut child, &mut frames, self.limits.wall, stopped).map_err(failed)? {
             Waited::Stopped => Err(Stop::Stopped),
             Waited::TooLong => Err(Stop::Trouble(Trouble::CompileLimit(format!(
                 "it took longer than {} s",
                 self.limits.wall.as_secs()
             )))),
-            Waited::Ended(status) => self.verdict(&mut child, status).map_err(Stop::Trouble),
+            Waited::Ended(status) => self.verdict(&mut frames, status).map_err(Stop::Trouble),
         }
     }
 
-    fn start(&self) -> io::Result<Child> {
-        let Self { kernel, cache, priority, limits, inlining, .. } = *self;
+    fn start(&self, module: &File) -> io::Result<Child> {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset};
+        let Self { kernel, priority, limits, inlining, walls, .. } = *self;
         let order = CompileOrder {
-            module: kernel.path.clone(),
             digest: kernel.digest,
             nan: kernel.nan,
-            cache: cache.map(Path::to_owned),
             priority,
             cpu_s: limits.cpu.as_secs().max(1),
             memory: limits.memory,
             inlining,
+            walls,
         };
         let mut bytes = Vec::new();
         frame::write(&mut bytes, &frame::Order::Compile(order), &[])?;
-        let mut child = process::command(self.program).spawn()?;
-        let told = child.stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(&bytes));
+        let (mut child, orders) = process::start(self.program)?;
+        let told = hand::send(&orders, &bytes, Some(module.as_fd()));
         // A child that has ended before it heard tells by its end why.
         match told {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error) if !matches!(error.kind(), BrokenPipe | ConnectionReset) => {
                 end(&mut child)?;
                 Err(error)
             }
@@ -154,12 +174,11 @@ impl Compilation<'_> {
         }
     }
 
-    fn verdict(&self, child: &mut Child, status: ExitStatus) -> Result<CompileCost, Trouble> {
+    fn verdict(&self, frames: &mut Frames, status: ExitStatus) -> Result<CompileCost, Trouble> {
         use std::os::unix::process::ExitStatusExt;
-        let answer =
-            child.stdout.as_mut().and_then(|stdout| frame::read::<Verdict>(stdout).ok().flatten());
-        if let Some(verdict) = answer {
-            return verdict;
+        if let Ok(Some((verdict, code))) = frames.take::<Verdict>() {
+            let compiled = verdict?;
+            return self.store(&compiled, &code).map(|()| compiled.cost);
         }
         let limits = &self.limits;
         Err(match status.signal() {
@@ -180,25 +199,67 @@ impl Compilation<'_> {
     }
 }
 
+impl Compilation<'_> {
+    /// Puts a compilation into the cache, if there is one, with what vouches for it.
+    fn store(&self, compiled: &Compiled, code: &[u8]) -> Result<(), Trouble> {
+        let Some(cache) = self.cache else { return Ok(()) };
+        let machine = |doing: &str, error: &dyn std::fmt::Display| {
+            Trouble::Machine(format!("{doing}: {error}"))
+        };
+        let engines = Engines::new()
+            .map_err(|error| machine("the engine does not run on this machine", &error))?;
+        let directory = Directory::open(cache)
+            .map_err(|error| machine("the cache could not be opened", &error))?;
+        let key = directory.key(&engines, self.kernel);
+        directory.store(key, compiled, code).map_err(|error| {
+            let text = format!("the compiled kernel could not be written into the cache: {error}");
+            if is_no_room(&error) { Trouble::NoRoom(text) } else { Trouble::Machine(text) }
+        })
+    }
+}
+
 enum Waited {
     Ended(ExitStatus),
     TooLong,
     Stopped,
 }
 
-/// Waits for a child's end, and ends it when it takes too long. Its answer is short enough to lie in the pipe.
-fn wait(child: &mut Child, wall: Duration, stopped: impl Fn() -> bool) -> io::Result<Waited> {
+/// Takes in what a child answers until its end, and ends it when it takes too long.
+fn wait(
+    child: &mut Child,
+    frames: &mut Frames,
+    wall: Duration,
+    stopped: impl Fn() -> bool,
+) -> io::Result<Waited> {
     let start = Instant::now();
+    let mut answers = child.stdout.take();
     loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Waited::Ended(status));
+        match &mut answers {
+            Some(from) => {
+                if !listen(from, frames)? {
+                    answers = None;
+                }
+            }
+            None => match child.try_wait()? {
+                Some(status) => return Ok(Waited::Ended(status)),
+                None => std::thread::sleep(TICK),
+            },
         }
         let stopped = stopped();
         if stopped || wall < start.elapsed() {
             end(child)?;
             return Ok(if stopped { Waited::Stopped } else { Waited::TooLong });
         }
-        std::thread::sleep(TICK);
+    }
+}
+
+/// Takes in what comes within a moment; false when nothing will come any more.
+fn listen(from: &mut ChildStdout, frames: &mut Frames) -> io::Result<bool> {
+    let tick = Timespec::try_from(TICK).map_err(io::Error::other)?;
+    match poll(&mut [PollFd::new(from, PollFlags::IN)], Some(&tick)) {
+        Ok(0) | Err(rustix::io::Errno::INTR) => Ok(true),
+        Ok(_) => Ok(frames.fill(from)? && frames.within_bounds()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -207,19 +268,32 @@ fn end(child: &mut Child) -> io::Result<()> {
     child.wait().map(|_| ())
 }
 
-/// What the child does.
-pub(super) fn child(order: &CompileOrder) -> io::Result<Verdict> {
+/// What the child does: the verdict, and the code.
+pub(super) fn child(order: &CompileOrder, module: Option<File>) -> io::Result<(Verdict, Vec<u8>)> {
     process::settle(order.priority)?;
     process::limit(Resource::Cpu, order.cpu_s)?;
     process::limit(Resource::As, order.memory)?;
-    Ok(compile(order))
+    process::limit(Resource::Fsize, 0)?;
+    let status = process::status();
+    let (walls, ()) = walls::raise(&order.walls, || Ok(()))?;
+    if let Some(refusal) = walls.refusal(&order.walls) {
+        return Ok((Err(Trouble::Machine(refusal)), Vec::new()));
+    }
+    Ok(match compile(order, module) {
+        Ok((mut compiled, code)) => {
+            (compiled.cost.memory, compiled.cost.space) = process::peak(status.as_ref());
+            compiled.cost.cpu = process::cpu();
+            (Ok(compiled), code)
+        }
+        Err(trouble) => (Err(trouble), Vec::new()),
+    })
 }
 
-fn compile(order: &CompileOrder) -> Verdict {
+fn compile(order: &CompileOrder, file: Option<File>) -> Result<(Compiled, Vec<u8>), Trouble> {
     let machine =
         |doing: &str, error: &dyn std::fmt::Display| Trouble::Machine(format!("{doing}: {error}"));
     let mut module = Vec::new();
-    std::fs::File::open(&order.module)
+    file.ok_or_else(|| io::Error::other("it did not come"))
         .and_then(|file| file.take(MODULE_BYTES_MAX).read_to_end(&mut module))
         .map_err(|error| machine("the kernel's file could not be read", &error))?;
     if *blake3::hash(&module).as_bytes() != order.digest {
@@ -233,21 +307,13 @@ fn compile(order: &CompileOrder) -> Verdict {
     let engines = Engines::new()
         .map_err(|error| machine("the engine does not run on this machine", &error))?;
     let inlined = order.inlining.unwrap_or_else(|| inlines(&prepared.wasm));
-    let compiled = engines
+    let code = engines
         .of(inlined)
         .precompile_module(&prepared.wasm)
         .map_err(|error| Trouble::Compile(format!("the engine refuses it: {error:#}")))?;
-    if let Some(cache) = &order.cache {
-        let kernel = Kernel { path: order.module.clone(), digest: order.digest, nan: order.nan };
-        let directory = Directory::open(cache)
-            .map_err(|error| machine("the cache could not be opened", &error))?;
-        let key = directory.key(&engines, &kernel);
-        directory.store(key, inlined, &prepared.layout, &compiled).map_err(|error| {
-            let text = format!("the compiled kernel could not be written into the cache: {error}");
-            if is_no_room(&error) { Trouble::NoRoom(text) } else { Trouble::Machine(text) }
-        })?;
-    }
-    let (memory, space) = process::peak();
-    let bytes = compiled.len() as u64;
-    Ok(CompileCost { cpu: process::cpu(), memory, space, bytes, inlined })
+    let layout = serde_json::to_vec(&prepared.layout)
+        .map_err(|error| machine("the kernel's layout could not be written down", &error))?;
+    let bytes = code.len() as u64;
+    let cost = CompileCost { cpu: Duration::ZERO, memory: 0, space: 0, bytes, inlined };
+    Ok((Compiled { cost, layout }, code))
 }

@@ -1,9 +1,8 @@
-//! Messages between a slot and its child: length-prefixed frames over pipes, all bounded.
+//! Messages between a slot and its child: length-prefixed frames over a socket there and a pipe back, all bounded.
 //!
 //! A frame is the length of a postcard header and of raw payload (both 32-bit little-endian), the header, the payload.
 
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use kernel::NanMode;
@@ -12,22 +11,25 @@ use proto::unit_log::Line;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::cache::Key;
-use super::compile::CompileCost;
+use super::cache::{FILE_BYTES_MAX, Key};
+use super::compile::Compiled;
+use super::files::Need;
 use super::pool::Priority;
 use super::unit::{Digest, Failure, OUTPUT_BYTES_MAX, Trouble, Unit};
+use super::walls::{WallPlan, Walls};
 
 /// Bytes of a header: a batch of units with the longest parameters or with very many segments.
 const HEADER_BYTES_MAX: usize = 64 << 20;
-/// Bytes of a payload: one output.
-const PAYLOAD_BYTES_MAX: u64 = OUTPUT_BYTES_MAX;
+/// Bytes of a payload: one output, or one compiled kernel.
+const PAYLOAD_BYTES_MAX: u64 =
+    if OUTPUT_BYTES_MAX < FILE_BYTES_MAX { FILE_BYTES_MAX } else { OUTPUT_BYTES_MAX };
 /// Bytes taken from a pipe at once.
 const READ_BYTES: usize = 256 << 10;
 
 /// The first message to a child: what it is for.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Order {
-    /// Compile one kernel, answer with a [`Verdict`] and end.
+    /// Compile the kernel in the file that comes along, answer with a [`Verdict`] and end.
     Compile(CompileOrder),
     /// Run units until the input ends.
     Serve(ServeOrder),
@@ -36,11 +38,8 @@ pub(super) enum Order {
 /// What a compile child is to do.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct CompileOrder {
-    pub(super) module: PathBuf,
     pub(super) digest: Digest,
     pub(super) nan: NanMode,
-    /// None where it is only tried.
-    pub(super) cache: Option<PathBuf>,
     pub(super) priority: Priority,
     /// CPU time in whole seconds.
     pub(super) cpu_s: u64,
@@ -48,19 +47,20 @@ pub(super) struct CompileOrder {
     pub(super) memory: u64,
     /// Whether functions are inlined; by the module's own measure when absent.
     pub(super) inlining: Option<bool>,
+    pub(super) walls: WallPlan,
 }
 
 /// How a unit child is set up.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ServeOrder {
-    pub(super) cache: PathBuf,
     pub(super) priority: Priority,
     /// Bytes of private memory.
     pub(super) memory: u64,
+    pub(super) walls: WallPlan,
 }
 
-/// What came of a compilation.
-pub(super) type Verdict = Result<CompileCost, Trouble>;
+/// What came of a compilation. The payload is the code.
+pub(super) type Verdict = Result<Compiled, Trouble>;
 
 /// To a unit child.
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,6 +69,8 @@ pub(super) enum Request {
     Run { batch: u64, units: Vec<(Key, Unit)> },
     /// End this batch with snapshots where that is possible.
     Interrupt { batch: u64 },
+    /// What was needed last: done, and the file comes along if it is one; or the system's number of the error.
+    Met(Result<(), i32>),
 }
 
 /// From a unit child, about the unit at this place of the batch.
@@ -81,6 +83,10 @@ pub(super) struct Reply {
 /// What a unit child says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Word {
+    /// The first: what stands around the child.
+    Walls(Walls),
+    /// Nothing more is said before this is met.
+    Need(Need),
     /// `cpu` is what the unit had used before.
     Started {
         resumed: bool,
@@ -146,6 +152,7 @@ pub(super) fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Opti
             return Ok(frames.take()?.map(|(header, _)| header));
         }
         let start = frames.bytes.len();
+        frames.bytes.reserve(missing.min(READ_BYTES));
         from.take(missing as u64).read_to_end(&mut frames.bytes)?;
         if frames.bytes.len() == start {
             return Ok(None);
@@ -193,6 +200,11 @@ impl Frames {
             None => 8 - have,
             Some((header, payload)) => (8 + header + payload).saturating_sub(have),
         })
+    }
+
+    /// Whether the frame in front may be taken in.
+    pub(super) fn within_bounds(&self) -> bool {
+        self.lengths().is_ok()
     }
 
     fn lengths(&self) -> io::Result<Option<(usize, usize)>> {

@@ -11,6 +11,7 @@ use proto::unit_log::Line;
 use wasmtime::{Caller, Global, Linker, Memory, ResourceLimiter, Val};
 
 use super::child::Replies;
+use super::files::Files;
 use super::frame::Word;
 use super::input::Inputs;
 use super::process;
@@ -72,10 +73,15 @@ pub(super) struct Exports {
 }
 
 impl Host {
-    pub(super) fn new(unit: &Unit, world: World, replies: Rc<RefCell<Replies>>) -> Self {
+    pub(super) fn new(
+        unit: &Unit,
+        world: World,
+        replies: Rc<RefCell<Replies>>,
+        files: &Files,
+    ) -> Self {
         Self {
             params: unit.params.clone(),
-            inputs: Inputs::new(&unit.inputs),
+            inputs: Inputs::new(&unit.inputs, files.clone()),
             output: Vec::new(),
             output_max: unit.limits.output,
             log_max: unit.limits.log,

@@ -1,22 +1,15 @@
 //! Inputs as a kernel sees them: numbered, of known length, read anywhere.
 
-use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 
+use super::files::{Files, Need};
 use super::unit::Input;
 
-/// Files that are kept open: a kernel that walks over more inputs than that at once opens them again and again.
-const OPEN_MAX: usize = 64;
-
 /// The inputs of a unit.
-#[derive(Debug)]
 pub(super) struct Inputs {
     inputs: Vec<Placed>,
-    /// The last used first.
-    open: VecDeque<(PathBuf, File)>,
+    files: Files,
 }
 
 /// An input with the place at which each of its segments ends.
@@ -27,7 +20,7 @@ struct Placed {
 }
 
 impl Inputs {
-    pub(super) fn new(inputs: &[Input]) -> Self {
+    pub(super) fn new(inputs: &[Input], files: Files) -> Self {
         let place = |input: &Input| {
             let mut end = 0_u64;
             let ends = input.segments.iter().map(|segment| {
@@ -36,7 +29,7 @@ impl Inputs {
             });
             Placed { ends: ends.collect(), input: input.clone() }
         };
-        Self { inputs: inputs.iter().map(place).collect(), open: VecDeque::new() }
+        Self { inputs: inputs.iter().map(place).collect(), files }
     }
 
     pub(super) fn count(&self) -> usize {
@@ -50,12 +43,7 @@ impl Inputs {
 
     /// Fills `buffer` from `offset` as far as the input goes and returns the bytes read. An error means that a file is
     /// not what it was said to be.
-    pub(super) fn read(
-        &mut self,
-        input: usize,
-        offset: u64,
-        buffer: &mut [u8],
-    ) -> io::Result<usize> {
+    pub(super) fn read(&self, input: usize, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(placed) = self.inputs.get(input) else { return Ok(0) };
         let mut index = placed.ends.partition_point(|end| *end <= offset);
         let mut at = offset;
@@ -68,8 +56,10 @@ impl Inputs {
             };
             let most = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len() - filled);
             let from = segment.offset.saturating_add(segment.len - (end - at));
-            file(&mut self.open, &segment.path)?
-                .read_exact_at(&mut buffer[filled..filled + most], from)?;
+            let number = |n: usize| u32::try_from(n).map_err(io::Error::other);
+            let need = Need::Input { input: number(input)?, segment: number(index)? };
+            let file = self.files.input(&segment.path, need)?;
+            file.read_exact_at(&mut buffer[filled..filled + most], from)?;
             filled += most;
             at += most as u64;
             index += 1;
@@ -78,22 +68,10 @@ impl Inputs {
     }
 }
 
-fn file<'a>(open: &'a mut VecDeque<(PathBuf, File)>, path: &Path) -> io::Result<&'a File> {
-    match open.iter().position(|(other, _)| other == path) {
-        Some(0) => {}
-        Some(index) => open.swap(0, index),
-        None => {
-            let file = File::open(path)?;
-            open.truncate(OPEN_MAX - 1);
-            open.push_front((path.to_owned(), file));
-        }
-    }
-    open.front().map(|(_, file)| file).ok_or_else(|| io::Error::other("no file was opened"))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::unit::Segment;
+    use super::super::files::bare;
+    use super::super::unit::{Segment, Unit};
     use super::*;
 
     #[test]
@@ -114,21 +92,26 @@ mod tests {
         let mut whole = bytes[10..40].to_vec();
         whole.extend_from_slice(&bytes[200..256]);
         whole.push(255);
-        let mut inputs = Inputs::new(&[Input { segments }, Input::default()]);
+        let inputs = |inputs: Vec<Input>| {
+            let unit = Unit { inputs, ..bare() };
+            Inputs::new(&unit.inputs.clone(), Files::of(unit))
+        };
+        let read = inputs(vec![Input { segments }, Input::default()]);
         assert_eq!(
-            (inputs.count(), inputs.len(0), inputs.len(1), inputs.len(2)),
+            (read.count(), read.len(0), read.len(1), read.len(2)),
             (2, Some(87), Some(0), None)
         );
         for offset in 0..90_u8 {
             for len in [0, 1, 5, 29, 30, 31, 87, 100] {
                 let mut buffer = vec![0; len];
-                let n = inputs.read(0, u64::from(offset), &mut buffer).unwrap();
+                let n = read.read(0, u64::from(offset), &mut buffer).unwrap();
                 let from = usize::from(offset).min(87);
                 assert_eq!(buffer[..n], whole[from..(from + len).min(87)]);
             }
         }
-        assert_eq!(inputs.read(0, u64::MAX, &mut [0; 4]).unwrap(), 0);
+        assert_eq!(read.read(0, u64::MAX, &mut [0; 4]).unwrap(), 0);
         let short = segment("a", 250, 10);
-        assert!(Inputs::new(&[Input { segments: vec![short] }]).read(0, 0, &mut [0; 10]).is_err());
+        let short = inputs(vec![Input { segments: vec![short] }]);
+        assert!(short.read(0, 0, &mut [0; 10]).is_err());
     }
 }

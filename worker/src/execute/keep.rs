@@ -4,11 +4,10 @@
 //! written when that costs about one part in a hundred of the time, and neither synced nor rewritten: what a kill tears
 //! is written over.
 
-use std::fs::OpenOptions;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::files::{Files, Need};
 use super::snapshot::{self, Chain, Header, Taken};
 use super::trace::State;
 use super::unit::{KeepPlan, Unit};
@@ -21,7 +20,7 @@ const NANOS_PER_BYTE: u64 = 2;
 
 /// The file of a unit that runs.
 pub(super) struct Keep {
-    path: PathBuf,
+    files: Files,
     bytes_max: u64,
     header: Header,
     memory_max: u64,
@@ -52,9 +51,9 @@ impl Pace {
 }
 
 impl Keep {
-    pub(super) fn new(plan: &KeepPlan, unit: &Unit, now: Instant) -> Self {
+    pub(super) fn new(plan: &KeepPlan, unit: &Unit, files: &Files, now: Instant) -> Self {
         Self {
-            path: plan.path.clone(),
+            files: files.clone(),
             bytes_max: plan.bytes_max,
             header: header(unit),
             memory_max: unit.limits.memory,
@@ -110,30 +109,32 @@ impl Keep {
     /// The file as an earlier process left it, or a new one in place of what is of no use.
     fn open(&mut self) -> io::Result<Chain> {
         let every = |_: &_| true;
-        let found =
-            snapshot::scan(&self.path, &self.header, self.memory_max, self.output_max, every);
+        let file = self.files.open(Need::Keep)?;
+        let found = snapshot::scan(file, &self.header, self.memory_max, self.output_max, every);
         if let Ok(Some((chain, taken))) = found {
             self.last_fuel = taken.meta.fuel;
             return Ok(chain);
         }
-        let mut options = OpenOptions::new();
-        Chain::new(
-            options.read(true).write(true).create(true).truncate(true).open(&self.path)?,
-            &self.header,
-        )
+        let file = self.files.open(Need::Keep)?;
+        file.set_len(0)?;
+        Chain::new(file, &self.header)
     }
 }
 
 /// The last state in a file of kept ones of this unit at which no more fuel was burnt than this.
 pub(super) fn latest(
-    path: &Path,
+    files: &Files,
     unit: &Unit,
     burnt_max: u64,
 ) -> io::Result<Option<(Chain, Taken)>> {
     let left_min = unit.limits.fuel.saturating_sub(burnt_max);
     let wanted =
         |meta: &snapshot::Meta| u64::try_from(meta.fuel).is_ok_and(|left| left_min <= left);
-    snapshot::scan(path, &header(unit), unit.limits.memory, unit.limits.output, wanted)
+    let file = match files.open(Need::Begin) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    snapshot::scan(file, &header(unit), unit.limits.memory, unit.limits.output, wanted)
 }
 
 fn header(unit: &Unit) -> Header {

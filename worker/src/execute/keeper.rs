@@ -1,7 +1,10 @@
-//! A unit child as its slot holds it: the process, the pipes, and the clock of its CPU time.
+//! A unit child as its slot holds it: the process, the way there and back, and the clock of its CPU time.
 
-use std::io::{self, PipeReader, Write};
-use std::process::{ChildStdin, ChildStdout};
+use std::fs::File;
+use std::io::{self, PipeReader};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::ChildStdout;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -10,6 +13,7 @@ use serde::Serialize;
 
 use super::cache::Key;
 use super::frame::{self, Frames, Order, Reply, ServeOrder};
+use super::hand;
 use super::pool::Config;
 use super::process::{self, By, Death};
 use super::unit::Unit;
@@ -17,8 +21,10 @@ use super::unit::Unit;
 /// A child that runs units, ended when it is dropped.
 pub(super) struct Child {
     process: std::process::Child,
-    stdin: ChildStdin,
+    orders: UnixStream,
     stdout: ChildStdout,
+    /// Where the system counts its CPU time.
+    times: Option<File>,
     frames: Frames,
     /// Number of the batch that was sent last.
     batch: u64,
@@ -44,18 +50,20 @@ pub(super) enum Heard {
 enum RequestRef<'a> {
     Run { batch: u64, units: Vec<(Key, &'a Unit)> },
     Interrupt { batch: u64 },
+    Met(Result<(), i32>),
 }
 
 impl Child {
     pub(super) fn start(config: &Config) -> io::Result<Self> {
-        let mut process = process::command(&config.program).spawn()?;
-        let (Some(stdin), Some(stdout)) = (process.stdin.take(), process.stdout.take()) else {
-            return Err(io::Error::other("a child without pipes"));
-        };
-        let mut child = Self {
+        let (mut process, orders) = process::start(&config.program)?;
+        let stdout =
+            process.stdout.take().ok_or_else(|| io::Error::other("a child without a pipe"))?;
+        let times = process::times(process.id());
+        let child = Self {
             process,
-            stdin,
+            orders,
             stdout,
+            times,
             frames: Frames::default(),
             batch: 0,
             cpu_at_end: Duration::ZERO,
@@ -63,11 +71,11 @@ impl Child {
             cpu_at_death: None,
         };
         let order = ServeOrder {
-            cache: config.cache.clone(),
             priority: config.priority,
             memory: config.slot_memory,
+            walls: config.walls,
         };
-        child.write(&Order::Serve(order))?;
+        child.write(&Order::Serve(order), None)?;
         Ok(child)
     }
 
@@ -79,17 +87,28 @@ impl Child {
     pub(super) fn send(&mut self, units: Vec<(Key, &Unit)>) -> io::Result<()> {
         self.batch += 1;
         self.end = Instant::now();
-        self.write(&RequestRef::Run { batch: self.batch, units })
+        self.write(&RequestRef::Run { batch: self.batch, units }, None)
     }
 
     pub(super) fn interrupt(&mut self) -> io::Result<()> {
-        self.write(&RequestRef::Interrupt { batch: self.batch })
+        self.write(&RequestRef::Interrupt { batch: self.batch }, None)
     }
 
-    fn write(&mut self, message: &impl Serialize) -> io::Result<()> {
+    /// Says what came of a need, and hands over the file.
+    pub(super) fn meet(&self, met: io::Result<Option<File>>) -> io::Result<()> {
+        match met {
+            Ok(file) => self.write(&RequestRef::Met(Ok(())), file.as_ref()),
+            Err(error) => {
+                let number = error.raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error());
+                self.write(&RequestRef::Met(Err(number)), None)
+            }
+        }
+    }
+
+    fn write(&self, message: &impl Serialize, file: Option<&File>) -> io::Result<()> {
         let mut bytes = Vec::new();
         frame::write(&mut bytes, message, &[])?;
-        self.stdin.write_all(&bytes)
+        hand::send(&self.orders, &bytes, file.map(AsFd::as_fd))
     }
 
     /// The next reply that has arrived whole.
@@ -138,15 +157,20 @@ impl Child {
 
     /// CPU time since the last unit ended, or the time on the wall where the system does not tell of other processes.
     pub(super) fn cpu_since_last_end(&self) -> Duration {
-        match self.cpu_at_death.or_else(|| process::cpu_of(self.process.id())) {
+        match self.cpu_at_death.or_else(|| self.cpu()) {
             Some(now) => now.saturating_sub(self.cpu_at_end),
             None => self.end.elapsed(),
         }
     }
 
+    /// CPU time that it has used.
+    fn cpu(&self) -> Option<Duration> {
+        self.times.as_ref().and_then(process::cpu_of)
+    }
+
     /// Ends the process and says how it ended, which is its own way if it had one.
     pub(super) fn end(&mut self) -> Death {
-        self.cpu_at_death = process::cpu_of(self.process.id());
+        self.cpu_at_death = self.cpu();
         let _ = self.process.kill();
         match self.process.wait() {
             Ok(status) => Death::of(status),

@@ -18,6 +18,7 @@ use super::unit::{
     Event, FUEL_MAX, Finished, INPUTS_MAX, MEMORY_BYTES_MAX, OUTPUT_BYTES_MAX, PARAMS_BYTES_MAX,
     SEGMENTS_MAX, TracePlan, Unit,
 };
+use super::walls::{WallPlan, Walls};
 pub(super) use shared::{Entry, Shared, Wish};
 
 /// Units that may wait before the slots. A driver asks for minutes of work, not for days.
@@ -48,6 +49,8 @@ pub struct Config {
     pub compile: CompileLimits,
     /// Whether functions are inlined, for measuring; by each module's own measure when absent.
     pub inlining: Option<bool>,
+    /// The walls around the children.
+    pub walls: WallPlan,
     /// Time that a unit has on pause and stop to finish its step and write its snapshot.
     pub grace: Duration,
 }
@@ -64,6 +67,7 @@ impl Config {
             priority: Priority::Background,
             compile: CompileLimits::default(),
             inlining: None,
+            walls: WallPlan::default(),
             grace: GRACE,
         }
     }
@@ -128,6 +132,8 @@ pub struct Status {
     pub queued: usize,
     /// One entry for each slot, in order; empty where the slot waits.
     pub slots: Vec<Vec<Running>>,
+    /// The walls around the children; absent as long as none has run.
+    pub walls: Option<Walls>,
 }
 
 /// A unit in a slot.
@@ -225,11 +231,21 @@ pub fn run_once(
     unit: Unit,
     mut seen: impl FnMut(Event),
 ) -> Result<Finished, Error> {
-    let finished = run_watched(config, unit, |event| {
+    run_walled(config, unit, &mut seen).map(|(finished, _)| finished)
+}
+
+/// As [`run_once`], but says too which walls stood around the unit.
+pub(super) fn run_walled(
+    config: Config,
+    unit: Unit,
+    mut seen: impl FnMut(Event),
+) -> Result<(Finished, Option<Walls>), Error> {
+    let mut stood = None;
+    let finished = run_in_pool(config, unit, &mut stood, |event| {
         event.into_iter().for_each(&mut seen);
         true
     })?;
-    finished.ok_or(Error::Stopped)
+    finished.map(|finished| (finished, stood)).ok_or(Error::Stopped)
 }
 
 /// As [`run_once`], but `each` also gets a `None` now and then while nothing happens, and ends the unit where it is by
@@ -237,6 +253,15 @@ pub fn run_once(
 pub fn run_watched(
     config: Config,
     unit: Unit,
+    each: impl FnMut(Option<Event>) -> bool,
+) -> Result<Option<Finished>, Error> {
+    run_in_pool(config, unit, &mut None, each)
+}
+
+fn run_in_pool(
+    config: Config,
+    unit: Unit,
+    stood: &mut Option<Walls>,
     mut each: impl FnMut(Option<Event>) -> bool,
 ) -> Result<Option<Finished>, Error> {
     let (sender, events) = mpsc::sync_channel(1024);
@@ -247,7 +272,10 @@ pub fn run_watched(
     pool.submit(0, unit)?;
     loop {
         let event = match events.recv_timeout(LOOK) {
-            Ok(Event::Finished(finished)) => return Ok(Some(finished)),
+            Ok(Event::Finished(finished)) => {
+                *stood = pool.status().walls;
+                return Ok(Some(finished));
+            }
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return Err(Error::Stopped),

@@ -1,9 +1,13 @@
 //! What a child process denies itself before it touches anything of a stranger, and what its parent reads of it.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -26,6 +30,11 @@ const NICE_MAX: i32 = 19;
 /// program, so it starts the very file that runs, also when that was replaced or removed meanwhile.
 const OWN_PROGRAM: &str = "/proc/self/exe";
 
+/// How long a child may leave its orders unread: then it is no child of ours any more.
+const UNHEARD: Duration = Duration::from_secs(60);
+/// Bytes of what the system says of a process.
+const STATUS_BYTES: usize = 16 << 10;
+
 /// The program that runs, for [`super::Config::program`]: by what the system holds open of it where it does, so that an
 /// upgrade neither breaks the children nor mixes two versions; by its path elsewhere.
 ///
@@ -36,8 +45,10 @@ pub fn own_program() -> io::Result<PathBuf> {
     if own.symlink_metadata().is_ok() { Ok(own) } else { std::env::current_exe() }
 }
 
-/// The command that starts a child: nothing of the parent's environment, pipes for its orders and answers.
-pub(super) fn command(program: &Path) -> Command {
+/// Starts a child, with nothing of the parent's environment: a socket for its orders, a pipe for its answers.
+pub(super) fn start(program: &Path) -> io::Result<(Child, UnixStream)> {
+    let (orders, theirs) = UnixStream::pair()?;
+    orders.set_write_timeout(Some(UNHEARD))?;
     let mut command = Command::new(program);
     if program == Path::new(OWN_PROGRAM)
         && let Some(name) = std::env::args_os().next()
@@ -46,14 +57,13 @@ pub(super) fn command(program: &Path) -> Command {
         command.arg0(name);
     }
     command.arg(CHILD_VERB).env_clear();
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    command
+    command.stdin(OwnedFd::from(theirs)).stdout(Stdio::piped()).stderr(Stdio::null());
+    Ok((command.spawn()?, orders))
 }
 
 /// Makes this process one that leaves nothing behind, lets others go first, ends with its parent, and leaves it to its
 /// parent what the user's Ctrl-C and the system's stop mean.
 pub(super) fn settle(priority: Priority) -> io::Result<()> {
-    limit(Resource::Core, 0)?;
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
@@ -83,9 +93,15 @@ pub(super) fn cpu() -> Duration {
     clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap_or_default()
 }
 
-/// CPU time that another process has used, in ticks of 10 ms; none where the system does not say.
-pub(super) fn cpu_of(pid: u32) -> Option<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+/// Where the system counts the CPU time of another process, to be opened before its walls hide it even from its parent; none
+/// where it does not say.
+pub(super) fn times(pid: u32) -> Option<File> {
+    File::open(format!("/proc/{pid}/stat")).ok()
+}
+
+/// CPU time that a process has used by its [`times`], in ticks of 10 ms; none when it is gone.
+pub(super) fn cpu_of(times: &File) -> Option<Duration> {
+    let stat = read_whole(times)?;
     // The second field is the name in brackets and may contain anything; utime and stime are the 14th and 15th.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
     let ticks = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
@@ -93,14 +109,27 @@ pub(super) fn cpu_of(pid: u32) -> Option<Duration> {
     Some(Duration::from_millis(ticks.saturating_mul(1000) / per_second))
 }
 
+/// What the system says of this process, to be opened while it may open files; none where the system says nothing.
+pub(super) fn status() -> Option<File> {
+    File::open("/proc/self/status").ok()
+}
+
 /// Most memory and most address space that this process has had, bytes; 0 where the system does not tell.
-pub(super) fn peak() -> (u64, u64) {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+pub(super) fn peak(status: Option<&File>) -> (u64, u64) {
+    let status = status.and_then(read_whole).unwrap_or_default();
     let value = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
     };
     (value("VmHWM:").unwrap_or(0), value("VmPeak:").unwrap_or(0))
+}
+
+/// What the system says in a file of its own at this moment.
+fn read_whole(file: &File) -> Option<String> {
+    let mut text = vec![0; STATUS_BYTES];
+    let n = file.read_at(&mut text, 0).ok().filter(|n| 0 < *n)?;
+    text.truncate(n);
+    Some(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// How a child ended.
@@ -141,6 +170,9 @@ pub(super) fn ending(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
         (Some(6), _) => {
             "aborted, most likely because memory could not be had (signal 6)".to_owned()
+        }
+        (Some(31), _) => {
+            "ended at a system call that computing does not need (signal 31)".to_owned()
         }
         (Some(9), _) => "killed by signal 9, often because the system was out of memory".to_owned(),
         (Some(signal), _) => format!("killed by signal {signal}"),

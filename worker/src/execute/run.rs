@@ -5,7 +5,6 @@ mod state;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,13 +12,14 @@ use kernel::{FUEL_EXPORT, Kind, Layout, MEMORY_EXPORT};
 use wasmtime::error::Context;
 use wasmtime::{Engine, Global, Instance, InstancePre, Linker, Store, Trap, TypedFunc, Val};
 
-use super::cache::{Directory, Key};
+use super::cache::{self, Key};
 use super::child::{Ran, Replies};
 use super::engine::Engines;
+use super::files::{Files, Need};
 use super::frame::{End, Word};
 use super::host::{self, Exports, Host, Stop};
 use super::process;
-use super::snapshot::{self, Snapshots};
+use super::snapshot::Snapshots;
 use super::trace::{self, Tracer};
 use super::unit::{Failure, Trouble, Unit};
 use super::wasi::{self, World};
@@ -32,7 +32,7 @@ const PAGE_BYTES: u64 = 65_536;
 /// Runs units, one after the other.
 pub(super) struct Runner {
     engines: Engines,
-    cache: Directory,
+    files: Files,
     /// One for each engine.
     linkers: Vec<Linker<Host>>,
     /// The last used first.
@@ -46,18 +46,12 @@ struct Loaded {
 }
 
 impl Runner {
-    pub(super) fn new(cache: &Path, replies: Rc<RefCell<Replies>>) -> io::Result<Self> {
+    pub(super) fn new(files: Files, replies: Rc<RefCell<Replies>>) -> io::Result<Self> {
         let text = |error: wasmtime::Error| io::Error::other(format!("{error:#}"));
         let engines = Engines::new().map_err(text)?;
         let linkers = engines.all().map(|(_, engine)| linker(engine));
         let linkers = linkers.into_iter().collect::<Result<_, _>>().map_err(text)?;
-        Ok(Self {
-            engines,
-            cache: Directory::open(cache)?,
-            linkers,
-            loaded: VecDeque::new(),
-            replies,
-        })
+        Ok(Self { engines, files, linkers, loaded: VecDeque::new(), replies })
     }
 
     /// Runs a unit to its end, or until `interrupted` says so between two steps.
@@ -67,6 +61,7 @@ impl Runner {
         let mut run = Run {
             unit,
             replies: &replies,
+            files: self.files.clone(),
             earlier: Duration::ZERO,
             before,
             output: Vec::new(),
@@ -90,7 +85,9 @@ impl Runner {
         if let Some(index) = self.loaded.iter().position(|(other, _)| *other == key) {
             self.loaded.swap(0, index);
         } else {
-            let Some((module, layout)) = self.cache.load(&self.engines, key) else {
+            let file = self.files.open(Need::Compiled).ok();
+            let Some((module, layout)) = file.and_then(|file| cache::load(&self.engines, &file))
+            else {
                 return Ok(None);
             };
             let own = |linker: &&Linker<Host>| Engine::same(linker.engine(), module.engine());
@@ -114,6 +111,7 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
 struct Run<'a> {
     unit: &'a Unit,
     replies: &'a Rc<RefCell<Replies>>,
+    files: Files,
     /// CPU time before the snapshot that was taken up.
     earlier: Duration,
     /// The process's CPU time at the start.
@@ -140,7 +138,8 @@ impl Run<'_> {
         }
         let world = match loaded.layout.kind {
             Kind::Step => {
-                self.tracer = self.unit.trace.as_ref().map(|plan| Tracer::new(self.unit, plan));
+                let plan = self.unit.trace.as_ref();
+                self.tracer = plan.map(|plan| Tracer::new(self.unit, plan, &self.files));
                 World::default()
             }
             Kind::Wasi => match World::new(self.unit) {
@@ -152,7 +151,8 @@ impl Run<'_> {
             },
         };
         let engine = loaded.instance.module().engine();
-        let mut store = Store::new(engine, Host::new(self.unit, world, Rc::clone(self.replies)));
+        let mut store =
+            Store::new(engine, Host::new(self.unit, world, Rc::clone(self.replies), &self.files));
         store.limiter(|host| &mut host.limiter);
         let end = match self.start(&mut store, loaded) {
             Ok(mut kernel) => {
@@ -168,10 +168,6 @@ impl Run<'_> {
             Err(error) => plain_end(&error, 0),
         };
         store.data_mut().log_rest();
-        let ended = matches!(end, End::Done { .. } | End::Failed { .. } | End::Reached(_));
-        if let (true, Some(plan)) = (ended, &self.unit.snapshot) {
-            snapshot::tidy(plan);
-        }
         if matches!(end, End::Done { .. }) {
             self.output = std::mem::take(&mut store.data_mut().output);
         }
@@ -245,11 +241,9 @@ impl Kernel<'_> {
             self.instance.get_typed_func(&mut *store, "starling_start")?;
         let step: TypedFunc<(), i32> =
             self.instance.get_typed_func(&mut *store, "starling_step")?;
-        let mut snapshots = run
-            .unit
-            .snapshot
-            .as_ref()
-            .map(|plan| Snapshots::new(plan, trace::run_identity(run.unit)));
+        let mut snapshots = run.unit.snapshot.as_ref().map(|plan| {
+            Snapshots::new(plan.interval, trace::run_identity(run.unit), run.files.clone())
+        });
         let resumed = match &mut snapshots {
             Some(snapshots) => self.resume(run, store, snapshots)?,
             None => false,

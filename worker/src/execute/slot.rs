@@ -8,10 +8,12 @@ use proto::trace::Trace;
 
 use super::cache::Key;
 use super::compile;
+use super::files::{self, Need};
 use super::frame::{End, Reply, Word};
 use super::keeper::{Child, Heard};
 use super::pool::{Entry, Shared, Wish};
 use super::process::{By, Death};
+use super::snapshot;
 use super::unit::{Event, Outcome, Trouble};
 
 /// Units of one batch at most.
@@ -59,8 +61,8 @@ impl Slot<'_> {
             Ok(child) => child,
             Err(error) => return self.no_child(batch, &error),
         };
-        let mut talk = Talk::new(self.shared, self.index, child, batch);
-        match talk.run(&keys) {
+        let mut talk = Talk::new(self.shared, self.index, child, batch, keys);
+        match talk.run() {
             Ok(()) => {
                 self.shared.give_back(talk.back);
                 self.child = Some(talk.child);
@@ -124,6 +126,8 @@ struct Talk<'a> {
     child: Child,
     /// Units without an end, the one that runs in front.
     batch: VecDeque<Entry>,
+    /// The compiled kernels of the batch as it was sent.
+    keys: Vec<Key>,
     /// Place of the one in front in the batch as it was sent.
     front: u32,
     /// Units that go back into the queue.
@@ -138,7 +142,13 @@ struct Talk<'a> {
 }
 
 impl<'a> Talk<'a> {
-    fn new(shared: &'a Shared, slot: usize, child: Child, batch: VecDeque<Entry>) -> Self {
+    fn new(
+        shared: &'a Shared,
+        slot: usize,
+        child: Child,
+        batch: VecDeque<Entry>,
+        keys: Vec<Key>,
+    ) -> Self {
         let look =
             Instant::now() + batch.front().map_or(WAIT_MAX, |entry| entry.unit.time.min(WAIT_MAX));
         Self {
@@ -146,6 +156,7 @@ impl<'a> Talk<'a> {
             slot,
             child,
             batch,
+            keys,
             front: 0,
             back: Vec::new(),
             asked: None,
@@ -155,8 +166,9 @@ impl<'a> Talk<'a> {
         }
     }
 
-    fn run(&mut self, keys: &[Key]) -> Result<(), Ending> {
-        let units = keys.iter().copied().zip(self.batch.iter().map(|entry| &entry.unit)).collect();
+    fn run(&mut self) -> Result<(), Ending> {
+        let units =
+            self.keys.iter().copied().zip(self.batch.iter().map(|entry| &entry.unit)).collect();
         self.child.send(units).map_err(|_| Ending::Died)?;
         loop {
             while let Some((reply, payload)) =
@@ -228,6 +240,10 @@ impl<'a> Talk<'a> {
     }
 
     fn hear(&mut self, reply: Reply, payload: Vec<u8>) -> Result<(), Ending> {
+        if let Word::Walls(walls) = reply.word {
+            self.shared.note_walls(walls);
+            return Ok(());
+        }
         let Some(entry) = self.batch.front().filter(|_| reply.index == self.front) else {
             return Err(Ending::Confused("it spoke of another unit".to_owned()));
         };
@@ -242,6 +258,14 @@ impl<'a> Talk<'a> {
             }
             Word::Log(line) => self.shared.event(id, Event::Log(line)),
             Word::Warning(text) => self.shared.event(id, Event::Warning(text)),
+            Word::Need(need) => {
+                let met = match (need, self.keys.get(self.front as usize)) {
+                    (Need::Compiled, Some(key)) => self.shared.cache.compiled(*key).map(Some),
+                    _ => files::meet(&entry.unit, need),
+                };
+                self.child.meet(met).map_err(|_| Ending::Died)?;
+            }
+            Word::Walls(_) => {}
             Word::Finished { end, cpu, process_cpu, trace } => {
                 self.child.note_end(process_cpu);
                 self.ended(end, payload, trace, cpu);
@@ -254,6 +278,10 @@ impl<'a> Talk<'a> {
     fn ended(&mut self, end: End, output: Vec<u8>, trace: Option<Trace>, cpu: Duration) {
         let Some(mut entry) = self.batch.pop_front() else { return };
         self.front += 1;
+        let ended = matches!(end, End::Done { .. } | End::Failed { .. } | End::Reached(_));
+        if let (true, Some(plan)) = (ended, &entry.unit.snapshot) {
+            snapshot::tidy(plan);
+        }
         self.earlier = Duration::ZERO;
         self.look = Instant::now()
             + self.batch.front().map_or(WAIT_MAX, |entry| entry.unit.time.min(WAIT_MAX));

@@ -9,7 +9,7 @@ mod read;
 
 pub(super) use read::{Taken, restore, scan};
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use proto::state::{PAGE_BYTES, ZERO_PAGE, page_digest};
 use serde::{Deserialize, Serialize};
 
+use super::files::{Files, Need};
 use super::trace::SoFar;
 use super::unit::{Digest, SnapshotPlan, Unit};
 
@@ -56,9 +57,8 @@ pub(super) struct Meta {
 }
 
 /// The snapshots of one unit.
-#[derive(Debug)]
 pub(super) struct Snapshots {
-    path: PathBuf,
+    files: Files,
     interval: Duration,
     header: Header,
     taken_at: Instant,
@@ -96,10 +96,10 @@ pub(super) fn identity(unit: &Unit) -> Digest {
 }
 
 impl Snapshots {
-    pub(super) fn new(plan: &SnapshotPlan, identity: Digest) -> Self {
+    pub(super) fn new(interval: Duration, identity: Digest, files: Files) -> Self {
         Self {
-            path: plan.path.clone(),
-            interval: plan.interval,
+            files,
+            interval,
             header: header(MAGIC, &identity),
             taken_at: Instant::now(),
             file: None,
@@ -137,29 +137,18 @@ impl Snapshots {
         pages: Vec<proto::Digest>,
         output: &[u8],
     ) -> io::Result<Chain> {
-        let part = part(&self.path);
-        let written = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&part)
-            .and_then(|file| {
-                let mut chain = Chain::new(file, &self.header)?;
-                chain.append(meta, memory, pages, output, u64::MAX)?;
-                chain.file.sync_data()?;
-                Ok(chain)
-            });
-        let moved = written.and_then(|chain| {
-            fs::rename(&part, &self.path)?;
-            sync_directory(&self.path)?;
+        let written = self.files.open(Need::NewSnapshot).and_then(|file| {
+            let mut chain = Chain::new(file, &self.header)?;
+            chain.append(meta, memory, pages, output, u64::MAX)?;
+            chain.file.sync_data()?;
+            self.files.tell(Need::Publish)?;
             Ok(chain)
         });
-        if moved.is_err() {
+        if written.is_err() {
             // Give the room back; the failure that is reported is the first.
-            let _ = fs::remove_file(&part);
+            let _ = self.files.tell(Need::Discard);
         }
-        moved
+        written
     }
 }
 
@@ -304,15 +293,10 @@ pub(super) fn tidy(plan: &SnapshotPlan) {
 }
 
 /// The file that becomes the snapshot when it is whole.
-fn part(path: &Path) -> PathBuf {
+pub(super) fn part(path: &Path) -> PathBuf {
     let mut part = path.to_owned().into_os_string();
     part.push(".part");
     PathBuf::from(part)
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
 //! What is done with the state of a unit between two steps: it becomes a point of the trace, is kept, shown, or ends the
 //! run.
 
-use std::fs::File;
 use std::io;
-use std::path::Path;
 use std::time::Instant;
 
 use proto::state::{self, Head};
 use proto::trace::{Point, Trace};
 use serde::{Deserialize, Serialize};
 
+use super::files::{Files, Need};
 use super::frame::End;
 use super::keep::Keep;
 use super::snapshot::{self, Meta};
@@ -18,6 +17,7 @@ use super::unit::{Begin, TracePlan, Trouble, Unit, Until};
 /// The trace of a run on its way.
 pub(super) struct Tracer<'a> {
     plan: &'a TracePlan,
+    files: Files,
     so_far: SoFar,
     output: OutputDigest,
     keep: Option<Keep>,
@@ -43,24 +43,25 @@ pub(super) struct State<'a> {
 
 /// What there is to do at a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Due<'a> {
+pub(super) enum Due {
     Nothing,
     /// It is a point of the trace.
     Point,
-    /// It is the one to be written to this file.
-    Show(&'a Path),
+    /// It is the one to be shown.
+    Show,
     /// The one to be written, of this fuel, has been passed over.
     Missed(u64),
 }
 
 impl<'a> Tracer<'a> {
-    pub(super) fn new(unit: &Unit, plan: &'a TracePlan) -> Self {
+    pub(super) fn new(unit: &Unit, plan: &'a TracePlan, files: &Files) -> Self {
         let keep = plan.keep.as_ref().filter(|_| plan.until == Until::End);
         Self {
             plan,
+            files: files.clone(),
             so_far: SoFar { begin: 0, trace: Trace::new(plan.spacing) },
             output: OutputDigest::default(),
-            keep: keep.map(|plan| Keep::new(plan, unit, Instant::now())),
+            keep: keep.map(|plan| Keep::new(plan, unit, files, Instant::now())),
         }
     }
 
@@ -95,11 +96,11 @@ impl<'a> Tracer<'a> {
     }
 
     /// What there is to do between two steps.
-    pub(super) fn due(&self, burnt: u64) -> Due<'a> {
-        if let Until::State { fuel, to } = &self.plan.until {
+    pub(super) fn due(&self, burnt: u64) -> Due {
+        if let Until::State { fuel, .. } = &self.plan.until {
             return match burnt.cmp(fuel) {
                 std::cmp::Ordering::Less => Due::Nothing,
-                std::cmp::Ordering::Equal => Due::Show(to),
+                std::cmp::Ordering::Equal => Due::Show,
                 std::cmp::Ordering::Greater => Due::Missed(*fuel),
             };
         }
@@ -129,15 +130,14 @@ impl<'a> Tracer<'a> {
     }
 
     /// Writes a state for others.
-    pub(super) fn show(&mut self, state: State<'_>, to: &Path) -> End {
+    pub(super) fn show(&mut self, state: State<'_>) -> End {
         let head = state.head();
-        let written = File::create(to).and_then(|file| {
+        let written = self.files.open(Need::Show).and_then(|file| {
             state::write(io::BufWriter::new(file), &head, state.memory, state.output)
         });
         if let Err(error) = written {
-            let to = to.display();
             return End::Trouble(Trouble::Machine(format!(
-                "the state could not be written to {to}: {error}"
+                "the state could not be written: {error}"
             )));
         }
         let pages: Vec<_> =

@@ -9,9 +9,10 @@ use std::time::Duration;
 use kernel::NanMode;
 
 use super::compile::CompileLimits;
-use super::pool::{Config, run_once};
+use super::pool::{Config, run_walled};
 use super::unit::{Event, Kernel, Limits, Outcome, SnapshotPlan, Trouble, Unit};
-use crate::file::is_no_room;
+use super::walls::Walls;
+use program::file::is_no_room;
 
 /// The kernel; `trial.wat` is its text.
 const MODULE: &[u8] = include_bytes!("trial.wasm");
@@ -23,17 +24,17 @@ const TIME: Duration = Duration::from_secs(60);
 const COMPILE_WALL: Duration = Duration::from_secs(300);
 
 /// Compiles the trial unit's kernel in a child and runs it in another, with a snapshot after each step, as a pool of this
-/// configuration would run any unit. `folder` is made for it and removed again.
+/// configuration would run any unit; the walls that stood around it. `folder` is made for it and removed again.
 ///
 /// # Errors
 /// Why this machine cannot run units.
-pub fn trial(config: &Config, folder: &Path) -> Result<(), Trouble> {
+pub fn trial(config: &Config, folder: &Path) -> Result<Option<Walls>, Trouble> {
     // What an earlier one has left may be a compilation, and compiling is a part of the trial.
     clear(folder)
         .map_err(|error| machine("what an earlier trial left cannot be removed", &error))?;
     let tried = run(config, folder);
     let cleared = clear(folder).map_err(|error| machine("its folder cannot be removed", &error));
-    tried.and(cleared)
+    tried.and_then(|walls| cleared.map(|()| walls))
 }
 
 fn clear(folder: &Path) -> io::Result<()> {
@@ -48,28 +49,28 @@ fn machine(doing: &str, error: &io::Error) -> Trouble {
     if is_no_room(error) { Trouble::NoRoom(text) } else { Trouble::Machine(text) }
 }
 
-fn run(config: &Config, folder: &Path) -> Result<(), Trouble> {
+fn run(config: &Config, folder: &Path) -> Result<Option<Walls>, Trouble> {
     let cache = folder.join("compiled");
     let path = folder.join("kernel");
-    fs::create_dir_all(folder)
+    program::file::make_folder(folder)
         .and_then(|()| fs::write(&path, MODULE))
         .map_err(|error| machine("its kernel cannot be written", &error))?;
     let compile = CompileLimits { wall: COMPILE_WALL.min(config.compile.wall), ..config.compile };
     let config = Config { cache, compile, slots: 1, ..config.clone() };
     let mut warning = None;
-    let finished = run_once(config, unit(path, folder), |event| {
+    let finished = run_walled(config, unit(path, folder), |event| {
         if let Event::Warning(text) = event {
             warning = Some(text);
         }
     });
-    let finished = finished.map_err(|error| Trouble::Machine(error.to_string()))?;
+    let (finished, walls) = finished.map_err(|error| Trouble::Machine(error.to_string()))?;
     match (finished.outcome, warning) {
         (Outcome::Infrastructure { reason }, _) => Err(reason),
         (Outcome::Done { .. }, Some(warning)) => Err(Trouble::Machine(warning)),
         (Outcome::Done { output, .. }, None)
             if blake3::hash(&output).to_hex().as_str() == OUTPUT =>
         {
-            Ok(())
+            Ok(walls)
         }
         (Outcome::Done { output, .. }, None) => Err(Trouble::Machine(format!(
             "it gave a wrong result ({} instead of {OUTPUT}): check this machine's memory, cooling and clock",

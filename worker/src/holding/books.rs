@@ -69,7 +69,7 @@ fn encode<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
 impl Books {
     /// Opens the books in the folder at `path`, made when it is not there.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        crate::file::make_folder(path)?;
+        program::file::make_folder(path)?;
         let mut books = Self {
             batches: Shelf::open(&path.join("batches"))?,
             tickets: BTreeMap::new(),

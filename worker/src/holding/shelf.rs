@@ -4,7 +4,7 @@
 //! bytes; a length of [`GONE`] deletes the key. The index is in memory, the values are not. Every value is verified when
 //! the file is opened and whenever it is read. When most of the file is of no use any more it is written anew.
 
-use crate::file;
+use program::file;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -186,8 +186,7 @@ impl Shelf {
             return Ok(());
         }
         let aside = self.path.with_extension("new");
-        let file =
-            File::options().read(true).write(true).create(true).truncate(true).open(&aside)?;
+        let file = file::create_anew(&aside)?;
         let mut writer = BufWriter::with_capacity(1 << 20, file);
         writer.write_all(HEADER)?;
         let (mut index, mut len) = (BTreeMap::new(), HEADER.len() as u64);

@@ -1,5 +1,7 @@
 //! Kills, pauses and stops at any moment: the same bytes and the same fuel.
 
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
@@ -173,20 +175,29 @@ fn a_useless_snapshot_is_told_and_the_unit_starts_anew() {
 }
 
 #[test]
-fn a_full_disk_costs_the_snapshot_and_not_the_unit() {
+fn what_cannot_be_written_costs_the_snapshot_and_not_the_unit() {
     let lab = Lab::new();
     let mut unit = lab.unit(walker(100));
     let want = lab.run(unit.clone()).0.outcome;
     unit.snapshot = lab.snapshot();
-    std::os::unix::fs::symlink("/dev/full", lab.path("unit.snapshot.part")).unwrap();
-    let (finished, events) = lab.run(unit);
+    let part = lab.path("unit.snapshot.part");
+    std::fs::create_dir(&part).unwrap();
+    let (finished, events) = lab.run(unit.clone());
     assert!(finished.outcome == want);
     let told = events
         .iter()
-        .any(|event| matches!(event, Event::Warning(text) if text.contains("No space left")));
+        .any(|event| matches!(event, Event::Warning(text) if text.contains("no snapshot could be written")));
     assert!(told, "{events:?}");
-    // And what lay half written beside is gone with the unit.
-    assert!(std::fs::symlink_metadata(lab.path("unit.snapshot.part")).is_err());
+    // A link that somebody has laid there leads nowhere.
+    std::fs::remove_dir(&part).unwrap();
+    std::fs::write(lab.path("victim"), "precious").unwrap();
+    std::os::unix::fs::symlink(lab.path("victim"), &part).unwrap();
+    let (finished, events) = lab.run(unit);
+    assert!(finished.outcome == want);
+    assert!(!events.iter().any(|event| matches!(event, Event::Warning(_))), "{events:?}");
+    assert_eq!(std::fs::read(lab.path("victim")).unwrap(), b"precious");
+    // And what lay beside is gone with the unit.
+    assert!(std::fs::symlink_metadata(&part).is_err());
 }
 
 /// Ends within a second of CPU time or so.
@@ -216,13 +227,14 @@ fn what_stops_the_program_is_for_the_parent_to_heed() {
 #[test]
 fn a_child_ends_with_its_parent() {
     let lab = Lab::new();
+    let (orders, theirs) = UnixStream::pair().unwrap();
     let mut child = Command::new(lab.path("program"))
         .arg(CHILD_VERB)
-        .stdin(Stdio::piped())
+        .stdin(OwnedFd::from(theirs))
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    drop(child.stdin.take());
+    drop(orders);
     assert!(child.wait().unwrap().success());
     // And in the middle of a step: the parent here is a pool in this process, whose pipes close when it goes.
     let slots = lab.slots(Config { grace: Duration::ZERO, ..lab.config(1) });

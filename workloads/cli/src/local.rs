@@ -13,6 +13,7 @@ use proto::{Digest, UnitIndex};
 use tempfile::TempDir;
 use worker::execute::{
     self, Compilation, CompileCost, CompileLimits, CompileStop, Event, Finished, Outcome, Priority,
+    WallPlan,
 };
 
 use crate::error::Error;
@@ -198,6 +199,7 @@ impl Local {
             priority: Priority::Normal,
             limits: CompileLimits::at_submission(unit.limits.memory),
             inlining: None,
+            walls: WallPlan::default(),
         };
         compilation.run(|| false).map_err(|stop| match stop {
             CompileStop::Trouble(trouble) => Error::Failed(trouble.to_string()),

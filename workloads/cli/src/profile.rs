@@ -1,8 +1,7 @@
 //! The profile: which coordinator, and the token that says who asks.
 
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use directories::ProjectDirs;
@@ -91,21 +90,9 @@ impl Profile {
 /// When it cannot be written.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> Result<(), Error> {
     if let Some(folder) = path.parent() {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(Error::file("create", folder))?;
+        program::file::make_folder(folder).map_err(Error::file("create", folder))?;
     }
-    let part = path.with_extension("part");
-    let write = || {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&part, path)
-    };
-    write().map_err(Error::file("write", path))
+    program::file::write(path, content).map_err(Error::file("write", path))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::{Entry, Logs};
 use crate::core::{Message, Record};
 use crate::driver::Driver;
-use crate::file;
+use program::file;
 use proto::id::UnitId;
 use proto::pb::{self, worker_message::Kind};
 use proto::report::Outcome;

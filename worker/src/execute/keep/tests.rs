@@ -1,23 +1,31 @@
 use proto::state::{PAGE_BYTES, page_digest};
 
+use std::path::Path;
+
+use super::super::files::bare;
 use super::super::snapshot::{Meta, restore};
-use super::super::unit::{Kernel, Limits};
+use super::super::unit::{Begin, TracePlan, Until};
 use super::*;
 
 const FUEL: u64 = 1_000_000;
 
-fn unit() -> Unit {
-    Unit {
-        kernel: Kernel { path: PathBuf::new(), digest: [1; 32], nan: kernel::NanMode::Canonical },
-        params: Vec::new(),
-        inputs: Vec::new(),
-        seed: [0; 32],
-        limits: Limits { memory: 1 << 20, fuel: FUEL, output: 1 << 20, log: 0 },
-        time: Duration::ZERO,
-        snapshot: None,
-        exit_codes: vec![0],
-        trace: None,
-    }
+/// A unit whose states are kept there.
+fn unit(path: &Path) -> Unit {
+    let keep = KeepPlan { path: path.to_owned(), bytes_max: 10 << 20 };
+    let (begin, until) = (Begin::Kept(path.to_owned()), Until::End);
+    let trace = Some(TracePlan { spacing: 1, begin, until, keep: Some(keep) });
+    Unit { trace, ..bare() }
+}
+
+/// What keeps its states.
+fn keep(unit: &Unit, bytes_max: u64) -> Keep {
+    let keep = unit.trace.as_ref().unwrap().keep.as_ref().unwrap();
+    let plan = KeepPlan { bytes_max, ..keep.clone() };
+    Keep::new(&plan, unit, &Files::of(unit.clone()), Instant::now())
+}
+
+fn last(unit: &Unit, burnt: u64) -> io::Result<Option<(Chain, Taken)>> {
+    latest(&Files::of(unit.clone()), unit, burnt)
 }
 
 /// The state after so many steps: a page more is written in each, and a line of output.
@@ -54,7 +62,7 @@ fn offer(keep: &mut Keep, n_steps: u8) {
 
 /// The last state at or below this fuel.
 fn found(path: &Path, burnt: u64) -> Option<(Meta, Vec<u8>, Vec<u8>)> {
-    let (chain, taken) = latest(path, &unit(), burnt).unwrap()?;
+    let (chain, taken) = last(&unit(path), burnt).unwrap()?;
     let mut memory = vec![0xee; 8 * PAGE_BYTES];
     let output = restore(&chain, &taken, &mut memory).unwrap();
     Some((taken.meta, memory, output))
@@ -64,18 +72,18 @@ fn found(path: &Path, burnt: u64) -> Option<(Meta, Vec<u8>, Vec<u8>)> {
 fn the_latest_state_that_is_not_too_late_is_found_whoever_kept_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("kept");
-    let plan = KeepPlan { path: path.clone(), bytes_max: 10 << 20 };
-    assert!(latest(&path, &unit(), u64::MAX).unwrap().is_none());
-    let mut keep = Keep::new(&plan, &unit(), Instant::now());
+    let own = unit(&path);
+    assert!(last(&own, u64::MAX).unwrap().is_none());
+    let mut first = keep(&own, 10 << 20);
     for n_steps in [3, 4, 9] {
-        offer(&mut keep, n_steps);
+        offer(&mut first, n_steps);
     }
     // Killed while it wrote, and begun again further back.
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, [&whole[..], &whole[100..9000]].concat()).unwrap();
-    let mut keep = Keep::new(&plan, &unit(), Instant::now());
+    let mut second = keep(&own, 10 << 20);
     for n_steps in [8, 9, 12, 20] {
-        offer(&mut keep, n_steps);
+        offer(&mut second, n_steps);
     }
     for (burnt, n_steps) in
         [(3000, 3), (3999, 3), (8999, 4), (9000, 9), (12_000, 12), (19_999, 12), (u64::MAX, 20)]
@@ -83,22 +91,22 @@ fn the_latest_state_that_is_not_too_late_is_found_whoever_kept_it() {
         assert!(found(&path, burnt) == Some(state(n_steps)), "{burnt}");
     }
     assert!(found(&path, 2999).is_none());
-    let other = Unit { seed: [1; 32], ..unit() };
-    assert!(latest(&path, &other, u64::MAX).is_err());
+    let other = Unit { seed: [1; 32], ..own };
+    assert!(last(&other, u64::MAX).is_err());
     // Another unit's file is written over.
-    offer(&mut Keep::new(&plan, &other, Instant::now()), 5);
-    assert!(latest(&path, &other, u64::MAX).unwrap().is_some());
+    offer(&mut keep(&other, 10 << 20), 5);
+    assert!(last(&other, u64::MAX).unwrap().is_some());
 }
 
 #[test]
 fn the_file_stays_below_its_limit() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("kept");
-    let plan = KeepPlan { path: path.clone(), bytes_max: 64_000 };
-    let mut keep = Keep::new(&plan, &unit(), Instant::now());
+    let bytes_max = 64_000;
+    let mut keep = keep(&unit(&path), bytes_max);
     for n_steps in 1..40 {
         offer(&mut keep, n_steps);
-        assert!(std::fs::metadata(&path).unwrap().len() <= plan.bytes_max);
+        assert!(std::fs::metadata(&path).unwrap().len() <= bytes_max);
     }
     assert!(keep.full);
     let (meta, memory, output) = found(&path, u64::MAX).unwrap();

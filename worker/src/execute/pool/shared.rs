@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::super::cache::Cache;
 use super::super::unit::{Event, Finished, Outcome, Unit};
+use super::super::walls::Walls;
 use super::{Config, Error, QUEUE_MAX, Running, Status};
 
 /// A unit in the queue or in a slot.
@@ -48,6 +49,7 @@ struct State {
     cancelled: HashSet<u64>,
     wish: Wish,
     live: usize,
+    walls: Option<Walls>,
 }
 
 impl Shared {
@@ -60,6 +62,7 @@ impl Shared {
             cancelled: HashSet::new(),
             wish: Wish::Run,
             live: slots,
+            walls: None,
         };
         Ok(Self { config, cache, bells, sink, state: Mutex::new(state), changed: Condvar::new() })
     }
@@ -96,12 +99,18 @@ impl Shared {
         self.bells[slot].ring();
     }
 
+    /// Notes what stands around a child: the same around all.
+    pub(in super::super) fn note_walls(&self, walls: Walls) {
+        self.lock().walls = Some(walls);
+    }
+
     pub(super) fn status(&self) -> Status {
         let state = self.lock();
         Status {
             paused: state.wish == Wish::Pause,
             queued: state.queue.len(),
             slots: state.running.clone(),
+            walls: state.walls,
         }
     }
 

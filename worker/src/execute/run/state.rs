@@ -8,6 +8,7 @@ use proto::state::{self, PAGE_BYTES, Shown, is_zero};
 use proto::trace::Point;
 use wasmtime::{Store, Val};
 
+use super::super::files::Need;
 use super::super::frame::{End, Word};
 use super::super::host::{Host, Stop};
 use super::super::keep;
@@ -63,9 +64,12 @@ impl Kernel<'_> {
         let Some(tracer) = &mut run.tracer else { return Ok(false) };
         match tracer.begin() {
             Begin::Start => return Ok(false),
-            Begin::State { path, point } => self.begin_shown(run.unit, store, path, point)?,
-            Begin::Kept(path) => {
-                let (chain, taken) = match keep::latest(path, run.unit, tracer.fuel_max()) {
+            Begin::State { path, point } => {
+                let file = run.files.open(Need::Begin);
+                self.begin_shown(run.unit, store, (path, file), point)?;
+            }
+            Begin::Kept(_) => {
+                let (chain, taken) = match keep::latest(&run.files, run.unit, tracer.fuel_max()) {
                     Ok(Some(found)) if self.fits(store, &found.1.meta) => found,
                     Ok(_) => return Ok(false),
                     Err(error) => {
@@ -87,7 +91,7 @@ impl Kernel<'_> {
         &self,
         unit: &Unit,
         store: &mut Store<Host>,
-        path: &Path,
+        (path, file): (&Path, io::Result<File>),
         point: &Point,
     ) -> wasmtime::Result<()> {
         let refused = |how: &str| {
@@ -99,7 +103,7 @@ impl Kernel<'_> {
             state::Error::Malformed(how) => refused(how),
             state::Error::Read(error) => refused(&error.to_string()),
         };
-        let file = File::open(path).map_err(|error| refused(&error.to_string()))?;
+        let file = file.map_err(|error| refused(&error.to_string()))?;
         let shown = Shown::open(file, unit.limits.memory, unit.limits.output).map_err(wrong)?;
         let head = shown.head();
         let Some(left) = unit.limits.fuel.checked_sub(head.fuel) else {
@@ -176,7 +180,7 @@ impl Kernel<'_> {
         let (end, warning) = match due {
             Due::Nothing => (None, None),
             Due::Point => tracer.point(state),
-            Due::Show(to) => (Some(tracer.show(state, to)), None),
+            Due::Show => (Some(tracer.show(state)), None),
             Due::Missed(fuel) => {
                 let text = format!("the unit has no state with {fuel} fuel burnt, only {burnt}");
                 (Some(End::Trouble(Trouble::Unit(text))), None)

@@ -1,13 +1,13 @@
 //! Takes up a snapshot file: finds the last whole record, and rebuilds memory and output from the chain up to it.
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::time::Instant;
 
 use proto::state::{PAGE_BYTES, ZERO_PAGE, is_zero};
 
+use super::super::files::Need;
 use super::{
     Chain, Digest, HEADER_BYTES, Header, META, Meta, OUTPUT, OUTPUT_PART_BYTES, PAGE, Snapshots,
 };
@@ -60,7 +60,11 @@ impl Snapshots {
         memory_max: u64,
         output_max: u64,
     ) -> io::Result<Option<Taken>> {
-        let found = scan(&self.path, &self.header, memory_max, output_max, |_| true)?;
+        let file = match self.files.open(Need::Snapshot) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        let found = scan(file, &self.header, memory_max, output_max, |_| true)?;
         Ok(found.map(|(chain, taken)| {
             self.file = Some(chain);
             self.taken_at = Instant::now();
@@ -79,20 +83,15 @@ impl Snapshots {
     }
 }
 
-/// Finds the last whole state before the first that is not wanted; none if there is no such state or no file. Fails on a
-/// file that is damaged from its start or has another header.
+/// Finds the last whole state before the first that is not wanted; none if there is no such state. Fails on a file that is
+/// damaged from its start or has another header.
 pub(in super::super) fn scan(
-    path: &Path,
+    file: File,
     header: &Header,
     memory_max: u64,
     output_max: u64,
     wanted: impl Fn(&Meta) -> bool,
 ) -> io::Result<Option<(Chain, Taken)>> {
-    let file = match OpenOptions::new().read(true).write(true).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
     let mut reader = BufReader::with_capacity(1 << 20, &file);
     let mut found = [0; HEADER_BYTES];
     reader.read_exact(&mut found).map_err(|_| damaged("it is too short"))?;

@@ -1,3 +1,6 @@
+use std::fs::OpenOptions;
+
+use super::super::files::bare;
 use super::*;
 
 const MEMORY_MAX: u64 = 1 << 30;
@@ -15,6 +18,12 @@ fn meta(fuel: i64, memory: &[u8]) -> Meta {
     }
 }
 
+/// As a process has them that was just started.
+fn snapshots(dir: &Path, identity: u8) -> Snapshots {
+    let unit = Unit { snapshot: Some(plan(dir)), ..bare() };
+    Snapshots::new(plan(dir).interval, [identity; 32], Files::of(unit))
+}
+
 fn plan(dir: &Path) -> SnapshotPlan {
     SnapshotPlan { path: dir.join("unit.snapshot"), interval: Duration::from_secs(60) }
 }
@@ -24,7 +33,7 @@ type Reopened = (Meta, Vec<u8>, Vec<u8>, Snapshots);
 
 /// What a new process finds, put into a memory that data segments have written to.
 fn reopen(dir: &Path, identity: u8) -> io::Result<Option<Reopened>> {
-    let mut snapshots = Snapshots::new(&plan(dir), [identity; 32]);
+    let mut snapshots = snapshots(dir, identity);
     let Some(taken) = snapshots.load(MEMORY_MAX, OUTPUT_MAX)? else { return Ok(None) };
     let mut memory = vec![0xee; usize::try_from(taken.meta.memory_pages).unwrap() * PAGE_BYTES];
     let output = snapshots.restore(&taken, &mut memory)?;
@@ -56,7 +65,7 @@ fn states() -> Vec<(Meta, Vec<u8>, Vec<u8>)> {
 #[test]
 fn every_state_comes_back_whole() {
     let dir = tempfile::tempdir().unwrap();
-    let mut snapshots = Snapshots::new(&plan(dir.path()), [1; 32]);
+    let mut snapshots = snapshots(dir.path(), 1);
     assert!(reopen(dir.path(), 1).unwrap().is_none());
     for (round, (meta, memory, output)) in states().into_iter().enumerate() {
         snapshots.save(&meta, &memory, &output).unwrap();
@@ -72,7 +81,7 @@ fn every_state_comes_back_whole() {
 #[test]
 fn a_file_cut_anywhere_gives_an_earlier_state_or_none() {
     let dir = tempfile::tempdir().unwrap();
-    let mut snapshots = Snapshots::new(&plan(dir.path()), [1; 32]);
+    let mut snapshots = snapshots(dir.path(), 1);
     let states: Vec<_> = states().into_iter().take(4).collect();
     let mut ends = Vec::new();
     for (meta, memory, output) in &states {
@@ -102,7 +111,7 @@ fn a_file_cut_anywhere_gives_an_earlier_state_or_none() {
 fn damaged_and_foreign_files_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (meta, memory, output) = states().remove(0);
-    Snapshots::new(&plan(dir.path()), [1; 32]).save(&meta, &memory, &output).unwrap();
+    snapshots(dir.path(), 1).save(&meta, &memory, &output).unwrap();
     assert!(reopen(dir.path(), 2).is_err(), "another unit's");
     let whole = fs::read(plan(dir.path()).path).unwrap();
     for place in (0..whole.len()).step_by(1009) {
@@ -113,7 +122,7 @@ fn damaged_and_foreign_files_are_refused() {
     }
     fs::write(plan(dir.path()).path, vec![0xff; 1 << 20]).unwrap();
     assert!(reopen(dir.path(), 1).is_err());
-    let mut small = Snapshots::new(&plan(dir.path()), [1; 32]);
+    let mut small = snapshots(dir.path(), 1);
     fs::write(plan(dir.path()).path, &whole).unwrap();
     assert!(
         small.load(PAGE_BYTES as u64, OUTPUT_MAX).is_err(),
@@ -125,7 +134,7 @@ fn damaged_and_foreign_files_are_refused() {
 #[test]
 fn a_full_disk_leaves_the_state_before() {
     let dir = tempfile::tempdir().unwrap();
-    let mut snapshots = Snapshots::new(&plan(dir.path()), [1; 32]);
+    let mut snapshots = snapshots(dir.path(), 1);
     let mut states = states().into_iter();
     let (meta, memory, output) = states.next().unwrap();
     snapshots.save(&meta, &memory, &output).unwrap();

@@ -1,7 +1,6 @@
 //! `starling logs`: what kernels have logged, as the workers tell it.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -265,7 +264,9 @@ impl Reader {
 /// Writes what kernels have logged into a file of a folder; how many lines there are.
 pub(super) async fn save(client: &Client, job: JobId, folder: &Path) -> Result<u64, Error> {
     let (path, aside) = (folder.join(FILE), folder.join(format!(".{FILE}.new")));
-    let file = File::create(&aside).map_err(Error::file("write", &aside))?;
+    let mut options = program::file::no_link();
+    let file = options.write(true).create(true).truncate(true).open(&aside);
+    let file = file.map_err(Error::file("write", &aside))?;
     let (mut file, mut lines) = (BufWriter::new(file), 0);
     let came = each(client, What::Job(job), false, |log| {
         for line in &log.lines {

@@ -1,6 +1,6 @@
 //! Gets one blob into a file, verified, going on where it was stopped.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub(crate) async fn get(
     let part = path.with_extension("part");
     let mut attempt = 0;
     loop {
-        let mut file = OpenOptions::new()
+        let mut file = program::file::no_link()
             .create(true)
             .append(true)
             .open(&part)

@@ -1,0 +1,165 @@
+//! The walls around the processes that hold strangers' code: what they deny themselves before they touch anything of a
+//! stranger, so that a fault of the engine gives away one unit and no more. docs/security.md says what each is good for.
+
+#[cfg(target_os = "linux")]
+mod calls;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(not(target_os = "linux"))]
+mod others;
+
+use std::fmt;
+use std::io;
+
+use rustix::process::Resource;
+use serde::{Deserialize, Serialize};
+
+#[cfg(target_os = "linux")]
+use self::linux as system;
+#[cfg(not(target_os = "linux"))]
+use self::others as system;
+use super::process;
+
+/// Files that a child may have open: those that a kernel walks over at once, and a few of its own and the engine's.
+const FILES_MAX: u64 = 128;
+
+/// Which walls are raised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WallPlan {
+    /// Landlock. Left out where it is measured what it costs, or tried what holds without.
+    pub landlock: bool,
+    /// The filter of system calls. Left out as Landlock is.
+    pub calls: bool,
+    /// Namespaces of its own. Left out as Landlock is.
+    pub namespaces: bool,
+    /// Whether nothing of a stranger is touched where the system lacks one of the walls that count.
+    pub required: bool,
+}
+
+impl Default for WallPlan {
+    /// All that the system has.
+    fn default() -> Self {
+        Self { landlock: true, calls: true, namespaces: true, required: false }
+    }
+}
+
+/// The walls that stand around a child.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Walls {
+    /// It has no privilege, and nothing gives it one.
+    pub no_privileges: bool,
+    /// No other process of the same user may look into it.
+    pub untraceable: bool,
+    /// Version of Landlock by which it may open no file, reach no port and signal no other process; absent where the system
+    /// has none.
+    pub landlock: Option<u32>,
+    /// The system ends it at any call that computing does not need: no file is opened, no socket and no process made.
+    pub calls: bool,
+    /// Its network, and what processes share without files, is its own and empty.
+    pub namespaces: bool,
+}
+
+impl Walls {
+    /// Which of the walls that count the system lacks, for people; none where they stand.
+    #[must_use]
+    pub fn lacking(&self) -> Option<String> {
+        let walls = [
+            (self.no_privileges, "no_new_privs"),
+            (self.landlock.is_some(), "Landlock"),
+            (self.calls, "seccomp"),
+        ];
+        let lacking: Vec<_> =
+            walls.iter().filter(|(stands, _)| !stands).map(|(_, name)| *name).collect();
+        (!lacking.is_empty()).then(|| lacking.join(" and "))
+    }
+
+    /// As [`Self::lacking`], where the plan requires them.
+    pub(super) fn refusal(&self, plan: &WallPlan) -> Option<String> {
+        let lacking = self.lacking().filter(|_| plan.required)?;
+        Some(format!(
+            "this system lacks walls that --require-walls asks for ({lacking}): use Linux 5.13 or later with Landlock among its \
+             security modules and without a container that forbids it, or run without --require-walls"
+        ))
+    }
+}
+
+impl fmt::Display for Walls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let landlock = self.landlock.map(|version| format!("Landlock {version}"));
+        let stands = |stands: bool, name: &str| stands.then(|| name.to_owned());
+        let standing: Vec<_> = [
+            stands(self.calls, "seccomp"),
+            landlock,
+            stands(self.no_privileges, "no privileges"),
+            stands(self.untraceable, "not traceable"),
+            stands(self.namespaces, "own namespaces"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        match standing.as_slice() {
+            [] => f.write_str("limits only")?,
+            standing => f.write_str(&standing.join(", "))?,
+        }
+        match self.lacking() {
+            Some(lacking) => write!(f, "; this system lacks {lacking}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Raises the walls around this process, which must have no second thread yet: `prepare` starts those that it needs, and
+/// whatever else is to be done that computing does not need. From then on no file is opened and no process started.
+///
+/// # Errors
+/// When a limit cannot be set, or `prepare` fails. What the system lacks is no error: the answer says what stands.
+pub fn raise<T>(
+    plan: &WallPlan,
+    prepare: impl FnOnce() -> io::Result<T>,
+) -> io::Result<(Walls, T)> {
+    process::limit(Resource::Core, 0)?;
+    process::limit(Resource::Nofile, FILES_MAX)?;
+    let mut walls = system::alone(plan);
+    let prepared = prepare()?;
+    // Asked for once, so that what the system's clock needs is there: it is looked up the first time.
+    let _ = process::cpu();
+    process::limit(Resource::Nproc, 0)?;
+    walls.calls = plan.calls && system::filter_calls();
+    Ok((walls, prepared))
+}
+
+/// Closes what this process was started with beside input, output and error text. Nothing may have been opened yet.
+pub(super) fn close_inherited() {
+    system::close_inherited();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_and_what_is_lacking_is_said() {
+        let all = Walls {
+            no_privileges: true,
+            untraceable: true,
+            landlock: Some(7),
+            calls: true,
+            namespaces: true,
+        };
+        assert_eq!(
+            all.to_string(),
+            "seccomp, Landlock 7, no privileges, not traceable, own namespaces"
+        );
+        assert_eq!(all.refusal(&WallPlan { required: true, ..WallPlan::default() }), None);
+        let old = Walls { landlock: None, namespaces: false, ..all };
+        assert_eq!(
+            old.to_string(),
+            "seccomp, no privileges, not traceable; this system lacks Landlock"
+        );
+        assert_eq!(old.refusal(&WallPlan::default()), None);
+        let refusal = old.refusal(&WallPlan { required: true, ..WallPlan::default() }).unwrap();
+        assert!(refusal.contains("(Landlock)") && refusal.contains("5.13"), "{refusal}");
+        let none = Walls::default().to_string();
+        assert_eq!(none, "limits only; this system lacks no_new_privs and Landlock and seccomp");
+    }
+}
