@@ -53,6 +53,7 @@ fn main() {
         clock: Arc::new(Monotonic(Instant::now())),
         reserve_bytes: 0,
         check_floor: coordinator::core::trust::estimate::CHECK_FLOOR,
+        account_bytes: u64::MAX,
     };
     let (engine, handle) = Engine::start(config).unwrap();
     let runtime =
@@ -164,7 +165,7 @@ async fn volunteer(handle: Handle, job: JobId, spec: Digest, units: u32, client:
         let reports = (lease.first.0..).take(lease.count as usize).map(report).collect();
         let batch = Batch::new(PROJECT, key, sequence, vec![JobRef { id: job, spec }], reports);
         let (payload, root) = (batch.encode().into(), batch.root());
-        let acks = handle.reported(session, (batch, root), payload, [0; 64]).await.unwrap();
+        let acks = handle.reported(session, (batch, root), payload, [0; 64], vec![]).await.unwrap();
         assert!(
             acks.acks.iter().all(|ack| matches!(ack, Ack::Accepted | Ack::Late | Ack::NoJob)),
             "{:?}",

@@ -117,7 +117,7 @@ impl Error {
 /// What a blob store may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Most bytes that one researcher's account may put.
+    /// Most bytes that are kept for one researcher's account.
     pub account_bytes: u64,
     /// Free disk space to leave alone, bytes: the records need it to go on.
     pub reserve_bytes: u64,
@@ -324,6 +324,21 @@ impl engine::Blobs for BlobStore {
     fn line(&self, digest: &Digest, index: u64) -> io::Result<String> {
         let mut block = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         self.line_in(&mut block, digest, index)
+    }
+
+    fn remove(&self, digest: &Digest) {
+        if let Err(error) = fs::remove_file(self.path(digest)) {
+            tracing::debug!(%digest, %error, "an output that nobody wants stays on the disk");
+        }
+        for beside in [LINES, LISTS, PIECES] {
+            // Most blobs have none of these.
+            let _ = fs::remove_file(self.folder.join(beside).join(digest.to_string()));
+        }
+    }
+
+    fn owned(&self) -> io::Result<Vec<engine::Owned>> {
+        let log = fs::read(self.folder.join(OWNERS))?;
+        Ok(owners::lines(&log).collect())
     }
 
     fn forget(&self, digest: &Digest) {

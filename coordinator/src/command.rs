@@ -108,7 +108,7 @@ pub struct Run {
     /// Where it is
     #[command(flatten)]
     pub address: Address,
-    /// Blobs that one researcher's account may put, in all
+    /// What is kept for one researcher's account, in all: blobs that it puts, specifications, outputs and logs of its jobs
     #[arg(long, default_value = "1 TiB", value_name = "SIZE")]
     pub account_bytes: bytesize::ByteSize,
     /// Free disk space to leave alone; below it nothing new is taken in

@@ -12,6 +12,7 @@ pub mod event;
 mod expire;
 mod grant;
 mod job;
+mod kept;
 mod lease;
 mod ledger;
 mod load;
@@ -39,6 +40,7 @@ mod worker;
 use crate::core::changes::Dirty;
 use crate::core::event::{Effects, Event, Reply, Session};
 use crate::core::job::Job;
+use crate::core::kept::Kept;
 use crate::core::lease::Lease;
 use crate::core::logs::LogBytes;
 use crate::core::record::{AccountRecord, Meta, OpenRecord, Table};
@@ -56,6 +58,7 @@ use roaring::RoaringTreemap;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 pub use check::Contradiction;
+pub use kept::OutputRoom;
 pub use load::{Saved, SavedBatch, SavedJob};
 
 /// All that the coordinator knows and that is active; what is settled is in the store.
@@ -76,6 +79,12 @@ pub struct Core {
     /// By number.
     accounts: Vec<AccountRecord>,
     account_numbers: HashMap<AccountKey, u32>,
+    /// Workers of each account, by its number.
+    members: Vec<u32>,
+    /// Workers that have gone and of which there is nothing to remember, since when.
+    blank: VecDeque<(u64, u32)>,
+    /// Accounts without workers and without credit.
+    blank_accounts: Vec<u32>,
     sessions: BTreeSet<Session>,
     next_stream: u64,
     leases: HashMap<LeaseId, Lease>,
@@ -107,6 +116,7 @@ pub struct Core {
     /// Workers that the operator has appointed, by number.
     referees: BTreeSet<u32>,
     log_bytes: LogBytes,
+    kept: Kept,
     /// When something was applied last, on the monotonic clock.
     now_ms: u64,
 }
@@ -125,6 +135,9 @@ impl Core {
     /// A core that knows nothing yet. `seed` is what chance grows from; who knows it knows which units will be checked.
     #[must_use]
     pub fn new(project: ProjectKey, seed: [u8; 32]) -> Self {
+        let mut dirty = Dirty { meta: true, ..Dirty::default() };
+        // Whose every blob is will be in the records from the first one on.
+        dirty.put(Table::Output.prefix(), &0_u64);
         Self {
             meta: Meta {
                 project,
@@ -144,6 +157,9 @@ impl Core {
             worker_numbers: HashMap::new(),
             accounts: Vec::new(),
             account_numbers: HashMap::new(),
+            members: Vec::new(),
+            blank: VecDeque::new(),
+            blank_accounts: Vec::new(),
             sessions: BTreeSet::new(),
             next_stream: 1,
             leases: HashMap::new(),
@@ -156,7 +172,7 @@ impl Core {
             line: VecDeque::new(),
             to_serve: 0,
             work_appeared: false,
-            dirty: Dirty { meta: true, ..Dirty::default() },
+            dirty,
             book: Book::default(),
             caught: Vec::new(),
             dice: Dice::new(seed),
@@ -164,6 +180,7 @@ impl Core {
             trials: Trials::default(),
             referees: BTreeSet::new(),
             log_bytes: LogBytes::default(),
+            kept: Kept::default(),
             now_ms: 0,
         }
     }
@@ -196,6 +213,22 @@ impl Core {
             Event::Unreadable { lease, reason } => self.unreadable(now, lease, &reason),
             Event::Submit(submission) => Reply::Submitted(self.submit(now, submission)),
             Event::Cancel(job) => Reply::Cancelled(self.cancel(now, job, effects)),
+            Event::DropOutputs(job) => {
+                self.keep_outputs_until(job, now.wall_ms);
+                Reply::Done
+            }
+            Event::Disown { job, outputs, last } => {
+                self.disown(job, outputs, last, effects);
+                Reply::Done
+            }
+            Event::Abandon(outputs) => {
+                effects.disowned.extend(outputs);
+                Reply::Done
+            }
+            Event::HasPut { account, digest, len } => {
+                self.has_put(&account, &digest, len);
+                Reply::Done
+            }
             Event::IssueToken(token) => self.issue_token(token),
             Event::RevokeToken(id) => self.revoke_token(&id),
             Event::Head => self.head(now),

@@ -9,6 +9,7 @@ pub(crate) mod log;
 pub(crate) mod read;
 mod results;
 mod sink;
+pub(crate) mod whose;
 
 use crate::core::time::Clock;
 use crate::store::{self, Store};
@@ -23,6 +24,7 @@ pub use log::{OutOfRange, Shown};
 pub use read::{Material, ended_job};
 pub use results::Results;
 pub use sink::{FromCore, Sink, sink};
+pub use whose::Owned;
 
 /// Free disk space below which nothing more is taken in, bytes: room for a few full commits and for the store's own
 /// housekeeping, so that a full disk is met by us, with a message, and never by the store in the middle of a write.
@@ -43,6 +45,8 @@ pub struct Config {
     pub reserve_bytes: u64,
     /// Share of a trusted worker's units that are checked, from 0 to 1.
     pub check_floor: f64,
+    /// Most bytes that are kept for one submitting account.
+    pub account_bytes: u64,
 }
 
 impl std::fmt::Debug for Config {
@@ -74,6 +78,9 @@ pub enum Error {
         /// Its key, for people.
         key: String,
     },
+    /// Who has put which blob cannot be read.
+    #[error("the log of who has put which blob cannot be read")]
+    Owners(#[source] std::io::Error),
     /// The system has no thread for it.
     #[error("the engine's thread cannot be started")]
     Thread(#[from] std::io::Error),

@@ -11,19 +11,20 @@ use access::{Access, Caller};
 use ed25519_dalek::SigningKey;
 use given::Given;
 use named::Named;
-use proto::ProjectKey;
-use proto::bounds::MESSAGE_BYTES_MAX;
+use proto::bounds::{CHUNK_BYTES_MAX, MESSAGE_BYTES_MAX, SPEC_BYTES_MAX};
 use proto::pb;
 use proto::ticket::Office;
+use proto::{ProjectKey, WorkerKey};
 use refusal::Refusal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
 pub(crate) mod access;
@@ -42,6 +43,7 @@ mod places;
 mod rebuild;
 mod refusal;
 mod tls;
+pub(crate) mod turns;
 
 pub(crate) use refusal::told;
 
@@ -53,6 +55,8 @@ const STREAMS_MAX: u32 = 128;
 /// Bytes that one stream, and one connection, may have under way before they are read: a few full messages.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// Largest message of calls that only name things, bytes.
+const SMALL_MESSAGE_BYTES: usize = 64 << 10;
 /// Bytes of the headers of one call: a token and what gRPC adds.
 const HEADER_BYTES_MAX: u32 = 16 << 10;
 
@@ -93,8 +97,12 @@ pub(crate) struct Shared {
     pub(crate) access: Access,
     /// Compiles the kernels of jobs that are submitted.
     pub(crate) compiler: Arc<compile::Compiler>,
+    /// Reads specifications that are submitted.
+    pub(crate) submissions: turns::Turns,
     pub(crate) named: Named,
     pub(crate) given: Given,
+    /// Told when outputs are wanted no more.
+    pub(crate) unwanted: Notify,
     pub(crate) transfers: blobs::Transfers,
     pub(crate) swarm: peers::Swarm,
     pub(crate) clock: Arc<dyn Clock>,
@@ -103,7 +111,9 @@ pub(crate) struct Shared {
     /// Makes the tickets of leases.
     pub(crate) office: Office,
     /// How much each worker may deliver for others.
-    pub(crate) deliveries: held::Allowances,
+    pub(crate) deliveries: held::Allowances<WorkerKey>,
+    /// How many workers that are not known each network may bring.
+    pub(crate) newcomers: held::Allowances<places::Crowd>,
     /// While the records are built up again.
     pub(crate) gather: Option<Arc<Gather>>,
     /// What heads that workers show are compared with; none while the records are built up again.
@@ -120,6 +130,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Turns of those who submit.
+    pub(crate) fn submissions() -> turns::Turns {
+        turns::Turns::new(jobs::SUBMISSIONS_AT_ONCE)
+    }
+
     /// Runs work that belongs to one call; it ends with the coordinator.
     fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
@@ -185,11 +200,21 @@ fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
         peers_server, rebuild_server,
     };
     macro_rules! bounded {
-        ($server:path, $service:expr) => {{
+        ($server:path, $service:expr, $max:expr) => {{
             let service: $server = <$server>::new($service);
-            service
-                .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                .max_encoding_message_size(MESSAGE_BYTES_MAX)
+            service.max_decoding_message_size($max).max_encoding_message_size(MESSAGE_BYTES_MAX)
+        }};
+        ($server:path, $service:expr) => {
+            bounded!($server, $service, MESSAGE_BYTES_MAX)
+        };
+    }
+    // All but the volunteers' stream, which begins without a token.
+    macro_rules! closed {
+        ($server:path, $service:expr, $max:expr) => {{
+            let access = shared.access.clone();
+            InterceptedService::new(bounded!($server, $service, $max), move |request| {
+                access.admit(request)
+            })
         }};
     }
     let (reporter, health) = tonic_health::server::health_reporter();
@@ -225,20 +250,36 @@ fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
             rebuild::Rebuild(Arc::clone(shared), Arc::clone(gather))
         ));
     }
+    let shared_by = || Arc::clone(shared);
     router
-        .add_service(bounded!(jobs_server::JobsServer<jobs::Jobs>, jobs::Jobs(Arc::clone(shared))))
-        .add_service(bounded!(log_server::LogServer<log::Log>, log::Log(Arc::clone(shared))))
-        .add_service(bounded!(
+        .add_service(closed!(
+            jobs_server::JobsServer<jobs::Jobs>,
+            jobs::Jobs(shared_by()),
+            SPEC_BYTES_MAX + SMALL_MESSAGE_BYTES
+        ))
+        .add_service(closed!(
+            log_server::LogServer<log::Log>,
+            log::Log(shared_by()),
+            SMALL_MESSAGE_BYTES
+        ))
+        .add_service(closed!(
             blobs_server::BlobsServer<blobs::Blobs>,
-            blobs::Blobs(Arc::clone(shared))
+            blobs::Blobs(shared_by()),
+            2 * CHUNK_BYTES_MAX
         ))
-        .add_service(bounded!(
+        .add_service(closed!(
             peers_server::PeersServer<peers::Peers>,
-            peers::Peers(Arc::clone(shared))
+            peers::Peers(shared_by()),
+            MESSAGE_BYTES_MAX
         ))
-        .add_service(bounded!(
+        .add_service(closed!(
             admin_server::AdminServer<admin::Admin>,
-            admin::Admin(Arc::clone(shared))
+            admin::Admin(shared_by()),
+            SMALL_MESSAGE_BYTES
         ))
-        .add_service(bounded!(held_server::HeldServer<held::Held>, held::Held(Arc::clone(shared))))
+        .add_service(closed!(
+            held_server::HeldServer<held::Held>,
+            held::Held(shared_by()),
+            MESSAGE_BYTES_MAX
+        ))
 }

@@ -27,9 +27,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 mod gather;
+mod sweep;
 
 /// Where volunteers find a coordinator, unless told otherwise.
 pub(crate) const PORT: u16 = 7700;
@@ -48,7 +50,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// `HOST:PORT` for the join string; from `listen` and the machine's name when absent.
     pub advertise: Option<String>,
-    /// Bytes of blobs that one researcher's account may put.
+    /// Bytes that are kept for one researcher's account: blobs that it puts, specifications, outputs and logs of its jobs.
     pub account_bytes: u64,
     /// Free disk space to leave alone, bytes.
     pub reserve_bytes: u64,
@@ -290,18 +292,22 @@ async fn open(
         clock: Arc::clone(clock),
         reserve_bytes: config.reserve_bytes,
         check_floor: config.check_floor,
+        account_bytes: config.account_bytes,
     })?;
     let stop = CancellationToken::new();
     let compiler = Arc::new(Compiler::new(config.program.clone(), stop.clone()));
     let shared = Arc::new(Shared {
         compiler,
-        access: Access::new(engine.clone(), Arc::clone(clock), &identity.operator_token),
+        access: Access::load(engine.clone(), Arc::clone(clock), &identity.operator_token).await?,
+        submissions: Shared::submissions(),
         named: Named::load(&engine).await?,
         project: identity.project(),
         key: identity.key.clone(),
         office: Office::new(&identity.key),
-        deliveries: Allowances::default(),
+        deliveries: Allowances::deliveries(),
+        newcomers: Allowances::newcomers(),
         given: Given::default(),
+        unwanted: Notify::new(),
         transfers: Transfers::default(),
         swarm: Swarm::default(),
         gather,
@@ -372,9 +378,18 @@ fn spawn_housekeeping(shared: &Arc<Shared>, summary_every: Duration) {
                 }
             }
         };
+        let sweeping = async {
+            loop {
+                if let Err(error) = sweep::sweep(&shared).await {
+                    tracing::warn!("outputs that nobody wants are not removed: {}", told(&error));
+                }
+                // Sooner when somebody wants some no more.
+                let _ = tokio::time::timeout(FORGET_EVERY, shared.unwanted.notified()).await;
+            }
+        };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = async { tokio::join!(summaries, forgetting); } => {}
+            () = async { tokio::join!(summaries, forgetting, sweeping); } => {}
         }
     });
 }

@@ -8,6 +8,7 @@ mod it {
     mod grid;
     mod jobs;
     mod records;
+    mod rights;
     mod streams;
     mod support;
 }

@@ -1,11 +1,12 @@
 //! The axes along which a job is cut. A job has one unit for each combination of its axes' positions.
 
 use crate::bounds::{LINE_BYTES_MAX, LISTED_MAX, NAME_PATH_BYTES_MAX};
-use crate::job::{Extra, Input, Invalid, JobSpec, Segment, UnitInput, field};
+use crate::job::{Extra, Input, Invalid, JobSpec, Lines, Segment, UnitInput, field};
 use crate::json::{Object, Text};
 use crate::{Digest, UnitIndex, lines};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 
 mod values;
 
@@ -195,19 +196,18 @@ fn records(len: u64, header_bytes: u64, record_bytes: u64) -> u64 {
 
 /// Checks all axes of a job.
 pub(crate) fn check(spec: &JobSpec) -> Result<(), Invalid> {
-    let mut names: Vec<&str> = spec.params.keys().map(String::as_str).collect();
+    let mut names: HashSet<&str> = spec.params.keys().map(String::as_str).collect();
     let mut used = vec![false; spec.inputs.len()];
     for (index, axis) in spec.cut.iter().enumerate() {
         let at = format!("cut[{index}]");
         axis.check(&at, &spec.inputs)?;
         if let Some(name) = axis.name() {
-            if name.is_empty() || names.contains(&name) || name == "merge" {
+            if name.is_empty() || name == "merge" || !names.insert(name) {
                 return Err(field(
                     format!("{at}.name"),
                     format!("\"{name}\" is empty or taken: each name sets one parameter"),
                 ));
             }
-            names.push(name);
         }
         for input in axis_inputs(axis) {
             if std::mem::replace(&mut used[input], true) {
@@ -236,10 +236,15 @@ fn axis_inputs(axis: &Axis) -> std::ops::Range<usize> {
 /// Position of a unit of the cut on the axis that takes lines of a blob, where there is one.
 #[must_use]
 pub fn line(spec: &JobSpec, unit: UnitIndex) -> Option<u64> {
-    positions(spec, unit)
-        .into_iter()
-        .zip(&spec.cut)
-        .find_map(|(at, axis)| axis.line_file().map(|_| at))
+    spec.outline().line(unit)
+}
+
+/// The axis that takes lines of a blob, where there is one.
+pub(crate) fn lines_of(spec: &JobSpec) -> Option<Lines> {
+    let at = spec.cut.iter().position(|axis| axis.line_file().is_some())?;
+    let (digest, _, count) = spec.cut[at].line_file()?;
+    let faster = spec.cut[at + 1..].iter().map(|axis| axis.len(&spec.inputs).max(1));
+    Some(Lines { digest, count, stride: faster.fold(1, u64::saturating_mul) })
 }
 
 /// Positions of a unit on the axes: the digits of its index, the last axis varying fastest.

@@ -2,14 +2,18 @@
 //! (and, where it says so, of what the lease brings).
 
 use crate::bounds::{
-    EXIT_CODES_MAX, FAN_IN_MAX, INPUT_NAME_BYTES_MAX, INPUTS_MAX, NAME_BYTES_MAX, OUTPUT_BYTES_MAX,
-    SPEC_BYTES_MAX, UNITS_MAX,
+    AXES_MAX, EXIT_CODES_MAX, FAN_IN_MAX, INPUT_NAME_BYTES_MAX, INPUTS_MAX, NAME_BYTES_MAX,
+    OUTPUT_BYTES_MAX, SPEC_BYTES_MAX, UNITS_MAX,
 };
 use crate::cut::{self, Axis};
 use crate::json::{self, Object, Text};
 use crate::report::Output;
 use crate::{Digest, UnitIndex, trace};
 use serde::{Deserialize, Serialize};
+
+mod outline;
+
+pub use outline::{Lines, Outline};
 
 /// Version of the specification's form.
 pub const VERSION: u32 = 1;
@@ -362,12 +366,13 @@ impl JobSpec {
         within("cut (units)", self.cut_units(), 1, UNITS_MAX)
     }
 
-    /// Checks the names of inputs and axes, which people see: for jobs that are submitted now. Those that were submitted
-    /// to older releases stay as they are.
+    /// Checks the names of inputs and axes, which people see, and how many axes there are: for jobs that are submitted now.
+    /// Those that were submitted to older releases stay as they are.
     ///
     /// # Errors
     /// [`Invalid`], naming the field and what is allowed.
-    pub fn check_names(&self) -> Result<(), Invalid> {
+    pub fn check_new(&self) -> Result<(), Invalid> {
+        within("cut (axes)", self.cut.len() as u64, 0, AXES_MAX as u64)?;
         for (index, input) in self.inputs.iter().enumerate() {
             check_name(&format!("inputs[{index}].name"), &input.name, INPUT_NAME_BYTES_MAX)?;
         }
@@ -400,10 +405,7 @@ impl JobSpec {
     /// The kernel that a unit runs; `None` beyond the last.
     #[must_use]
     pub fn kernel_of(&self, unit: UnitIndex) -> Option<Digest> {
-        Some(match self.stage(unit)? {
-            Stage::Cut => self.kernel,
-            Stage::Merge { .. } => self.merge.and_then(|merge| merge.kernel).unwrap_or(self.kernel),
-        })
+        self.outline().kernel_of(unit)
     }
 
     /// Units of the cut.
@@ -412,55 +414,28 @@ impl JobSpec {
         self.cut.iter().fold(1, |units, axis| units.saturating_mul(axis.len(&self.inputs)))
     }
 
+    /// What of it decides about its units.
+    #[must_use]
+    pub fn outline(&self) -> Outline {
+        Outline::of(self)
+    }
+
     /// Units in all, merges included.
     #[must_use]
     pub fn units(&self) -> u64 {
-        let Some(merge) = self.merge else { return self.cut_units() };
-        let (mut level, mut units) = (self.cut_units(), self.cut_units());
-        while level > 1 {
-            level = level.div_ceil(merge.fan_in.into());
-            units += level;
-        }
-        units
+        self.outline().units()
     }
 
     /// The stage of a unit; `None` beyond the last.
     #[must_use]
     pub fn stage(&self, unit: UnitIndex) -> Option<Stage> {
-        let mut width = self.cut_units();
-        if unit.0 < width {
-            return Some(Stage::Cut);
-        }
-        let fan_in = u64::from(self.merge?.fan_in);
-        let (mut base, mut level) = (0, 0);
-        while width > 1 {
-            let above = base + width;
-            let merges = width.div_ceil(fan_in);
-            level += 1;
-            if unit.0 < above + merges {
-                let skipped = (unit.0 - above) * fan_in;
-                let count =
-                    u32::try_from((width - skipped).min(fan_in)).expect("at most FAN_IN_MAX");
-                return Some(Stage::Merge { level, first: UnitIndex(base + skipped), count });
-            }
-            (base, width) = (above, merges);
-        }
-        None
+        self.outline().stage(unit)
     }
 
     /// The merge unit that takes this unit's output; `None` for the root, or without a merge stage.
     #[must_use]
     pub fn merged_by(&self, unit: UnitIndex) -> Option<UnitIndex> {
-        let fan_in = u64::from(self.merge?.fan_in);
-        let (mut base, mut width) = (0, self.cut_units());
-        while width > 1 {
-            let above = base + width;
-            if unit.0 < above {
-                return Some(UnitIndex(above + (unit.0 - base) / fan_in));
-            }
-            (base, width) = (above, width.div_ceil(fan_in));
-        }
-        None
+        self.outline().merged_by(unit)
     }
 
     /// Unit `unit`, ready to be run.

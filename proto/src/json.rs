@@ -140,16 +140,11 @@ pub enum Ambiguous {
 pub fn look(text: &str) -> Result<Option<String>, Ambiguous> {
     let value: &RawValue = serde_json::from_str(text)?;
     let mut lossy = None;
-    look_into(value, 0, "", &mut lossy)?;
+    look_into(value, 0, &mut lossy)?;
     Ok(lossy)
 }
 
-fn look_into(
-    value: &RawValue,
-    depth: usize,
-    at: &str,
-    lossy: &mut Option<String>,
-) -> Result<(), Ambiguous> {
+fn look_into(value: &RawValue, depth: usize, lossy: &mut Option<String>) -> Result<(), Ambiguous> {
     if DEPTH_MAX < depth {
         return Err(Ambiguous::Deep);
     }
@@ -158,16 +153,20 @@ fn look_into(
         Some(b'{') => {
             let mut names = BTreeSet::new();
             for (name, value) in serde_json::from_str::<Members<'_>>(text)?.0 {
-                let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
-                look_into(value, depth + 1, &path, lossy)?;
-                if !names.insert(name) {
-                    return Err(Ambiguous::Twice(path));
+                // The path is put together when it is told only: there may be as many members as it has bytes.
+                look_into(value, depth + 1, lossy).map_err(|ambiguous| match ambiguous {
+                    Ambiguous::Twice(path) => Ambiguous::Twice(format!("{name}.{path}")),
+                    other => other,
+                })?;
+                if names.contains(&name) {
+                    return Err(Ambiguous::Twice(name));
                 }
+                names.insert(name);
             }
         }
         Some(b'[') => {
             for item in serde_json::from_str::<Vec<&RawValue>>(text)? {
-                look_into(item, depth + 1, at, lossy)?;
+                look_into(item, depth + 1, lossy)?;
             }
         }
         Some(b'-' | b'0'..=b'9') if lossy.is_none() && !survives(text) => {

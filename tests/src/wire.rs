@@ -1,11 +1,11 @@
 //! A TCP relay between a worker and its coordinator that a test can cut, stall and mend.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -47,11 +47,24 @@ impl Wire {
     /// # Errors
     /// When no port can be had.
     pub async fn delayed(target: SocketAddr, delay: Duration) -> io::Result<Self> {
+        Self::start(target, Ipv4Addr::LOCALHOST, delay).await
+    }
+
+    /// Starts a relay to `target` whose connections come from `source`, another address of this machine: from another network,
+    /// for whoever looks at addresses.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub async fn coming_from(target: SocketAddr, source: Ipv4Addr) -> io::Result<Self> {
+        Self::start(target, source, Duration::ZERO).await
+    }
+
+    async fn start(target: SocketAddr, source: Ipv4Addr, delay: Duration) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (condition, state) = watch::channel(Condition::Sound);
         let mut relay = JoinSet::new();
-        relay.spawn(accept(listener, target, delay, state));
+        relay.spawn(accept(listener, (target, source), delay, state));
         Ok(Self { address, condition, _relay: relay })
     }
 
@@ -63,7 +76,7 @@ impl Wire {
 
 async fn accept(
     listener: TcpListener,
-    target: SocketAddr,
+    (target, source): (SocketAddr, Ipv4Addr),
     delay: Duration,
     state: watch::Receiver<Condition>,
 ) {
@@ -76,7 +89,7 @@ async fn accept(
         }
         let state = state.clone();
         connections.spawn(async move {
-            let Ok(far) = TcpStream::connect(target).await else { return };
+            let Ok(far) = connect(target, source).await else { return };
             let (mut cut, (near, far)) = (state.clone(), (near.into_split(), far.into_split()));
             tokio::select! {
                 () = carry(near.0, far.1, delay, state.clone()) => {}
@@ -85,6 +98,12 @@ async fn accept(
             }
         });
     }
+}
+
+async fn connect(target: SocketAddr, source: Ipv4Addr) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((source, 0).into())?;
+    socket.connect(target).await
 }
 
 /// Takes in what comes, and hands it on when its time has come.

@@ -19,6 +19,7 @@ mod pulsar;
 mod results;
 mod rude;
 mod seti;
+mod starve;
 mod storms;
 mod strangers;
 mod surroundings;

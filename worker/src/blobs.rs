@@ -7,6 +7,7 @@
 
 pub mod pieces;
 
+use crate::disk::free_bytes;
 use program::file;
 use proto::Digest;
 use std::collections::{BTreeMap, HashMap};
@@ -15,8 +16,6 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Room on the disk that is left to others, bytes: a machine with no room at all stops working for its owner.
-const SPARE_BYTES: u64 = 16 << 20;
 /// Bytes read at a time.
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -47,6 +46,8 @@ pub enum Error {
 pub struct Blobs {
     root: PathBuf,
     limit: u64,
+    /// Bytes that are left free on its disk.
+    reserve: u64,
     state: Mutex<State>,
 }
 
@@ -132,11 +133,12 @@ fn no_room(path: &Path, error: io::Error) -> Error {
 }
 
 impl Blobs {
-    /// Opens the cache at `root`, made when it is not there, with a limit of `limit` bytes.
+    /// Opens the cache at `root`, made when it is not there, with a limit of `limit` bytes; `reserve` are left free on
+    /// its disk.
     ///
     /// # Errors
     /// When the folder cannot be used.
-    pub fn open(root: &Path, limit: u64) -> io::Result<Self> {
+    pub fn open(root: &Path, limit: u64, reserve: u64) -> io::Result<Self> {
         file::make_folder(&root.join("partial"))?;
         file::make_folder(&root.join("pieces"))?;
         let mut found = Vec::new();
@@ -166,7 +168,7 @@ impl Blobs {
             state.blobs.insert(digest, Entry { len, n_pins: 0, used, verified: false });
             state.uses = used;
         }
-        Ok(Self { root: root.to_path_buf(), limit, state: Mutex::new(state) })
+        Ok(Self { root: root.to_path_buf(), limit, reserve, state: Mutex::new(state) })
     }
 
     /// Where a blob is, if it is here.
@@ -328,7 +330,7 @@ impl Blobs {
         loop {
             let free = free_bytes(&self.root);
             if bytes.saturating_add(len) <= self.limit
-                && free.is_none_or(|free| more.saturating_add(SPARE_BYTES) <= free)
+                && free.is_none_or(|free| more.saturating_add(self.reserve) <= free)
             {
                 return Ok(());
             }
@@ -341,7 +343,8 @@ impl Blobs {
                 } else {
                     let free = free.unwrap_or_default();
                     format!(
-                        "the disk is full: {more} bytes are needed beside a spare of {SPARE_BYTES}, {free} are free on the disk of {}",
+                        "the disk is full: {more} bytes are needed beside the {} that are left free (--reserve), {free} are free on the disk of {}",
+                        self.reserve,
                         self.root.display()
                     )
                 }));
@@ -372,12 +375,6 @@ impl Blobs {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Bytes that this user may still write on the disk of `path`; none where the system does not tell.
-fn free_bytes(path: &Path) -> Option<u64> {
-    let disk = rustix::fs::statvfs(path).ok()?;
-    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// Notes the use of a file, so that the order of use outlives the program. Without it the order is only worse.

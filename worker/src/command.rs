@@ -115,6 +115,10 @@ struct Run {
     /// go first. Without a state that is asked for, the unit is computed again up to it
     #[arg(long, value_name = "SIZE", default_value = "2GiB")]
     trace_disk: bytesize::ByteSize,
+    /// What is left free on the disk for its owner: with less, nothing new is begun and no output is written [default: 1GiB,
+    /// or a twentieth of a smaller disk]
+    #[arg(long, value_name = "SIZE")]
+    reserve: Option<bytesize::ByteSize>,
     /// Computing to hold ahead, so that a coordinator that is away does not stop it
     #[arg(long, value_name = "DURATION", default_value = "5min", value_parser = humantime::parse_duration)]
     buffer: Duration,

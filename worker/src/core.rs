@@ -27,6 +27,7 @@ mod prepare;
 mod record;
 mod report;
 mod run;
+mod specs;
 mod want;
 mod why;
 
@@ -480,6 +481,7 @@ pub struct Agent {
     link: link::Link,
     mode: control::Mode,
     jobs: BTreeMap<JobId, hold::Job>,
+    specs: specs::Specs,
     leases: BTreeMap<LeaseId, hold::HeldLease>,
     units: BTreeMap<UnitId, hold::Held>,
     /// Units in stage Ready in order; entries of units that left the stage are skipped when met.
@@ -505,6 +507,7 @@ impl Agent {
             link: link::Link::default(),
             mode: control::Mode::Working,
             jobs: BTreeMap::new(),
+            specs: specs::Specs::default(),
             leases: BTreeMap::new(),
             units: BTreeMap::new(),
             ready: VecDeque::new(),

@@ -23,6 +23,7 @@ pub(crate) use stream::{Introduction, Session, Trouble, greet, say_goodbye};
 use crate::blobs::Blobs;
 use crate::control::{Ask, Report};
 use crate::core::{self, Agent, Effects, Event, Now};
+use crate::disk;
 use crate::execute::{self, Pool, Priority, Walls};
 use crate::folder::{self, Folder, Identity, Project};
 use crate::holding::Holding;
@@ -68,6 +69,8 @@ pub struct Config {
     pub cache_bytes: u64,
     /// Disk for traces and states on them, bytes.
     pub trace_bytes: u64,
+    /// What is left free on the disk, bytes; when absent what suits the disk.
+    pub reserve_bytes: Option<u64>,
     /// Computing to hold ahead for each slot.
     pub buffer: Duration,
     /// Time between two snapshots of a unit.
@@ -98,6 +101,7 @@ impl Config {
             memory_bytes: machine::memory().map_or(2 << 30, |all| all.value / 4 * 3),
             cache_bytes: 10 << 30,
             trace_bytes: 2 << 30,
+            reserve_bytes: None,
             buffer: Duration::from_secs(300),
             snapshot_interval: Duration::from_secs(60),
             priority: Priority::Background,
@@ -262,6 +266,8 @@ struct Driver {
     holding: Holding,
     pool: Arc<Pool>,
     run_names: Arc<slots::RunNames>,
+    /// What is left free on the disk, bytes.
+    reserve: u64,
     /// What kernels have logged; the slots write it.
     logs: Arc<Mutex<Logs>>,
     inbox: mpsc::Receiver<Input>,
@@ -310,7 +316,9 @@ impl Driver {
                 "the end of the journal was torn by a crash and is dropped; a copy is beside it"
             );
         }
-        let blobs = Blobs::open(&folder.blobs(), config.cache_bytes).map_err(at(folder.blobs()))?;
+        let reserve = config.reserve_bytes.unwrap_or_else(|| disk::reserve_bytes(folder.path()));
+        let blobs = Blobs::open(&folder.blobs(), config.cache_bytes, reserve);
+        let blobs = blobs.map_err(at(folder.blobs()))?;
         let blobs = Arc::new(blobs);
         let snapshots = units_in(&folder.snapshots()).map_err(at(folder.snapshots()))?;
         let core_config = core::Config {
@@ -331,7 +339,8 @@ impl Driver {
         let traces = Traces::open(&folder.traces(), config.trace_bytes, config.slots, &held);
         let traces = Arc::new(traces.map_err(at(folder.traces()))?);
         let logs = Arc::new(Mutex::new(logs::send::load(&folder.logs(), &held)));
-        let (pool, run_names) = slots::start(&config, &folder, &traces, &logs, sender.clone())?;
+        let (pool, run_names) =
+            slots::start((&config, reserve), &folder, &traces, &logs, sender.clone())?;
         Ok(Self {
             agent,
             born: Instant::now(),
@@ -345,6 +354,7 @@ impl Driver {
             holding,
             pool: Arc::new(pool),
             run_names,
+            reserve,
             logs,
             inbox,
             sender,

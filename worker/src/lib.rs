@@ -5,6 +5,7 @@ mod clock;
 pub mod command;
 pub mod control;
 pub mod core;
+mod disk;
 mod driver;
 pub mod execute;
 #[cfg(feature = "fault-hook")]

@@ -77,14 +77,19 @@ impl Block {
 }
 
 impl BlobStore {
-    /// Checks that the blob of lines that a job names holds what the job says, and keeps where they begin. Reads all of it.
+    /// Checks that the blob of lines that a job names holds what the job says, and keeps where they begin. Reads all of it. `len` tells
+    /// the bytes of a blob that a list may name.
     ///
     /// # Errors
     /// [`LinesInvalid`], with the number of the first line that is wrong.
-    pub fn check_lines(&self, spec: &JobSpec) -> Result<(), LinesInvalid> {
+    pub fn check_lines(
+        &self,
+        spec: &JobSpec,
+        len: &dyn Fn(&Digest) -> Option<u64>,
+    ) -> Result<(), LinesInvalid> {
         let Some((digest, _, said)) = spec.line_file() else { return Ok(()) };
         let there = if spec.list().is_some() {
-            self.check_list(&digest)?
+            self.check_list(&digest, len)?
         } else {
             let mut lines = Lines::default();
             self.index_lines(&digest, |_, raw| lines.next_object(raw).map_err(LinesInvalid::from))?;

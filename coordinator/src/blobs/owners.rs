@@ -2,6 +2,7 @@
 //! is a bound, not an account.
 
 use super::Error;
+use crate::engine::Owned;
 use proto::Digest;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -9,6 +10,15 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+
+/// What each whole line of the log says.
+pub(super) fn lines(log: &[u8]) -> impl Iterator<Item = Owned> {
+    log.split(|byte| *byte == b'\n').filter_map(|line| {
+        let mut fields = std::str::from_utf8(line).ok()?.splitn(3, ' ');
+        let (digest, len) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        Some((digest, len, fields.next()?.to_owned()))
+    })
+}
 
 /// Bytes put by account.
 #[derive(Debug)]
@@ -32,13 +42,8 @@ impl Owners {
         };
         let (text, file) = open().map_err(Error::disk(path))?;
         let mut bytes = HashMap::new();
-        for line in String::from_utf8_lossy(&text).lines() {
-            let mut fields = line.splitn(3, ' ');
-            if let (Some(_digest), Some(Ok(len)), Some(account)) =
-                (fields.next(), fields.next().map(str::parse::<u64>), fields.next())
-            {
-                *bytes.entry(account.to_owned()).or_default() += len;
-            }
+        for (_, len, account) in lines(&text) {
+            *bytes.entry(account).or_default() += len;
         }
         Ok(Self { path: path.to_owned(), inner: Mutex::new((bytes, file)) })
     }

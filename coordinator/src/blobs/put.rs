@@ -13,12 +13,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Who puts a blob, and how much it may hold.
 #[derive(Clone, Debug)]
 pub enum Putter {
-    /// A researcher, within the quota of its account.
+    /// A researcher that has not put it before, within the quota of its account.
     Account {
         /// The account.
         account: String,
-        /// Bytes that are kept for it beside blobs: what the kernels of its jobs have logged.
-        logs: u64,
+        /// Bytes that are kept for it beside the blobs that it has put: specifications, outputs and logs of its jobs.
+        kept: u64,
     },
     /// A worker, an output of at most so many bytes.
     Worker {
@@ -60,8 +60,8 @@ impl BlobStore {
     /// When it is too large for the putter or for the disk.
     pub fn put(self: &Arc<Self>, putter: Putter, digest: Digest, len: u64) -> Result<Put, Error> {
         let max = match &putter {
-            Putter::Account { account, logs } if len <= BLOB_BYTES_MAX => {
-                let used = self.owners.bytes(account).saturating_add(*logs);
+            Putter::Account { account, kept } if len <= BLOB_BYTES_MAX => {
+                let used = self.owners.bytes(account).saturating_add(*kept);
                 let quota = self.limits.account_bytes;
                 if quota < used.saturating_add(len) {
                     return Err(Error::Quota { account: account.clone(), used, quota });
@@ -147,10 +147,9 @@ impl Put {
         let path = self.store.path(&self.digest);
         let parent = path.parent().unwrap_or(&self.store.folder);
         make_durable_folder(&self.store.folder, parent).map_err(Error::disk(parent))?;
-        let new = !path.exists();
         fs::rename(&self.path.0, &path).map_err(Error::disk(&path))?;
         sync_folder(parent).map_err(Error::disk(parent))?;
-        if let (Putter::Account { account, .. }, true) = (&self.putter, new) {
+        if let Putter::Account { account, .. } = &self.putter {
             self.store.owners.add(account, &self.digest, self.len)?;
         }
         Ok(())

@@ -16,7 +16,7 @@ fn store() -> (tempfile::TempDir, Arc<BlobStore>) {
 }
 
 fn ada() -> Putter {
-    Putter::Account { account: "ada of the north".into(), logs: 0 }
+    Putter::Account { account: "ada of the north".into(), kept: 0 }
 }
 
 /// A job with this cut, and one parameter for all units.
@@ -153,7 +153,9 @@ fn a_wrong_line_is_named_by_its_number() {
     let check = |text: &[u8], count, expected: &str| {
         let digest = store.put_all(ada(), text).unwrap();
         let cut = Axis::Lines { digest, len: text.len() as u64, count };
-        let told = store.check_lines(&job(vec![cut])).map_err(|error| crate::grpc::told(&error));
+        let told = store
+            .check_lines(&job(vec![cut]), &|digest| store.len(digest))
+            .map_err(|error| crate::grpc::told(&error));
         assert!(told.as_ref().is_err_and(|told| told.contains(expected)), "{told:?}");
     };
     check(b"{}\n{}\n[]\n", 3, "line 3 of the file of lines is not allowed");
@@ -177,7 +179,7 @@ fn marks_and_empty_lines_at_the_end_are_no_part_of_a_line() {
     let text = "\u{feff}{\"n\":1}\r\n{\"n\":2}\r\n\r\n\n";
     let digest = store.put_all(ada(), text.as_bytes()).unwrap();
     let cut = Axis::Lines { digest, len: text.len() as u64, count: 2 };
-    store.check_lines(&job(vec![cut])).unwrap();
+    store.check_lines(&job(vec![cut]), &|digest| store.len(digest)).unwrap();
     assert_eq!(store.line(&digest, 0).unwrap(), "{\"n\":1}");
     assert_eq!(store.line(&digest, 1).unwrap(), "{\"n\":2}");
 }
@@ -201,7 +203,7 @@ fn a_list_names_files_that_are_here() {
         (digest, job(vec![cut]))
     };
     let (list, spec) = put(&files);
-    store.check_lines(&spec).unwrap();
+    store.check_lines(&spec, &|digest| store.len(digest)).unwrap();
     for again in 0..2 {
         assert!(files.iter().all(|file| store.lists(&list, &file.digest).unwrap()), "{again}");
         assert!(!store.lists(&list, &list).unwrap());
@@ -212,7 +214,8 @@ fn a_list_names_files_that_are_here() {
     let check = |change: fn(&mut Input), expected: &str| {
         let mut files = files[..3].to_vec();
         change(&mut files[1]);
-        let told = store.check_lines(&put(&files).1).unwrap_err().to_string();
+        let told =
+            store.check_lines(&put(&files).1, &|digest| store.len(digest)).unwrap_err().to_string();
         assert!(told.contains(expected), "{told}");
     };
     check(|file| file.len = 5, "line 2 of the file of lines is not allowed: \"1.dat\"");

@@ -2,9 +2,9 @@
 
 use super::{Findings, Tables};
 use crate::core::record::{
-    AccountRecord, AgainRecord, AttemptRecord, EvidenceRecord, IndexRecord, JobRecord, LeaseRecord,
-    LogRecord, LogsRecord, Meta, OpenRecord, Table, UnitLogRecord, VoidRecord, WorkerRecord,
-    decode, decode_batch, first_number, last_number, standing_of,
+    AccountRecord, AgainRecord, AttemptRecord, EvidenceRecord, IndexRecord, JobRecord, KeptRecord,
+    LeaseRecord, LogRecord, LogsRecord, Meta, OpenRecord, Table, UnitLogRecord, VoidRecord,
+    WorkerRecord, decode, decode_batch, first_number, last_number, output_of, standing_of,
 };
 use crate::core::token::Token;
 use crate::core::trust::estimate::Standing;
@@ -98,6 +98,14 @@ fn keep(key: &[u8], value: &[u8], tables: &mut Tables) -> Option<()> {
         }
         Table::Logs => drop(decode::<LogsRecord>(value)?),
         Table::UnitLog => drop(decode::<UnitLogRecord>(value)?),
+        Table::Kept => drop(decode::<KeptRecord>(value)?),
+        // The one without a blob says that there is one for each output.
+        Table::Output if key.len() == 1 => {}
+        Table::Output => {
+            output_of(key)?;
+            decode::<u64>(value)?;
+        }
+        Table::Put => drop(decode::<u64>(value)?),
     }
     Some(())
 }

@@ -1,7 +1,17 @@
 //! Bounds of the coordinator's core, each with its reason.
 
-/// Most jobs that run at once: each keeps its specification (up to 1 MiB) and a bitmap in memory.
+/// Most jobs that run at once: each keeps its outline and a bitmap in memory, and is looked at when work is lent.
 pub const JOBS_RUNNING_MAX: usize = 10_000;
+/// Most of them of one account, so that ten must be greedy to shut others out.
+pub const JOBS_OF_ACCOUNT_MAX: usize = JOBS_RUNNING_MAX / 10;
+/// How long the outputs of a job that was cancelled stay, milliseconds: a day to fetch what was settled.
+pub const CANCELLED_OUTPUTS_MS: u64 = 86_400_000;
+/// How long a worker is remembered that has gone and never reported, milliseconds: longer than a restart takes. Whoever comes
+/// back later is a newcomer.
+pub const BLANK_MS: u64 = 600_000;
+/// Most bytes of specifications of an account's running jobs: all are read when the coordinator starts, and the digests that
+/// they name are held in memory. A few dozen of the largest.
+pub const SPEC_BYTES_OF_ACCOUNT_MAX: u64 = 64 << 20;
 /// Most workers connected at once: streams, sinks and one entry each; far above one machine's sockets.
 pub const WORKERS_CONNECTED_MAX: usize = 100_000;
 /// Most units that one worker holds: what is redone when it vanishes; two full leases being computed, two on their way.

@@ -1,6 +1,7 @@
 //! Jobs end: every unit has a verdict, or somebody cancels.
 
 use crate::core::Core;
+use crate::core::bounds::CANCELLED_OUTPUTS_MS;
 use crate::core::event::{Effects, ToWorker};
 use crate::core::record::{Table, batch_key};
 use crate::core::status::JobState;
@@ -66,6 +67,9 @@ impl Core {
         self.end_logs(&mut job.logs);
         self.dirty.jobs.remove(&id);
         self.ended.push(job);
+        if state == JobState::Cancelled {
+            self.keep_outputs_until(id, now.wall_ms.saturating_add(CANCELLED_OUTPUTS_MS));
+        }
     }
 
     /// Notes that a report of a batch has its verdict, or needs none.

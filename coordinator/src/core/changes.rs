@@ -34,6 +34,8 @@ pub(super) struct Dirty {
     pub(super) finished: Vec<JobId>,
     /// Jobs of which more is kept of what their units have logged, or more is not.
     pub(super) logs: BTreeSet<JobId>,
+    /// Jobs of which more is kept, or shall not be.
+    pub(super) kept: BTreeSet<JobId>,
     pub(super) records: Changes,
 }
 
@@ -60,6 +62,11 @@ impl Core {
         let Self { jobs, ended, meta, workers, accounts, open, .. } = self;
         for job in jobs.values().chain(ended.iter()).filter(|job| dirty.logs.contains(&job.id)) {
             changes.push((Table::Logs.key(job.id.0), Some(encode(&job.logs.record))));
+        }
+        for id in dirty.kept {
+            changes.extend(
+                self.kept.record(id).map(|kept| (Table::Kept.key(id.0), Some(encode(kept)))),
+            );
         }
         let mut ledger = Ledger { meta, workers, accounts, open, roots: &dirty.roots };
         for id in dirty.jobs {
@@ -112,6 +119,7 @@ impl Core {
             leases,
             open,
             logs,
+            kept,
             records,
             batches: _,
             roots: _,
@@ -125,6 +133,7 @@ impl Core {
             || !leases.is_empty()
             || !open.is_empty()
             || !logs.is_empty()
+            || !kept.is_empty()
             || !records.is_empty()
             || self.book.has_changes()
     }

@@ -1,16 +1,16 @@
 //! Workers come and go.
 
 use crate::core::Core;
-use crate::core::bounds::{CORES_MAX, OVER_AT_ONCE, RENEWALS_MAX, WORKERS_CONNECTED_MAX};
+use crate::core::bounds::{BLANK_MS, CORES_MAX, OVER_AT_ONCE, RENEWALS_MAX, WORKERS_CONNECTED_MAX};
 use crate::core::event::Want;
 use crate::core::event::{Effects, Heartbeat, Hello, Refused, Reply, Session, ToWorker, Welcome};
 use crate::core::lease::LeaseState;
 use crate::core::record::{AccountRecord, WorkerRecord};
 use crate::core::time::Now;
 use crate::core::worker::{Live, Worker};
-use proto::LeaseId;
 use proto::bounds::NAME_BYTES_MAX;
 use proto::text::shortened;
+use proto::{AccountKey, LeaseId};
 use std::collections::BTreeSet;
 
 /// Says why a heartbeat names a lease in vain.
@@ -60,9 +60,7 @@ impl Core {
     }
 
     fn new_worker(&mut self, hello: &Hello, account: u32) -> u32 {
-        let number =
-            u32::try_from(self.workers.len()).expect("fewer than 2^32 workers fit into memory");
-        self.workers.push(Worker::new(WorkerRecord {
+        let new = Worker::new(WorkerRecord {
             key: hello.worker,
             account,
             name: String::new(),
@@ -75,24 +73,69 @@ impl Core {
             failures: 0,
             credit: 0,
             seen_at_ms: 0,
-        }));
+        });
+        self.members[account as usize] += 1;
+        let number = if let Some(number) = self.forget_one() {
+            self.workers[number as usize] = new;
+            number
+        } else {
+            self.workers.push(new);
+            u32::try_from(self.workers.len() - 1).expect("fewer than 2^32 workers fit into memory")
+        };
         self.worker_numbers.insert(hello.worker, number);
         number
     }
 
+    /// Forgets a worker that has been gone for a while without ever having reported, so that keys made by the thousand leave
+    /// nothing behind; its number.
+    fn forget_one(&mut self) -> Option<u32> {
+        while let Some(&(since_ms, number)) = self.blank.front() {
+            if self.now_ms < since_ms + BLANK_MS {
+                return None;
+            }
+            self.blank.pop_front();
+            if !self.is_blank(number) {
+                continue;
+            }
+            let WorkerRecord { key, account, .. } = self.worker(number).record;
+            self.worker_numbers.remove(&key);
+            let members = &mut self.members[account as usize];
+            *members -= 1;
+            if *members == 0 && self.accounts[account as usize].credit == 0 {
+                self.blank_accounts.push(account);
+            }
+            return Some(number);
+        }
+        None
+    }
+
+    /// Whether nothing is known of a worker but its name, and nothing is under way.
+    fn is_blank(&self, number: u32) -> bool {
+        let worker = self.worker(number);
+        let WorkerRecord { sequence, reported, disagreed, failures, caught, referee, .. } =
+            worker.record;
+        let nothing = [sequence, reported, disagreed, failures, caught, worker.leased.into()];
+        worker.live.is_none()
+            && !worker.in_line
+            && !referee
+            && nothing == [0; 6]
+            && !worker.heard
+            && !self.trials.asks(number)
+    }
+
+    /// Notes a worker that has gone, for the day on which its place is needed.
+    pub(super) fn note_blank(&mut self, number: u32) {
+        if self.is_blank(number) {
+            self.blank.push_back((self.now_ms, number));
+        }
+    }
+
     /// The number of the worker's account; a new one when it is not known.
     fn account(&mut self, hello: &Hello) -> u32 {
-        let next =
-            u32::try_from(self.accounts.len()).expect("fewer than 2^32 accounts fit into memory");
-        let number = *self.account_numbers.entry(hello.account).or_insert(next);
-        if number == next {
-            self.accounts.push(AccountRecord {
-                key: hello.account,
-                name: String::new(),
-                credit: 0,
-            });
-            self.dirty.accounts.insert(number);
-        }
+        let number = match self.account_numbers.get(&hello.account) {
+            Some(number) => *number,
+            None => self.new_account(hello.account),
+        };
         let account = &mut self.accounts[number as usize];
         let name = shortened(&hello.account_name, NAME_BYTES_MAX);
         if !name.is_empty() && account.name != name {
@@ -102,12 +145,31 @@ impl Core {
         number
     }
 
+    fn new_account(&mut self, key: AccountKey) -> u32 {
+        let new = AccountRecord { key, name: String::new(), credit: 0 };
+        let vacant = |number: &u32| self.members[*number as usize] == 0;
+        let number = if let Some(number) = self.blank_accounts.pop().filter(vacant) {
+            let old = std::mem::replace(&mut self.accounts[number as usize], new);
+            self.account_numbers.remove(&old.key);
+            number
+        } else {
+            self.accounts.push(new);
+            self.members.push(0);
+            u32::try_from(self.accounts.len() - 1)
+                .expect("fewer than 2^32 accounts fit into memory")
+        };
+        self.account_numbers.insert(key, number);
+        self.dirty.accounts.insert(number);
+        number
+    }
+
     pub(super) fn disconnect(&mut self, now: Now, session: Session) -> Reply {
         if self.sessions.remove(&session) {
             let worker = self.worker_mut(session.worker);
             worker.record.seen_at_ms = now.wall_ms;
             worker.live = None;
             self.miss(session.worker);
+            self.note_blank(session.worker);
         }
         Reply::Done
     }

@@ -1,7 +1,7 @@
 //! Everything that can happen to the core, and everything that it answers or says.
 
 use crate::core::token::{Token, TokenId};
-use proto::job::{Extra, JobSpec};
+use proto::job::{Extra, JobSpec, Outline};
 use proto::key::Signature;
 use proto::report::{Ack, Batch};
 use proto::trace::{Point, SegmentStatement};
@@ -67,6 +67,28 @@ pub enum Event {
     Submit(Submission),
     /// A researcher cancels a job. Answer: [`Reply::Cancelled`].
     Cancel(JobId),
+    /// A researcher needs the outputs of a job that has ended no more.
+    DropOutputs(JobId),
+    /// Outputs of such a job are its own no more.
+    Disown {
+        /// The job.
+        job: JobId,
+        /// Which.
+        outputs: Vec<Digest>,
+        /// Whether there are no others of the job.
+        last: bool,
+    },
+    /// Outputs that workers have put and that no report will name.
+    Abandon(Vec<Digest>),
+    /// An account has put a blob.
+    HasPut {
+        /// The account.
+        account: String,
+        /// The blob.
+        digest: Digest,
+        /// Its bytes.
+        len: u64,
+    },
     /// An operator issues a token.
     IssueToken(Token),
     /// An operator revokes a token. Answer: [`Reply::Revoked`].
@@ -312,6 +334,38 @@ pub enum SubmitRefused {
     /// Too many jobs run at once.
     #[error("{0} jobs are running, as many as are allowed: wait until one ends, or cancel one")]
     TooMany(usize),
+    /// Too many jobs of the account run at once.
+    #[error(
+        "{0} jobs of account \"{1}\" are running, as many as are allowed: wait until one ends, cancel one, or make one job of \
+         several by an axis more"
+    )]
+    TooManyOfAccount(usize, String),
+    /// The specifications of the account's running jobs are too large together.
+    #[error(
+        "the specifications of account \"{account}\"'s running jobs have {bytes} bytes, this one would make it more than the \
+         {max} that are allowed: wait until one ends, or put what is long into a file of lines"
+    )]
+    Specs {
+        /// The account.
+        account: String,
+        /// Of those that run.
+        bytes: u64,
+        /// Most bytes.
+        max: u64,
+    },
+    /// The account has no room for it.
+    #[error(
+        "account \"{account}\" has {used} of the {quota} bytes that may be kept for it: remove outputs of jobs that have \
+         ended (starling cancel --outputs), or ask the operator for more (--account-bytes)"
+    )]
+    Quota {
+        /// The account.
+        account: String,
+        /// Bytes that are kept for it.
+        used: u64,
+        /// Most bytes.
+        quota: u64,
+    },
     /// The submission id was used for another specification.
     #[error("this submission id was used for {0}, which has another specification: draw a new id")]
     OtherSpec(JobId),
@@ -323,14 +377,10 @@ pub enum SubmitRefused {
 /// What the core says to a worker, after the commit.
 #[derive(Clone, Debug)]
 pub enum ToWorker {
-    /// Sent once per stream before the first lease of a job.
+    /// Sent once per stream before the first lease of a job, with its specification, which whoever sends it reads.
     Job {
-        /// Within the project.
+        /// Which.
         job: JobId,
-        /// The specification as it was submitted.
-        spec: Arc<[u8]>,
-        /// The same, parsed.
-        parsed: Arc<JobSpec>,
     },
     /// Units are lent.
     Lease(Lease),
@@ -371,8 +421,8 @@ pub struct Show {
     pub fuel: Option<u64>,
     /// What the unit's lease brings; the engine fills it in.
     pub extra: Option<Extra>,
-    /// The job's specification.
-    pub spec: Arc<JobSpec>,
+    /// Of the job's specification.
+    pub spec: Arc<Outline>,
 }
 
 /// A segment of a unit to be run.
@@ -394,8 +444,8 @@ pub struct Segment {
     pub expires_in_ms: u64,
     /// What the unit's lease brings; the engine fills it in.
     pub extra: Option<Extra>,
-    /// The job's specification.
-    pub spec: Arc<JobSpec>,
+    /// Of the job's specification.
+    pub spec: Arc<Outline>,
 }
 
 /// A run of consecutive units of one job, lent until a deadline.
@@ -413,8 +463,8 @@ pub struct Lease {
     pub expires_in_ms: u64,
     /// Empty, or one per unit.
     pub extras: Vec<Extra>,
-    /// The job's specification.
-    pub spec: Arc<JobSpec>,
+    /// Of the job's specification.
+    pub spec: Arc<Outline>,
 }
 
 /// What has to be said because of an event.
@@ -424,4 +474,6 @@ pub struct Effects {
     pub messages: Vec<(Session, ToWorker)>,
     /// States that were shown and are needed no more: blobs that nothing else names.
     pub forgotten: Vec<Digest>,
+    /// Outputs that are a job's no more: blobs that may be somebody else's.
+    pub disowned: Vec<Digest>,
 }

@@ -159,8 +159,7 @@ impl Core {
         let worker = &mut self.workers[number as usize];
         if let Some(live) = &mut worker.live {
             if live.told.insert(id) {
-                let (spec, parsed) = (job.bytes.clone(), job.spec.clone());
-                effects.messages.push((live.session, ToWorker::Job { job: id, spec, parsed }));
+                effects.messages.push((live.session, ToWorker::Job { job: id }));
             }
             let lease = event::Lease {
                 lease: lease_id,

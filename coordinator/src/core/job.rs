@@ -9,7 +9,7 @@ use crate::core::trust::estimate::Figure;
 use crate::core::trust::{Alone, Gates};
 use crate::core::unit::Unit;
 use crate::core::verdict::{Policy, Said};
-use proto::job::{JobSpec, Stage};
+use proto::job::{Outline, Stage};
 use proto::{JobId, LeaseId, UnitIndex};
 use roaring::RoaringTreemap;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,8 +19,10 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) id: JobId,
-    pub(super) spec: Arc<JobSpec>,
-    pub(super) bytes: Arc<[u8]>,
+    /// Of its specification, which is in the store and read when somebody needs it whole.
+    pub(super) spec: Arc<Outline>,
+    /// Bytes of the specification.
+    pub(super) spec_bytes: u64,
     pub(super) record: JobRecord,
     pub(super) cut_units: u64,
     /// Units with a verdict.
@@ -110,16 +112,16 @@ pub(super) enum Fit {
 impl Job {
     pub(super) fn new(
         id: JobId,
-        spec: Arc<JobSpec>,
-        bytes: Arc<[u8]>,
+        spec: Arc<Outline>,
+        spec_bytes: u64,
         record: JobRecord,
         now_ms: u64,
     ) -> Self {
         Self {
             id,
-            cut_units: spec.cut_units(),
+            cut_units: spec.cut_units,
             spec,
-            bytes,
+            spec_bytes,
             rate: Rate::starting(now_ms, record.settled),
             logs: JobLogs::default(),
             moved_ms: now_ms,

@@ -2,6 +2,7 @@
 //! with units settled one by one.
 
 use crate::core::bounds::OVERDUE_LEASES_MAX;
+use crate::core::changes::Dirty;
 use crate::core::check::Contradiction;
 use crate::core::event::Effects;
 use crate::core::grant::hold;
@@ -9,8 +10,8 @@ use crate::core::job::Job;
 use crate::core::lease::{Lease, LeaseState};
 use crate::core::queue::{Run, runs};
 use crate::core::record::{
-    AccountRecord, AgainRecord, AttemptRecord, IndexRecord, JobRecord, LeaseRecord, LogsRecord,
-    Meta, OpenRecord, Place, VoidRecord, WorkerRecord,
+    AccountRecord, AgainRecord, AttemptRecord, IndexRecord, JobRecord, KeptRecord, LeaseRecord,
+    LogsRecord, Meta, OpenRecord, Place, VoidRecord, WorkerRecord,
 };
 use crate::core::settle::count_input;
 use crate::core::status::JobState;
@@ -23,11 +24,11 @@ use crate::core::trust::estimate::Standing;
 use crate::core::verdict::Said;
 use crate::core::worker::Worker;
 use crate::core::{Core, Open};
-use proto::job::{JobSpec, Stage};
+use proto::job::{Outline, Stage};
 use proto::report::{Batch, Statement};
 use proto::{JobId, LeaseId, UnitIndex};
 use roaring::RoaringTreemap;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// What was saved, as plain data.
@@ -49,6 +50,10 @@ pub struct Saved {
     pub open: Vec<SavedBatch>,
     /// How much is kept of what units of a job have logged.
     pub logs: Vec<(JobId, LogsRecord)>,
+    /// How much else is kept of jobs.
+    pub kept: Vec<(JobId, KeptRecord)>,
+    /// Workers, by number, that are named in evidence for what they found of a segment.
+    pub heard: BTreeSet<u32>,
     /// Tokens.
     pub tokens: Vec<Token>,
     /// What is known of whom.
@@ -62,10 +67,10 @@ pub struct SavedJob {
     pub id: JobId,
     /// Its record.
     pub record: JobRecord,
-    /// The specification, parsed.
-    pub spec: Arc<JobSpec>,
-    /// The specification as it was submitted.
-    pub bytes: Arc<[u8]>,
+    /// Of its specification.
+    pub spec: Outline,
+    /// Bytes of the specification as it was submitted.
+    pub spec_bytes: u64,
     /// Verdicts: first unit and record.
     pub index: Vec<(u64, IndexRecord)>,
     /// Failed attempts, oldest first.
@@ -94,7 +99,7 @@ impl Core {
     /// [`Contradiction`] when the records contradict each other.
     pub fn load(now: Now, saved: Saved, seed: [u8; 32]) -> Result<Self, Contradiction> {
         let Saved { meta, ended, running, workers, accounts, leases, open, .. } = saved;
-        let Saved { logs, tokens, standings, .. } = saved;
+        let Saved { logs, kept, heard, tokens, standings, .. } = saved;
         if !meta.log.is_whole() {
             let what = "the right edge of the log's tree does not fit its size";
             return Err(Contradiction(what.into()));
@@ -102,13 +107,27 @@ impl Core {
         let mut core = Self::new(meta.project, seed);
         core.book = Book::load(standings);
         core.meta = meta;
-        core.dirty.meta = false;
+        core.dirty = Dirty::default();
         core.account_numbers =
             (0..).zip(&accounts).map(|(number, account)| (account.key, number)).collect();
         core.accounts = accounts;
         core.worker_numbers =
             (0..).zip(&workers).map(|(number, worker)| (worker.key, number)).collect();
         core.workers = workers.into_iter().map(Worker::new).collect();
+        for number in heard {
+            if let Some(worker) = core.workers.get_mut(number as usize) {
+                worker.heard = true;
+            }
+        }
+        core.members = vec![0; core.accounts.len()];
+        for worker in &core.workers {
+            let members = core.members.get_mut(worker.record.account as usize);
+            let members = members.ok_or_else(|| {
+                let (key, account) = (worker.record.key, worker.record.account);
+                Contradiction(format!("worker {key} is of account {account}, which is not known"))
+            })?;
+            *members += 1;
+        }
         core.referees = (0..)
             .zip(&core.workers)
             .filter(|(_, worker)| worker.record.referee)
@@ -116,6 +135,7 @@ impl Core {
             .collect();
         core.tokens = tokens.into_iter().map(|token| (token.id.clone(), token)).collect();
         let logs: HashMap<JobId, LogsRecord> = logs.into_iter().collect();
+        kept.into_iter().for_each(|(id, record)| core.kept.load(id, record));
         for (id, record) in ended {
             let kept = logs.get(&id).map_or(0, |logs| logs.bytes);
             core.log_bytes.load(&record.account, kept);
@@ -144,15 +164,19 @@ impl Core {
         }
         core.judge_loaded(now);
         core.work_appeared = true;
+        core.now_ms = now.monotonic_ms;
+        for number in (0..).take(core.workers.len()) {
+            core.note_blank(number);
+        }
         core.check_quickly()?;
         Ok(core)
     }
 
     fn load_job(&mut self, now: Now, saved: SavedJob) -> Result<(), Contradiction> {
-        let SavedJob { id, record, spec, bytes, index, attempts, voids, again } = saved;
+        let SavedJob { id, record, spec, spec_bytes, index, attempts, voids, again } = saved;
         self.submissions.insert(submission_key(&record.account, record.submission), id);
         self.shares.add(&record.account, spec.priority, id);
-        let mut job = Job::new(id, spec, bytes, record, now.monotonic_ms);
+        let mut job = Job::new(id, Arc::new(spec), spec_bytes, record, now.monotonic_ms);
         let voids: HashMap<u32, u64> =
             voids.into_iter().map(|(worker, void)| (worker, void.before_log)).collect();
         for (first, stretch) in index {

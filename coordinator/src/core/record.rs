@@ -63,11 +63,17 @@ pub enum Table {
     Logs = b'q',
     /// [`UnitLogRecord`] by job and position: what a unit has logged.
     UnitLog = b'x',
+    /// [`KeptRecord`] by job: how much is kept of it.
+    Kept = b'c',
+    /// Bytes of an output that is a blob, by its digest and its job; see [`output_key`].
+    Output = b'p',
+    /// Bytes of a blob that was put, by its digest and the account that has put it; see [`put_key`].
+    Put = b'd',
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::Meta,
         Self::Job,
         Self::Spec,
@@ -89,6 +95,9 @@ impl Table {
         Self::Tally,
         Self::Logs,
         Self::UnitLog,
+        Self::Kept,
+        Self::Output,
+        Self::Put,
     ];
 
     /// What the keys of the table start with.
@@ -501,6 +510,19 @@ pub struct HeardRecord {
     pub signature: Vec<u8>,
 }
 
+/// How much is kept of a job beside its logs, in the quota of the account that has submitted it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptRecord {
+    /// Whose job it is.
+    pub account: String,
+    /// Bytes of the specification.
+    pub spec: u64,
+    /// Bytes of outputs that are blobs.
+    pub outputs: u64,
+    /// Until when the outputs are wanted, milliseconds since 1970, should that have an end; then they go in the background.
+    pub until_ms: Option<u64>,
+}
+
 /// How much is kept of what the units of a job have logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogsRecord {
@@ -577,6 +599,29 @@ pub fn standing_of(key: &[u8]) -> Option<(Who, u64)> {
         _ => return None,
     };
     Some((who, u64::from_be_bytes(class.try_into().ok()?)))
+}
+
+/// The key under which it is noted that a blob is an output of a job; without a job, what all such keys of the blob start
+/// with.
+#[must_use]
+pub fn output_key(digest: &Digest, job: Option<JobId>) -> Vec<u8> {
+    let mut key = [&[Table::Output as u8], digest.0.as_slice()].concat();
+    key.extend(job.into_iter().flat_map(|job| job.0.to_be_bytes()));
+    key
+}
+
+/// The key under which it is noted that an account has put a blob; with an empty account, what all such keys of the blob
+/// start with.
+#[must_use]
+pub fn put_key(digest: &Digest, account: &str) -> Vec<u8> {
+    [&[Table::Put as u8], digest.0.as_slice(), account.as_bytes()].concat()
+}
+
+/// The blob and the job of which a key says that one is an output of the other.
+#[must_use]
+pub fn output_of(key: &[u8]) -> Option<(Digest, JobId)> {
+    let (digest, job) = key.get(1..)?.split_first_chunk::<32>()?;
+    Some((Digest(*digest), JobId(u64::from_be_bytes(job.try_into().ok()?))))
 }
 
 /// The key of a lease's record.

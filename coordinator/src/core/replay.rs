@@ -195,8 +195,8 @@ impl Replay<'_> {
         };
         let record = JobRecord::new(&spec, digest, account, submission, at_ms);
         self.put(Table::Spec.key(id.0), bytes.clone());
-        let bytes: Arc<[u8]> = bytes.as_slice().into();
-        self.jobs.insert(id, Job::new(id, Arc::new(spec), bytes, record, 0));
+        let (spec, spec_bytes) = (Arc::new(spec.outline()), bytes.len() as u64);
+        self.jobs.insert(id, Job::new(id, spec, spec_bytes, record, 0));
     }
 
     fn end(&mut self, at_ms: u64, id: JobId, state: JobState) {

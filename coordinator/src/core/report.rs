@@ -162,8 +162,17 @@ impl Core {
             return Ack::Late;
         }
         let ack = missing.map_or_else(|| plausible(job, report), |missing| missing.ack);
+        let output = self.new_output(named.id, report);
         match ack {
-            Ack::Accepted => self.accept(incoming, position, named.id, report),
+            // It is on the worker's disk until there is.
+            Ack::Accepted if !self.has_room(named.id, output) => Ack::Busy,
+            Ack::Accepted => {
+                let ack = self.accept(incoming, position, named.id, report);
+                if let (Ack::Accepted, Some(output)) = (ack, output) {
+                    self.keep_output(named.id, output);
+                }
+                ack
+            }
             Ack::Invalid => {
                 let reason = "a worker reported an output or fuel beyond the job's limits, or an output of another length";
                 self.close_unit_as_failed(now, report.lease, unit, reason, &mut incoming.finished);

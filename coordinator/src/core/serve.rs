@@ -126,6 +126,7 @@ impl Core {
         let Some(live) = &worker.live else { return 0 };
         if live.want.memory_bytes < job.spec.limits.memory_bytes
             || job.returners.get(now.monotonic_ms, number).is_some()
+            || self.lacks_room(job)
         {
             return 0;
         }
@@ -192,6 +193,10 @@ impl Core {
                 wait_ms.min(IDLE_MS),
             );
         }
+        if self.jobs.values().all(|job| self.lacks_room(job)) {
+            let why = "those who have submitted the jobs have no room for outputs: they know";
+            return idle(why.into(), IDLE_MS);
+        }
         if self.jobs.values().any(|job| !job.queue.is_empty()) {
             return idle("the units that are left wait for other workers".into(), IDLE_TAIL_MS);
         }
@@ -210,5 +215,5 @@ pub(super) fn units_per_message(job: &Job, first: u64) -> u32 {
         let fan_in = job.spec.merge.map_or(1, |merge| merge.fan_in);
         return (MERGE_INPUTS_MAX / fan_in).max(1);
     }
-    if job.spec.line_file().is_some() { LINE_UNITS_MAX } else { LEASE_UNITS_MAX }
+    if job.spec.lines.is_some() { LINE_UNITS_MAX } else { LEASE_UNITS_MAX }
 }

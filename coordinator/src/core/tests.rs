@@ -2,6 +2,7 @@
 
 mod chaos;
 mod env;
+mod kept;
 mod leases;
 mod ledger;
 mod logs;

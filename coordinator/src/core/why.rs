@@ -93,7 +93,7 @@ impl Core {
                 parties.insert(if network == 0 { (account, 0) } else { (0, network) });
             }
         }
-        let mut reasons = Vec::new();
+        let mut reasons: Vec<String> = self.why_no_room(job).into_iter().collect();
         if self.sessions.is_empty() {
             reasons.push("no worker is connected".to_owned());
         } else if most == 0 && job.leased == 0 {

@@ -30,6 +30,8 @@ pub(super) struct Worker {
     pub(super) caught_until_ms: u64,
     /// Batches of good reports until it is lent work like others again.
     pub(super) probation: u32,
+    /// Whether it may be named in evidence, by its number, for what it found of a segment.
+    pub(super) heard: bool,
     /// Whether it stands in line for work.
     pub(super) in_line: bool,
     /// Its stream, while it has one.
@@ -61,6 +63,7 @@ impl Worker {
             barred_until_ms: 0,
             caught_until_ms: 0,
             probation: 0,
+            heard: false,
             in_line: false,
             live: None,
         }

@@ -1,5 +1,6 @@
 //! What the engine asks of the content that others keep.
 
+use crate::engine::Owned;
 use proto::Digest;
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -19,6 +20,15 @@ pub trait Blobs: Send + Sync + Debug + 'static {
 
     /// Takes a shown state away that is needed no more. One that cannot be is room lost.
     fn forget(&self, digest: &Digest);
+
+    /// Takes a blob away that is nobody's. One that cannot be is room lost.
+    fn remove(&self, digest: &Digest);
+
+    /// What accounts have put.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn owned(&self) -> io::Result<Vec<Owned>>;
 }
 
 /// Content in memory, for tests and simulation.
@@ -52,6 +62,14 @@ impl Blobs for MemoryBlobs {
     }
 
     fn forget(&self, digest: &Digest) {
+        self.remove(digest);
+    }
+
+    fn remove(&self, digest: &Digest) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(digest);
+    }
+
+    fn owned(&self) -> io::Result<Vec<Owned>> {
+        Ok(Vec::new())
     }
 }

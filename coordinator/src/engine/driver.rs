@@ -3,20 +3,21 @@
 use crate::core::Core;
 use crate::core::event::Lease;
 use crate::core::event::{
-    Acks, Earlier, Effects, Event, Refused, Reply, Session, SignedBatch, SubmitRefused, ToWorker,
+    Acks, Earlier, Effects, Event, Missing, Refused, Reply, Session, SignedBatch, SubmitRefused,
+    ToWorker,
 };
 use crate::core::record::{Table, batch_key, decode_batch};
 use crate::core::time::Now;
 use crate::engine::handle::{Command, Handle};
 use crate::engine::load::load;
 use crate::engine::sink::Sink;
-use crate::engine::{Config, Error, read};
+use crate::engine::{Config, Error, read, whose};
 use crate::random;
 use crate::store::Store;
-use proto::job::{Extra, JobSpec, Stage};
-use proto::report::Ack;
-use proto::{JobId, UnitIndex};
-use std::collections::HashMap;
+use proto::job::{Extra, Lines, Outline, Stage};
+use proto::report::{Ack, Outcome, Output};
+use proto::{Digest, JobId, UnitIndex};
+use std::collections::{HashMap, VecDeque};
 use std::error::Error as _;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -29,6 +30,8 @@ const COMMANDS: usize = 1024;
 const GROUP: usize = 512;
 /// Pause between two looks at a disk that is full, milliseconds.
 const FULL_DISK_MS: u64 = 1_000;
+/// Removed outputs that are remembered: more than are removed while a report waits for its turn.
+const REMOVED_MAX: usize = 4_096;
 /// What a worker is told to wait when the disk is full, milliseconds.
 const FULL_DISK_RETRY_MS: u64 = 10_000;
 
@@ -53,6 +56,8 @@ struct Driver {
     halted: Arc<OnceLock<String>>,
     /// Found out while answering; applied before anything else.
     pending: Vec<Event>,
+    /// Outputs that were removed: a report that was looked at before may name one.
+    removed: VecDeque<Digest>,
 }
 
 impl Engine {
@@ -61,9 +66,16 @@ impl Engine {
     /// # Errors
     /// [`Error`] when the store cannot be read, contradicts itself, or there is no thread to be had.
     pub fn start(config: Config) -> Result<(Self, Handle), Error> {
+        let owned = config.blobs.owned().map_err(Error::Owners)?;
+        whose::note(config.store.as_ref(), &owned)?;
         let mut core =
             load(config.store.as_ref(), config.project, config.clock.now(), random::bytes())?;
         core.set_check_floor(config.check_floor);
+        core.set_account_bytes(config.account_bytes);
+        for (_, len, account) in &owned {
+            core.count_put(account, *len);
+        }
+        drop(owned);
         let (commands, received) = mpsc::channel(COMMANDS);
         let (changes, changed) = watch::channel(0);
         let stopped = Arc::new(RwLock::new(None));
@@ -89,6 +101,7 @@ impl Engine {
             full: None,
             halted,
             pending: Vec::new(),
+            removed: VecDeque::new(),
         };
         let body = move || {
             let ended = runtime.block_on(driver.run(received));
@@ -210,7 +223,7 @@ impl Driver {
             self.core.apply(now, Event::Tick, &mut effects);
         }
         let fresh = self.commit(now)?;
-        self.answer(answers, effects);
+        self.answer(answers, effects)?;
         for look in looks {
             look(&self.core);
         }
@@ -234,10 +247,12 @@ impl Driver {
             return Ok(reply);
         }
         if let Event::Reported(session, signed) = &mut event {
+            self.miss_removed(signed);
             signed.earlier = earlier(&self.core, self.config.store.as_ref(), *session, signed)?;
         }
         if let Event::Delivered(delivered) = &mut event {
             let signed = &mut delivered.signed;
+            self.miss_removed(signed);
             if let Some(worker) = self.core.worker_number(&signed.batch.worker) {
                 let session = Session { stream: 0, worker };
                 signed.earlier = earlier(&self.core, self.config.store.as_ref(), session, signed)?;
@@ -259,7 +274,7 @@ impl Driver {
         Ok(true)
     }
 
-    fn answer(&mut self, answers: Vec<Answer>, effects: Effects) {
+    fn answer(&mut self, answers: Vec<Answer>, effects: Effects) -> Result<(), Error> {
         for (answer, reply) in answers {
             // Who asked may be gone.
             let _ = answer.send(reply);
@@ -267,10 +282,36 @@ impl Driver {
         for digest in &effects.forgotten {
             self.config.blobs.forget(digest);
         }
+        for digest in effects.disowned {
+            if !whose::is_anybodys(self.config.store.as_ref(), &digest)? {
+                self.config.blobs.remove(&digest);
+                self.removed.push_back(digest);
+            }
+        }
+        let over = self.removed.len().saturating_sub(REMOVED_MAX);
+        self.removed.drain(..over);
         for (session, message) in effects.messages {
             match self.complete(message) {
                 Ok(message) => self.say(session, message),
                 Err(event) => self.pending.push(event),
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks again at outputs that were removed after the reports that name them were looked at.
+    fn miss_removed(&self, signed: &mut SignedBatch) {
+        if self.removed.is_empty() {
+            return;
+        }
+        for (position, report) in (0..).zip(&signed.batch.reports) {
+            if let Outcome::Done(Output::Blob { digest, .. }) = &report.outcome
+                && self.removed.contains(digest)
+                && self.config.blobs.len(digest).is_none()
+                && let Err(at) =
+                    signed.missing.binary_search_by_key(&position, |missing| missing.position)
+            {
+                signed.missing.insert(at, Missing { position, ack: Ack::OutputMissing });
             }
         }
     }
@@ -312,8 +353,8 @@ impl Driver {
     }
 
     /// What a unit's lease brings, for a question about it; one that cannot be read leaves the worker unable to answer.
-    fn extra_of(&self, job: JobId, spec: &JobSpec, unit: UnitIndex) -> Option<Extra> {
-        let extra = self.extra(job, spec, unit, lines_of(spec));
+    fn extra_of(&self, job: JobId, spec: &Outline, unit: UnitIndex) -> Option<Extra> {
+        let extra = self.extra(job, spec, unit);
         if let Err(reason) = &extra {
             tracing::warn!(job = job.0, unit = unit.0, %reason, "a question brings nothing");
         }
@@ -321,28 +362,22 @@ impl Driver {
     }
 
     fn extras(&self, lease: &Lease) -> Result<Vec<Extra>, String> {
-        let lines = lines_of(&lease.spec);
-        if lines.is_none() && lease.first.0 + u64::from(lease.count) <= lease.spec.cut_units() {
+        let spec = &lease.spec;
+        if spec.lines.is_none() && lease.first.0 + u64::from(lease.count) <= spec.cut_units {
             return Ok(Vec::new());
         }
         (lease.first.0..)
             .take(lease.count as usize)
-            .map(|unit| self.extra(lease.job, &lease.spec, UnitIndex(unit), lines))
+            .map(|unit| self.extra(lease.job, spec, UnitIndex(unit)))
             .collect()
     }
 
-    fn extra(
-        &self,
-        job: JobId,
-        spec: &JobSpec,
-        unit: UnitIndex,
-        lines: Option<proto::Digest>,
-    ) -> Result<Extra, String> {
+    fn extra(&self, job: JobId, spec: &Outline, unit: UnitIndex) -> Result<Extra, String> {
         if let Some(Stage::Merge { first, count, .. }) = spec.stage(unit) {
             let inputs = read::outputs(self.config.store.as_ref(), job, first, count);
             return Ok(Extra { line: None, inputs: inputs.map_err(|error| describe(&error))? });
         }
-        let (Some(digest), Some(line)) = (lines, proto::cut::line(spec, unit)) else {
+        let (Some(Lines { digest, .. }), Some(line)) = (spec.lines, spec.line(unit)) else {
             return Ok(Extra::default());
         };
         let text = self.config.blobs.line(&digest, line);
@@ -372,11 +407,6 @@ impl Driver {
             self.full = full;
         }
     }
-}
-
-/// The file of lines of a job of which each unit takes one.
-fn lines_of(spec: &JobSpec) -> Option<proto::Digest> {
-    spec.line_file().map(|(digest, ..)| digest)
 }
 
 /// The answer to an event that takes room on the disk, while there is none.

@@ -1,6 +1,5 @@
 //! The handle by which everybody speaks to the engine.
 
-use crate::core::Core;
 use crate::core::event::{
     Acks, Delivered, Earlier, Event, Found, Heartbeat, Hello, LogHead, Logged, Missing, Refused,
     Reply, Return, Session, Shown, SignedBatch, Submission, SubmitRefused, Want, Welcome,
@@ -8,9 +7,10 @@ use crate::core::event::{
 use crate::core::record::{LogsRecord, Table, batch_key};
 use crate::core::status::{JobStatus, Totals, WorkerStatus};
 use crate::core::token::{Token, TokenId};
+use crate::core::{Core, OutputRoom};
 use crate::engine::blobs::Blobs;
 use crate::engine::sink::Sink;
-use crate::engine::{Error, Results, log, read};
+use crate::engine::{Error, Results, log, read, whose};
 use crate::store::Store;
 use proto::evidence::Evidence;
 use proto::job::JobSpec;
@@ -18,6 +18,7 @@ use proto::key::Signature;
 use proto::receipt::Receipt;
 use proto::report::{Ack, Batch, Outcome, Output};
 use proto::{Digest, JobId, ProjectKey, UnitIndex, WorkerKey};
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -90,7 +91,8 @@ impl Handle {
     }
 
     /// A worker reports; the caller has verified `signature` over `batch` with its Merkle `root`, and that `payload` is its
-    /// canonical bytes.
+    /// canonical bytes. `lacking` are the positions of reports whose output somebody else's job has, and which the reporter
+    /// has not shown to have.
     ///
     /// # Errors
     /// [`Error::Stopped`].
@@ -100,8 +102,9 @@ impl Handle {
         (batch, root): (Batch, Digest),
         payload: Arc<[u8]>,
         signature: Signature,
+        lacking: Vec<u32>,
     ) -> Result<Acks, Error> {
-        let missing = self.missing(&batch);
+        let missing = self.missing(&batch, &lacking);
         match self
             .apply(Event::Reported(
                 session,
@@ -139,12 +142,17 @@ impl Handle {
         Ok(matches!(reply, Reply::Appointed(true)))
     }
 
-    /// Somebody brings a batch of another worker; the caller has verified all signatures and tickets in it.
+    /// Somebody brings a batch of another worker; the caller has verified all signatures and tickets in it. `lacking` as for
+    /// [`Self::reported`].
     ///
     /// # Errors
     /// [`Error::Stopped`].
-    pub async fn delivered(&self, mut delivered: Delivered) -> Result<Acks, Error> {
-        delivered.signed.missing = self.missing(&delivered.signed.batch);
+    pub async fn delivered(
+        &self,
+        mut delivered: Delivered,
+        lacking: Vec<u32>,
+    ) -> Result<Acks, Error> {
+        delivered.signed.missing = self.missing(&delivered.signed.batch, &lacking);
         match self.apply(Event::Delivered(Box::new(delivered))).await? {
             Reply::Acks(acks) => Ok(acks),
             _ => Err(self.stopped()),
@@ -202,12 +210,81 @@ impl Handle {
         read::logs(self.store.as_ref(), job, after, max)
     }
 
-    /// Bytes of logs that are kept of the jobs of an account.
+    /// Bytes that are kept for an account beside the blobs that it has put.
     ///
     /// # Errors
     /// [`Error::Stopped`].
-    pub async fn log_bytes_of(&self, account: String) -> Result<u64, Error> {
-        self.look(move |core| core.log_bytes_of(&account)).await
+    pub async fn kept_for(&self, account: String) -> Result<u64, Error> {
+        self.look(move |core| core.kept_for(&account)).await
+    }
+
+    /// An account has put a blob.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn has_put(&self, account: String, digest: Digest, len: u64) -> Result<(), Error> {
+        self.apply(Event::HasPut { account, digest, len }).await.map(drop)
+    }
+
+    /// Whether a blob is an account's: it has put it, or it is an output of one of its jobs. Reads the disk.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn is_of(&self, account: &str, digest: &Digest) -> Result<bool, Error> {
+        whose::is_of(self.store.as_ref(), account, digest)
+    }
+
+    /// Whether a blob is somebody's and not that of who has submitted a job. Reads the disk.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn is_of_others(&self, job: JobId, digest: &Digest) -> Result<bool, Error> {
+        let store = self.store.as_ref();
+        if !whose::is_anybodys(store, digest)? {
+            return Ok(false);
+        }
+        let Some(record) = read::record(store, job)? else { return Ok(true) };
+        Ok(!whose::is_of(store, &record.account, digest)?)
+    }
+
+    /// What a worker may put now; `None` when it holds no unit.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn output_room(&self, worker: WorkerKey) -> Result<Option<OutputRoom>, Error> {
+        self.look(move |core| core.output_room(&worker)).await
+    }
+
+    /// The outputs of these jobs, which are wanted no more. Reads the disk.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn outputs_of(&self, jobs: &BTreeSet<JobId>) -> Result<Vec<(JobId, Digest)>, Error> {
+        whose::outputs_of(self.store.as_ref(), jobs)
+    }
+
+    /// The outputs of a job that has ended are wanted no more; they are removed in the background.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn drop_outputs(&self, job: JobId) -> Result<(), Error> {
+        self.apply(Event::DropOutputs(job)).await.map(drop)
+    }
+
+    /// No report will name these outputs; what is nobody's is removed.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn abandon(&self, outputs: Vec<Digest>) -> Result<(), Error> {
+        self.apply(Event::Abandon(outputs)).await.map(drop)
+    }
+
+    /// Outputs are no more those of a job; what is nobody's then is removed.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub async fn disown(&self, job: JobId, outputs: Vec<Digest>, last: bool) -> Result<(), Error> {
+        self.apply(Event::Disown { job, outputs, last }).await.map(drop)
     }
 
     /// A worker gives units back.
@@ -236,7 +313,10 @@ impl Handle {
         submission: [u8; 16],
         account: String,
     ) -> Result<Result<JobStatus, SubmitRefused>, Error> {
-        let spec = match self.admissible(&bytes) {
+        let (handle, read) = (self.clone(), Arc::clone(&bytes));
+        // A large one takes a while to be read, and the disk is asked for each of its blobs.
+        let spec = tokio::task::spawn_blocking(move || handle.admissible(&read)).await;
+        let spec = match spec.map_err(|error| Error::Stopped(Some(error.to_string())))? {
             Ok(spec) => Arc::new(spec),
             Err(refused) => return Ok(Err(refused)),
         };
@@ -508,11 +588,12 @@ impl Handle {
         Error::Stopped(self.stopped.read().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
-    /// The reports whose output is a blob that is not here, or here with another length.
-    fn missing(&self, batch: &Batch) -> Vec<Missing> {
+    /// The reports whose output is a blob that is not here, or here with another length, or not the reporter's.
+    fn missing(&self, batch: &Batch, lacking: &[u32]) -> Vec<Missing> {
         let missing = |(position, report): (u32, &proto::report::Report)| {
             let Outcome::Done(Output::Blob { digest, len }) = &report.outcome else { return None };
             let ack = match self.blobs.len(digest) {
+                Some(_) if lacking.contains(&position) => Ack::OutputMissing,
                 Some(here) if here == *len => return None,
                 Some(_) => Ack::Invalid,
                 None => Ack::OutputMissing,

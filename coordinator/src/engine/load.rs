@@ -1,8 +1,9 @@
 //! Reads what was saved, for the core to be as it was.
 
 use crate::core::record::{
-    AgainRecord, AttemptRecord, IndexRecord, JobRecord, LeaseRecord, LogsRecord, Meta, OpenRecord,
-    Table, VoidRecord, batch_key, decode, decode_batch, first_number, last_number, standing_of,
+    AgainRecord, AttemptRecord, EvidenceRecord, IndexRecord, JobRecord, KeptRecord, LeaseRecord,
+    LogsRecord, Meta, OpenRecord, Table, VoidRecord, batch_key, decode, decode_batch, first_number,
+    last_number, standing_of,
 };
 use crate::core::status::JobState;
 use crate::core::time::Now;
@@ -15,7 +16,7 @@ use proto::job::JobSpec;
 use proto::report::Batch;
 use proto::{JobId, LeaseId, ProjectKey};
 use serde::de::DeserializeOwned;
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 /// The core as the store has it; a new one when the store is empty.
 ///
@@ -55,6 +56,8 @@ pub fn load(
         leases,
         open: open(store)?,
         logs: table(store, &Table::Logs.prefix(), |job, record: LogsRecord| (JobId(job), record))?,
+        kept: table(store, &Table::Kept.prefix(), |job, record: KeptRecord| (JobId(job), record))?,
+        heard: heard(store)?,
         tokens: tokens(store)?,
         standings: standings(store)?,
     };
@@ -63,8 +66,9 @@ pub fn load(
 
 fn running_job(store: &dyn Store, id: JobId, record: JobRecord) -> Result<SavedJob, Error> {
     let key = Table::Spec.key(id.0);
-    let bytes: Arc<[u8]> = store.get(&key)?.ok_or_else(|| unreadable(&key))?.into();
-    let spec = Arc::new(JobSpec::parse(&bytes).map_err(|_| unreadable(&key))?);
+    let bytes = store.get(&key)?.ok_or_else(|| unreadable(&key))?;
+    let spec_bytes = bytes.len() as u64;
+    let spec = JobSpec::parse(&bytes).map_err(|_| unreadable(&key))?.outline();
     let index =
         table(store, &Table::Index.key(id.0), |first, record: IndexRecord| (first, record))?;
     let attempts = table(store, &Table::Attempt.key(id.0), |_, record: AttemptRecord| record)?;
@@ -74,7 +78,18 @@ fn running_job(store: &dyn Store, id: JobId, record: JobRecord) -> Result<SavedJ
     };
     let voids: Result<_, Error> = table(store, &Table::Void.key(id.0), void)?.into_iter().collect();
     let again = table(store, &Table::Again.key(id.0), |unit, record: AgainRecord| (unit, record))?;
-    Ok(SavedJob { id, record, spec, bytes, index, attempts, voids: voids?, again })
+    Ok(SavedJob { id, record, spec, spec_bytes, index, attempts, voids: voids?, again })
+}
+
+/// Who is named in evidence for what it found of a segment.
+fn heard(store: &dyn Store) -> Result<BTreeSet<u32>, Error> {
+    let mut heard = BTreeSet::new();
+    store::each(store, &Table::Evidence.prefix(), |key, value| {
+        let record: EvidenceRecord = decoded(key, value)?;
+        heard.extend(record.heard.iter().map(|heard| heard.worker));
+        Ok::<_, Error>(())
+    })?;
+    Ok(heard)
 }
 
 fn standings(store: &dyn Store) -> Result<Vec<(Entry, Standing)>, Error> {

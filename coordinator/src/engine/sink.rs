@@ -65,7 +65,7 @@ impl FromCore {
     }
 }
 
-/// Bytes that a message holds in memory for itself alone, about. Specifications are shared.
+/// Bytes that a message holds in memory, about. Specifications are read when they are sent.
 fn bytes_of(message: &ToWorker) -> usize {
     let brings = match message {
         ToWorker::Lease(lease) => lease

@@ -3,12 +3,13 @@
 use crate::core::time::Clock;
 use crate::core::token::{Role, Token, TokenId};
 use crate::engine::Handle;
+use crate::grpc::places::Crowd;
 use crate::grpc::refusal::Refusal;
 use crate::grpc::tls::Peer;
 use crate::random;
 use proto::bounds::NAME_BYTES_MAX;
 use proto::{AccountKey, Digest, WorkerKey, text};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::watch;
 use tonic::metadata::MetadataMap;
@@ -29,6 +30,10 @@ pub(crate) struct Person {
 }
 
 impl Person {
+    pub(crate) fn is_operator(&self) -> bool {
+        self.role == Role::Operator
+    }
+
     /// Whether this person may see and touch what belongs to `account`.
     pub(crate) fn may_touch(&self, account: &str) -> bool {
         self.role == Role::Operator || self.account == account
@@ -40,6 +45,8 @@ impl Person {
 pub(crate) struct Volunteer {
     pub(crate) worker: WorkerKey,
     pub(crate) account: AccountKey,
+    /// The network that its stream comes from.
+    pub(crate) network: Crowd,
 }
 
 /// Anybody who may call at all.
@@ -72,15 +79,40 @@ pub(crate) struct Access {
     clock: Arc<dyn Clock>,
     operator: Digest,
     sessions: Arc<RwLock<HashMap<Digest, Volunteer>>>,
+    /// Of people, to be looked at before a message is read.
+    people: Arc<RwLock<HashSet<Digest>>>,
     /// Counts tokens that were revoked since the start.
     revocations: watch::Sender<u64>,
 }
 
 impl Access {
-    pub(crate) fn new(engine: Handle, clock: Arc<dyn Clock>, operator_token: &str) -> Self {
+    pub(crate) async fn load(
+        engine: Handle,
+        clock: Arc<dyn Clock>,
+        operator_token: &str,
+    ) -> Result<Self, crate::engine::Error> {
         let operator = Digest::of(operator_token.as_bytes());
         let revocations = watch::Sender::new(0);
-        Self { engine, clock, operator, sessions: Arc::default(), revocations }
+        let people = engine.tokens().await?.into_iter().map(|token| token.digest).collect();
+        let people = Arc::new(RwLock::new(people));
+        Ok(Self { engine, clock, operator, sessions: Arc::default(), people, revocations })
+    }
+
+    /// Refuses a call with a token of nobody before its message is read: strangers' messages are not worth the memory.
+    pub(crate) fn admit(&self, request: Request<()>) -> Result<Request<()>, Status> {
+        let digest = bearer(request.metadata())?;
+        let read = |set: &RwLock<HashSet<Digest>>| {
+            set.read().unwrap_or_else(PoisonError::into_inner).contains(&digest)
+        };
+        let volunteer = || {
+            let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
+            sessions.contains_key(&digest)
+        };
+        if digest == self.operator || read(&self.people) || volunteer() {
+            Ok(request)
+        } else {
+            Err(unknown().into())
+        }
     }
 
     /// Opens a session for a worker's stream; the token ends with the session.
@@ -122,10 +154,7 @@ impl Access {
             Some(Token { account, role, .. }) => {
                 Ok(Caller::Person(Person { account, role, token: digest }))
             }
-            None => Err(Refusal(Status::unauthenticated(
-                "this token is not known here: it was revoked, is of another project, or its stream has ended; \
-                 ask the operator for one (starling-coordinator token issue), then `starling login`",
-            ))),
+            None => Err(unknown()),
         }
     }
 
@@ -164,6 +193,9 @@ impl Access {
     /// Forgets a token, and ends what it has begun; whether there was one.
     pub(crate) async fn revoke(&self, id: TokenId) -> Result<bool, Refusal> {
         let known = self.engine.revoke_token(id).await?;
+        let left: HashSet<Digest> =
+            self.engine.tokens().await?.into_iter().map(|token| token.digest).collect();
+        self.people.write().unwrap_or_else(PoisonError::into_inner).retain(|of| left.contains(of));
         self.revocations.send_modify(|count| *count += 1);
         Ok(known)
     }
@@ -219,8 +251,16 @@ impl Access {
                 issued_at_ms,
             })
             .await?;
+        self.people.write().unwrap_or_else(PoisonError::into_inner).insert(digest);
         Ok((token, id))
     }
+}
+
+fn unknown() -> Refusal {
+    Refusal(Status::unauthenticated(
+        "this token is not known here: it was revoked, is of another project, or its stream has ended; \
+         ask the operator for one (starling-coordinator token issue), then `starling login`",
+    ))
 }
 
 /// Ends a session when it is dropped.

@@ -1,15 +1,17 @@
 //! Content in and out, in chunks.
 
 use crate::blobs::{Blob, Error, LinesInvalid, Put, Putter};
+use crate::engine;
 use crate::grpc::Shared;
-use crate::grpc::access::Caller;
+use crate::grpc::access::{Caller, Volunteer};
+use crate::grpc::named::AHEAD_BYTES_MAX;
 use crate::grpc::places::{Crowd, Place, Places, Rule};
 use crate::grpc::refusal::{Refusal, blocking};
-use crate::grpc::tls::Peer;
 use bytes::Bytes;
 use proto::bounds::CHUNK_BYTES_MAX;
+use proto::report::{Batch, Outcome, Output};
 use proto::{Digest, pb};
-use std::net::Ipv4Addr;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -34,15 +36,10 @@ pub(crate) enum Party {
 }
 
 impl Party {
-    fn of<T>(caller: &Caller, request: &Request<T>) -> Self {
+    fn of(caller: &Caller) -> Self {
         match caller {
             Caller::Person(person) => Self::Researcher(person.account.clone()),
-            Caller::Volunteer(_) => {
-                let peer = request.extensions().get::<Peer>();
-                let unknown = || Ipv4Addr::UNSPECIFIED.into();
-                let address = peer.map_or_else(unknown, |peer| peer.address.ip());
-                Self::Network(Crowd::of(address))
-            }
+            Caller::Volunteer(volunteer) => Self::Network(volunteer.network),
         }
     }
 }
@@ -95,7 +92,7 @@ impl pb::blobs_server::Blobs for Blobs {
         &self,
         request: Request<pb::HaveRequest>,
     ) -> Result<Response<pb::HaveReply>, Status> {
-        self.0.access.caller(&request).await?;
+        let caller = self.0.access.caller(&request).await?;
         let digests = request.into_inner().digests;
         if HAVE_MAX < digests.len() {
             return Err(Status::invalid_argument(format!(
@@ -103,11 +100,7 @@ impl pb::blobs_server::Blobs for Blobs {
             )));
         }
         let digests = digests.iter().map(|bytes| digest(bytes)).collect::<Result<Vec<_>, _>>()?;
-        let blobs = Arc::clone(&self.0.blobs);
-        let have = move || {
-            Ok::<_, Error>(digests.iter().map(|digest| blobs.len(digest).is_some()).collect())
-        };
-        Ok(Response::new(pb::HaveReply { have: blocking(have).await? }))
+        Ok(Response::new(pb::HaveReply { have: self.seen(&caller, digests).await? }))
     }
 
     async fn get(
@@ -115,7 +108,7 @@ impl pb::blobs_server::Blobs for Blobs {
         request: Request<pb::GetRequest>,
     ) -> Result<Response<Self::GetStream>, Status> {
         let caller = self.0.access.caller(&request).await?;
-        let party = Party::of(&caller, &request);
+        let party = Party::of(&caller);
         let pb::GetRequest { digest: bytes, offset, len, sparing, last_resort } =
             request.into_inner();
         let digest = digest(&bytes)?;
@@ -151,7 +144,7 @@ impl pb::blobs_server::Blobs for Blobs {
         request: Request<pb::PiecesRequest>,
     ) -> Result<Response<Self::PiecesStream>, Status> {
         let caller = self.0.access.caller(&request).await?;
-        let party = Party::of(&caller, &request);
+        let party = Party::of(&caller);
         let digest = digest(&request.into_inner().digest)?;
         self.may_get(&caller, digest).await?;
         let turn = self.0.transfers.readers.take(party).ok_or_else(|| taken("read"))?;
@@ -184,7 +177,7 @@ impl pb::blobs_server::Blobs for Blobs {
         request: Request<Streaming<pb::PutRequest>>,
     ) -> Result<Response<pb::PutReply>, Status> {
         let caller = self.0.access.caller(&request).await?;
-        let party = Party::of(&caller, &request);
+        let party = Party::of(&caller);
         let turn = self.0.transfers.writers.take(party).ok_or_else(|| taken("put"))?;
         let mut messages = request.into_inner();
         let head = turn.over().run_until_cancelled(next(&self.0, &mut messages)).await;
@@ -193,43 +186,115 @@ impl pb::blobs_server::Blobs for Blobs {
             Status::invalid_argument("the first message must have digest and len")
         })?;
         let digest = digest(&head.digest)?;
-        if self.0.blobs.len(&digest).is_some() {
+        // Whoever knows no more than the digest of what others have brings all of it.
+        if self.seen(&caller, vec![digest]).await? == [true] {
             return Ok(Response::new(pb::PutReply {}));
         }
-        let ahead = match &caller {
-            Caller::Person(_) => None,
-            Caller::Volunteer(volunteer) => Some(volunteer.account),
+        let (putter, ahead) = match &caller {
+            Caller::Person(person) => {
+                let account = person.account.clone();
+                let kept = self.0.engine.kept_for(account.clone()).await.map_err(Refusal::from)?;
+                (Putter::Account { account, kept }, None)
+            }
+            Caller::Volunteer(volunteer) => {
+                let bytes_max = self.admit_output(volunteer, digest, head.len).await?;
+                (Putter::Worker { bytes_max }, Some(volunteer.network))
+            }
         };
-        if let Some(account) = ahead
-            && !self.0.named.put_ahead(account, digest, head.len)
-        {
-            let max = super::named::AHEAD_BYTES_MAX;
-            let text =
-                format!("outputs of {max} bytes were put and not reported: report them first");
-            return Err(Status::resource_exhausted(text));
-        }
         let shows = matches!(&caller, Caller::Volunteer(volunteer) if self.0.named.shows(&volunteer.worker));
-        let token = caller.token();
+        let (token, len) = (caller.token(), head.len);
         let taken = tokio::select! {
-            taken = self.take(caller, digest, head, &mut messages) => taken,
+            taken = self.take(putter, digest, head, &mut messages) => taken,
             refusal = self.0.access.revoked(token) => Err(refusal),
             () = turn.over().cancelled() => Err(Refusal(gave_way())),
         };
         if taken.is_ok() && shows {
             self.0.blobs.note_shown(digest);
         }
-        if let (Err(_), Some(account)) = (&taken, ahead) {
-            self.0.named.reported(account, &digest);
+        if let (Err(_), Some(network)) = (&taken, ahead) {
+            // It did not come.
+            let _ = self.0.named.reported(network, &digest);
         }
         taken?;
+        if let Caller::Person(person) = caller {
+            let noted = self.0.engine.has_put(person.account, digest, len).await;
+            noted.map_err(Refusal::from)?;
+        }
         Ok(Response::new(pb::PutReply {}))
     }
 }
 
 impl Blobs {
-    /// Researchers may get all that they can name, workers what their jobs name.
+    /// Which of these blobs are here and the caller's: a researcher's that has put it or whose job put it out, a worker's that
+    /// has just put it or holds units of those alone whose it is. Operators see all.
+    async fn seen(&self, caller: &Caller, digests: Vec<Digest>) -> Result<Vec<bool>, Refusal> {
+        let (accounts, network) = match caller {
+            Caller::Person(person) if person.is_operator() => (None, None),
+            Caller::Person(person) => (Some(BTreeSet::from([person.account.clone()])), None),
+            Caller::Volunteer(volunteer) => {
+                let room = self.0.engine.output_room(volunteer.worker).await?;
+                (Some(room.unwrap_or_default().accounts), Some(volunteer.network))
+            }
+        };
+        let shared = Arc::clone(&self.0);
+        let seen = move |digest: &Digest| {
+            if shared.blobs.len(digest).is_none() {
+                return Ok(false);
+            }
+            if network.is_some_and(|network| shared.named.is_ahead(network, digest)) {
+                return Ok(true);
+            }
+            let Some(accounts) = &accounts else { return Ok(true) };
+            for account in accounts {
+                if !shared.engine.is_of(account, digest)? {
+                    return Ok(false);
+                }
+            }
+            Ok::<_, engine::Error>(!accounts.is_empty())
+        };
+        blocking(move || digests.iter().map(seen).collect()).await
+    }
+
+    /// Counts an output that a worker is about to put; the most bytes that it may have.
+    async fn admit_output(
+        &self,
+        volunteer: &Volunteer,
+        digest: Digest,
+        len: u64,
+    ) -> Result<u64, Status> {
+        let named = &self.0.named;
+        let room = self.0.engine.output_room(volunteer.worker).await.map_err(Refusal::from)?;
+        let state = named.state_bytes_max(&volunteer.worker);
+        let output = room.as_ref().map(|room| room.output_bytes);
+        let Some(bytes_max) = state.max(output) else {
+            let text = "this worker holds no unit, so no output of it is wanted: drop it";
+            return Err(Status::permission_denied(text));
+        };
+        // A state goes when it was looked at.
+        let room = if state.is_some() { u64::MAX } else { room.unwrap_or_default().bytes };
+        if named.put_ahead(volunteer.network, digest, len, room) {
+            return Ok(bytes_max);
+        }
+        let text = if room < AHEAD_BYTES_MAX {
+            "there is no room for outputs in the quota of who has submitted these units: keep it and try again later".into()
+        } else {
+            format!(
+                "outputs of {AHEAD_BYTES_MAX} bytes were put from this network and not reported: report them first"
+            )
+        };
+        Err(Status::resource_exhausted(text))
+    }
+
+    /// Researchers may get what is theirs, workers what their jobs name.
     async fn may_get(&self, caller: &Caller, digest: Digest) -> Result<(), Status> {
-        if matches!(caller, Caller::Person(_)) || self.0.named.may_get(&digest) {
+        if matches!(caller, Caller::Person(_)) {
+            return match self.seen(caller, vec![digest]).await?[..] {
+                [true] => Ok(()),
+                // The same whether it is somebody else's or nobody's.
+                _ => Err(Refusal::from(Error::Absent(digest)).into()),
+            };
+        }
+        if self.0.named.may_get(&digest) {
             return Ok(());
         }
         let lists = self.0.named.lists();
@@ -254,26 +319,11 @@ impl Blobs {
 
     async fn take(
         &self,
-        caller: Caller,
+        putter: Putter,
         digest: Digest,
         head: pb::PutRequest,
         messages: &mut Streaming<pb::PutRequest>,
     ) -> Result<(), Refusal> {
-        let putter = match caller {
-            Caller::Person(person) => {
-                let account = person.account.clone();
-                let logs = self.0.engine.log_bytes_of(account.clone()).await?;
-                Putter::Account { account, logs }
-            }
-            Caller::Volunteer(volunteer) => {
-                let bytes_max = self.0.named.put_bytes_max(&volunteer.worker).ok_or_else(|| {
-                    Refusal(Status::permission_denied(
-                        "no job runs, so no output is wanted: drop it",
-                    ))
-                })?;
-                Putter::Worker { bytes_max }
-            }
-        };
         let blobs = Arc::clone(&self.0.blobs);
         let mut put = blocking(move || blobs.put(putter, digest, head.len)).await?;
         let mut data = head.data;
@@ -287,6 +337,26 @@ impl Blobs {
             }
         }
     }
+}
+
+/// The reports of a batch, by position, whose output is somebody's and not that of who has submitted their job, and which the
+/// reporter has not `brought`: it may know no more of it than its digest, to have it read by way of a job of its own.
+pub(super) fn lacking(
+    shared: &Shared,
+    batch: &Batch,
+    brought: impl Fn(&Digest) -> bool,
+) -> Result<Vec<u32>, Refusal> {
+    let mut lacking = Vec::new();
+    for (position, report) in (0..).zip(&batch.reports) {
+        if let Outcome::Done(Output::Blob { digest, .. }) = &report.outcome
+            && let Some(job) = batch.jobs.get(usize::from(report.job))
+            && !brought(digest)
+            && shared.engine.is_of_others(job.id, digest)?
+        {
+            lacking.push(position);
+        }
+    }
+    Ok(lacking)
 }
 
 /// Gives a blob out until its place is over, and says so then.

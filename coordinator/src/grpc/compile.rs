@@ -3,13 +3,13 @@
 
 use crate::grpc::refusal::{Refusal, blocking};
 use crate::grpc::told;
+use crate::grpc::turns::Turns;
 use proto::Digest;
 use proto::job::Nan;
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use worker::execute::{
     Compilation, CompileLimits, CompileStop, Fault, Kernel, Priority, Trouble, WallPlan,
@@ -37,9 +37,7 @@ struct Key {
 #[derive(Debug)]
 pub(crate) struct Compiler {
     program: PathBuf,
-    turns: Arc<Semaphore>,
-    /// One submission of each account waits for its turn at a time, the others behind it.
-    accounts: Mutex<HashMap<String, Arc<Semaphore>>>,
+    turns: Turns,
     known: Mutex<Known>,
     stopped: tokio_util::sync::CancellationToken,
 }
@@ -77,13 +75,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Compiler {
     /// Compiles in children of `program`, which calls [`worker::execute::child_main`] when it is told to be one.
     pub(crate) fn new(program: PathBuf, stopped: tokio_util::sync::CancellationToken) -> Self {
-        Self {
-            program,
-            turns: Arc::new(Semaphore::new(AT_ONCE)),
-            accounts: Mutex::default(),
-            known: Mutex::default(),
-            stopped,
-        }
+        Self { program, turns: Turns::new(AT_ONCE), known: Mutex::default(), stopped }
     }
 
     /// Makes sure that workers can compile a kernel of a job whose units may use `memory` bytes; `what` is its name in the
@@ -101,7 +93,11 @@ impl Compiler {
         if let Some(result) = lock(&self.known).get(key) {
             return result.map_err(|trouble| refusal(what, &trouble, &limits));
         }
-        let turn = tokio::time::timeout(TURN, self.turn(account)).await;
+        let turn = tokio::time::timeout(TURN, async {
+            let own = self.turns.own(account, usize::MAX - 2).await;
+            (own, self.turns.one_of_all().await)
+        })
+        .await;
         let turn = turn.map_err(|_| {
             Status::unavailable(
                 "kernels of other submissions are being compiled: try again in a minute",
@@ -114,18 +110,6 @@ impl Compiler {
             Ok(compiler.compile(key, path, limits))
         });
         result.await?.map_err(|trouble| refusal(what, &trouble, &limits))
-    }
-
-    async fn turn(&self, account: &str) -> Option<[OwnedSemaphorePermit; 2]> {
-        let own = {
-            let mut accounts = lock(&self.accounts);
-            accounts.retain(|_, own| 1 < Arc::strong_count(own));
-            let one = || Arc::new(Semaphore::new(1));
-            Arc::clone(accounts.entry(account.to_owned()).or_insert_with(one))
-        };
-        // Neither is ever closed.
-        let own = own.acquire_owned().await.ok()?;
-        Some([own, Arc::clone(&self.turns).acquire_owned().await.ok()?])
     }
 
     /// Compiles, unless somebody else did while this one waited.

@@ -1,6 +1,7 @@
 //! The volunteer's stream.
 
 use crate::grpc::Shared;
+use crate::grpc::refusal::Refusal;
 use crate::grpc::tls::Peer;
 use proto::pb;
 use std::sync::Arc;
@@ -44,6 +45,12 @@ impl From<crate::engine::Error> for End {
             "the coordinator is stopping: connect again later",
             RETRY_MS,
         )
+    }
+}
+
+impl From<Refusal> for End {
+    fn from(Refusal(status): Refusal) -> Self {
+        Self::refusal(pb::refusal::Code::ShuttingDown, status.message(), RETRY_MS)
     }
 }
 

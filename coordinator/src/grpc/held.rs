@@ -4,11 +4,14 @@ use crate::blobs::Putter;
 use crate::core::event::{Delivered, Earlier, SignedBatch};
 use crate::grpc::Shared;
 use crate::grpc::access::Caller;
+use crate::grpc::blobs::lacking;
+use crate::grpc::places::Crowd;
 use crate::grpc::refusal::{Refusal, blocking};
 use proto::report::{Outcome, Output};
 use proto::seal::{Invalid, Opened, Sealed};
 use proto::{Digest, WorkerKey, pb};
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -22,27 +25,54 @@ static OPENING: Semaphore = Semaphore::const_new(8);
 const CALLS_BURST: u32 = 256;
 /// Calls of one worker per second in the long run.
 const CALLS_PER_SECOND: u32 = 16;
-/// Workers whose calls are counted; beyond it those that called least lately are forgotten.
+/// Callers that are counted; beyond it those that called least lately are forgotten.
 const CALLERS_MAX: usize = 16_384;
+/// Workers that are not known that one network may bring at once, after a silence: a university that joins on one day. A few
+/// dozen megabytes, until those that never report are forgotten.
+const NEWCOMERS_BURST: u32 = 16_384;
+/// The same per second in the long run.
+const NEWCOMERS_PER_SECOND: u32 = 4;
 
-/// How much each worker may call.
-#[derive(Debug, Default)]
-pub(crate) struct Allowances(Mutex<HashMap<WorkerKey, Instant>>);
+/// How often each caller may do something: many times at once, and then now and then.
+#[derive(Debug)]
+pub(crate) struct Allowances<K> {
+    burst: u32,
+    each: Duration,
+    whole_at: Mutex<HashMap<K, Instant>>,
+}
 
-impl Allowances {
-    /// Counts a call at `now`; false when the worker has to wait.
-    fn take(&self, worker: WorkerKey, now: Instant) -> bool {
-        let each = Duration::from_secs(1) / CALLS_PER_SECOND;
-        let mut whole_at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+impl Allowances<WorkerKey> {
+    /// Of workers that bring what they hold for others.
+    pub(crate) fn deliveries() -> Self {
+        Self::new(CALLS_BURST, CALLS_PER_SECOND)
+    }
+}
+
+impl Allowances<Crowd> {
+    /// Of networks that bring workers which are not known.
+    pub(crate) fn newcomers() -> Self {
+        Self::new(NEWCOMERS_BURST, NEWCOMERS_PER_SECOND)
+    }
+}
+
+impl<K: Eq + Hash> Allowances<K> {
+    fn new(burst: u32, per_second: u32) -> Self {
+        Self { burst, each: Duration::from_secs(1) / per_second, whole_at: Mutex::default() }
+    }
+
+    /// Counts a call at `now`; false when the caller has to wait.
+    pub(crate) fn take(&self, caller: K, now: Instant) -> bool {
+        let each = self.each;
+        let mut whole_at = self.whole_at.lock().unwrap_or_else(PoisonError::into_inner);
         if CALLERS_MAX <= whole_at.len() {
             whole_at.retain(|_, at| now < *at);
         }
-        if CALLERS_MAX <= whole_at.len() && !whole_at.contains_key(&worker) {
+        if CALLERS_MAX <= whole_at.len() && !whole_at.contains_key(&caller) {
             return false;
         }
-        let at = whole_at.entry(worker).or_insert(now);
+        let at = whole_at.entry(caller).or_insert(now);
         let next = (*at).max(now) + each;
-        let taken = next <= now + each * CALLS_BURST;
+        let taken = next <= now + each * self.burst;
         if taken {
             *at = next;
         }
@@ -99,6 +129,9 @@ impl pb::held_server::Held for Held {
         let shared = Arc::clone(&self.0);
         let opened = blocking(move || open(&shared, &sealed)).await?;
         self.take_outputs(&opened).await?;
+        let brought: HashSet<Digest> =
+            opened.outputs.iter().map(|output| Digest::of(output)).collect();
+        let lacking = lacking(&self.0, &opened.batch, |digest| brought.contains(digest))?;
         let Opened { account, batch, payload, signature, .. } = opened;
         let root = batch.root();
         let signed = SignedBatch {
@@ -110,7 +143,7 @@ impl pb::held_server::Held for Held {
             earlier: Earlier::Nothing,
         };
         let delivered = Delivered { account, signed };
-        let acks = self.0.engine.delivered(delivered).await.map_err(Refusal::from)?;
+        let acks = self.0.engine.delivered(delivered, lacking).await.map_err(Refusal::from)?;
         let status: Vec<u8> = acks.acks.iter().map(|ack| *ack as u8).collect();
         Ok(Response::new(pb::DeliverReply { status: status.into() }))
     }
@@ -139,7 +172,7 @@ impl Held {
             })
             .collect();
         // No job runs: the reports are of no use either, and say so themselves.
-        let Some(bytes_max) = self.0.named.put_bytes_max(&opened.batch.worker) else {
+        let Some(bytes_max) = self.0.named.output_bytes_max() else {
             return Ok(());
         };
         for output in opened.outputs.iter().filter(|output| named.contains(&Digest::of(output))) {
@@ -159,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_calls_without_end_waits_and_others_do_not() {
-        let allowances = Allowances::default();
+        let allowances = Allowances::deliveries();
         let now = Instant::now();
         let calls = |worker, at| (0..1_000).filter(|_| allowances.take(worker, at)).count();
         assert_eq!(calls(WorkerKey([1; 32]), now), CALLS_BURST as usize);

@@ -1,5 +1,6 @@
 //! The researcher's service: jobs in, results out.
 
+use crate::core::event::SubmitRefused;
 use crate::core::status::{Cursor, JobState, JobStatus};
 use crate::grpc::access::Person;
 use crate::grpc::refusal::{Refusal, blocking};
@@ -23,6 +24,10 @@ const STREAM_MESSAGES: usize = 2;
 const WATCH_EVERY: Duration = Duration::from_millis(250);
 /// Bytes of a page of WebAssembly memory.
 const PAGE_BYTES: u64 = 64 << 10;
+/// Specifications that are read at once, of different accounts: each takes ten megabytes or so, and a core for a moment.
+pub(super) const SUBMISSIONS_AT_ONCE: usize = 2;
+/// Submissions of one account that wait for one of its own: some megabytes of specifications.
+const SUBMISSIONS_WAITING_MAX: usize = 16;
 /// Largest kernel, bytes, read to see whether it is one; the contract's own limit is lower.
 const KERNEL_BYTES_MAX: u64 = 16 << 20;
 
@@ -39,7 +44,10 @@ impl Jobs {
 
     /// Checks what cannot be told from the specification alone: that the kernels are kernels that workers can compile, and
     /// the lines are lines.
-    async fn check_content(&self, account: &str, spec: &JobSpec) -> Result<(), Refusal> {
+    async fn check_content(&self, person: &Person, spec: &Arc<JobSpec>) -> Result<(), Refusal> {
+        let (shared, who, named) = (Arc::clone(&self.0), person.clone(), Arc::clone(spec));
+        blocking(move || check_owner(&shared, &who, &named)).await?;
+        let account = &person.account;
         let merge_kernel = spec.merge.and_then(|merge| merge.kernel);
         for (what, digest) in std::iter::once(("kernel", spec.kernel))
             .chain(merge_kernel.map(|k| ("merge.kernel", k)))
@@ -51,8 +59,15 @@ impl Jobs {
             self.0.compiler.check(account, what, module, spec.nan, memory).await?;
         }
         if spec.line_file().is_some() {
-            let (blobs, spec) = (Arc::clone(&self.0.blobs), spec.clone());
-            blocking(move || blobs.check_lines(&spec)).await?;
+            let (shared, spec, person) = (Arc::clone(&self.0), Arc::clone(spec), person.clone());
+            let check = move || {
+                let len = |digest: &Digest| {
+                    let its = owns(&shared, &person, digest).unwrap_or(false);
+                    shared.blobs.len(digest).filter(|_| its)
+                };
+                shared.blobs.check_lines(&spec, &len)
+            };
+            blocking(check).await?;
         }
         Ok(())
     }
@@ -65,7 +80,33 @@ pub(super) async fn visible(
     job: u64,
 ) -> Result<JobStatus, Refusal> {
     let status = shared.engine.job(JobId(job)).await?.ok_or_else(|| absent(job))?;
-    if person.may_touch(&status.account) { Ok(status) } else { Err(others(job, &status.account)) }
+    // The same for one that is somebody else's, whose name is none of the asker's business.
+    if person.may_touch(&status.account) { Ok(status) } else { Err(absent(job)) }
+}
+
+/// Whether a blob is a person's: an operator's are all.
+fn owns(shared: &Shared, person: &Person, digest: &Digest) -> Result<bool, crate::engine::Error> {
+    Ok(person.is_operator() || shared.engine.is_of(&person.account, digest)?)
+}
+
+/// Refuses a specification that names a blob of somebody else, which a kernel could read out. It is told from one that is
+/// nobody's by nothing.
+fn check_owner(shared: &Shared, person: &Person, spec: &JobSpec) -> Result<(), Refusal> {
+    for (what, digest, _) in crate::engine::named(spec) {
+        if !owns(shared, person, &digest)? {
+            return Err(SubmitRefused::Missing { what, digest }.into());
+        }
+    }
+    Ok(())
+}
+
+/// Reads a specification and checks what can be told from it alone.
+fn read(bytes: &[u8]) -> Result<Arc<JobSpec>, Status> {
+    let spec = JobSpec::parse(bytes)
+        .and_then(|spec| spec.check_new().map(|()| spec))
+        .map_err(|invalid| Status::invalid_argument(super::told(&invalid)))?;
+    check_keys(bytes)?;
+    Ok(Arc::new(spec))
 }
 
 /// Refuses a specification in which two keys of one object are equal: another reader may take the other.
@@ -112,14 +153,7 @@ fn check_kernel(
 
 fn absent(job: u64) -> Refusal {
     Refusal(Status::not_found(format!(
-        "there is no job {}: `starling jobs` lists yours",
-        JobId(job)
-    )))
-}
-
-fn others(job: u64, account: &str) -> Refusal {
-    Refusal(Status::permission_denied(format!(
-        "job {} belongs to account \"{account}\": its token, or an operator's, is needed",
+        "there is no job {} that your token shows: `starling jobs` lists yours",
         JobId(job)
     )))
 }
@@ -135,12 +169,23 @@ impl pb::jobs_server::Jobs for Jobs {
         let request = request.into_inner();
         let submission = <[u8; 16]>::try_from(request.submission_id.as_ref())
             .map_err(|_| Status::invalid_argument("submission_id must have 16 random bytes"))?;
-        let spec = JobSpec::parse(&request.spec)
-            .and_then(|spec| spec.check_names().map(|()| spec))
-            .map_err(|invalid| Status::invalid_argument(super::told(&invalid)))?;
-        check_keys(&request.spec)?;
-        self.check_content(&person.account, &spec).await?;
-        let bytes = Arc::from(request.spec.as_ref());
+        let too_many = || {
+            Status::resource_exhausted(format!(
+                "more than {SUBMISSIONS_WAITING_MAX} submissions of account \"{}\" wait for one that is being looked at: \
+                 submit again when some have been answered",
+                person.account
+            ))
+        };
+        let own = self.0.submissions.own(&person.account, SUBMISSIONS_WAITING_MAX).await;
+        // Until it is answered: a specification takes ten times its bytes while it is looked at.
+        let _own = own.ok_or_else(too_many)?;
+        let bytes: Arc<[u8]> = Arc::from(request.spec.as_ref());
+        let spec = {
+            let _turn = self.0.submissions.one_of_all().await;
+            let bytes = Arc::clone(&bytes);
+            blocking(move || read(&bytes)).await?
+        };
+        self.check_content(&person, &spec).await?;
         let status = self.0.engine.submit(bytes, submission, person.account).await;
         let status = status.map_err(Refusal::from)?.map_err(Refusal::from)?;
         self.0.named.job(status.id, &spec);
@@ -178,11 +223,16 @@ impl pb::jobs_server::Jobs for Jobs {
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
-    async fn cancel(&self, request: Request<pb::JobRequest>) -> Reply<pb::JobStatus> {
+    async fn cancel(&self, request: Request<pb::CancelRequest>) -> Reply<pb::JobStatus> {
         let person = self.0.access.person(&request).await?;
-        let job = self.visible(&person, request.get_ref().job_id).await?.id;
+        let pb::CancelRequest { job_id, outputs } = request.into_inner();
+        let job = self.visible(&person, job_id).await?.id;
         let status =
             self.0.engine.cancel(job).await.map_err(Refusal::from)?.ok_or_else(|| absent(job.0))?;
+        if outputs {
+            self.0.engine.drop_outputs(job).await.map_err(Refusal::from)?;
+            self.0.unwanted.notify_one();
+        }
         Ok(Response::new(convert::job(status)))
     }
 

@@ -1,21 +1,26 @@
 //! Which blobs workers may get, and how large an output they may put: what running jobs and merge leases name.
 
+use crate::blobs::BlobStore;
 use crate::core::event::{Lease, Segment, Show};
 use crate::core::status::JobState;
 use crate::engine::Handle;
+use crate::grpc::places::Crowd;
 use proto::job::{Extra, JobSpec};
 use proto::report::Output;
-use proto::{AccountKey, Digest, JobId, WorkerKey};
+use proto::{Digest, JobId, WorkerKey};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
+use std::time::{Duration, Instant};
 
 /// Outputs of merge leases that are remembered: what ten thousand workers fetch within minutes, in 80 MB at most.
 const MERGING_MAX: usize = 1 << 20;
-/// Bytes of outputs that an account's workers may put ahead of the reports that name them: stops filling the disk with
-/// what nobody asked for, and is far above what honest workers have under way.
+/// Bytes of outputs that the workers of a network may put ahead of the reports that name them: stops filling the disk with
+/// what nobody asked for, and is far above what honest workers have under way. Of a network, for accounts are free.
 pub(crate) const AHEAD_BYTES_MAX: u64 = 16 << 30;
 /// Such outputs, by number: what is remembered of each is small, but one of 257 bytes costs as much as one of a gigabyte.
 const AHEAD_BLOBS_MAX: usize = 1 << 16;
+/// How long an output stays that no report names: a worker that brings one later puts it again.
+const AHEAD_FOR: Duration = Duration::from_secs(6 * 3600);
 /// Questions for states that are remembered: a few for each of ten thousand workers.
 const SHOWS_MAX: usize = 1 << 15;
 /// Bytes of a state beside its pages and output.
@@ -31,11 +36,12 @@ struct JobBlobs {
     output_bytes: u64,
 }
 
-/// Outputs that an account's workers have put and no report has named.
+/// Outputs that the workers of a network have put and no report has named.
 #[derive(Debug, Default)]
 struct Ahead {
     bytes: u64,
-    blobs: HashMap<Digest, u64>,
+    /// With their bytes, and when they came.
+    blobs: HashMap<Digest, (u64, Instant)>,
 }
 
 #[derive(Debug, Default)]
@@ -43,7 +49,7 @@ struct Inner {
     jobs: HashMap<JobId, JobBlobs>,
     merging: HashSet<Digest>,
     merging_order: VecDeque<Digest>,
-    ahead: HashMap<AccountKey, Ahead>,
+    ahead: HashMap<Crowd, Ahead>,
     /// What was asked to be shown: by whom, and the largest state that it may put for it.
     shows: HashMap<u64, (WorkerKey, u64)>,
 }
@@ -106,6 +112,14 @@ impl Named {
         self.write().jobs.insert(job, JobBlobs { digests, list, output_bytes });
     }
 
+    /// The same, while its specification is sent, before whoever has submitted it has its number.
+    pub(crate) fn job_of(&self, job: JobId, spec: &[u8]) {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).jobs.contains_key(&job);
+        if !known && let Ok(spec) = JobSpec::parse(spec) {
+            self.job(job, &spec);
+        }
+    }
+
     /// A lease is sent.
     pub(crate) fn lease(&self, lease: &Lease) {
         if lease.extras.iter().all(|extra| extra.inputs.is_empty()) {
@@ -155,12 +169,16 @@ impl Named {
         }
     }
 
-    /// Largest blob that a worker may put, bytes: an output, or a state that it was asked for.
-    pub(crate) fn put_bytes_max(&self, worker: &WorkerKey) -> Option<u64> {
+    /// Largest output of the jobs that run, bytes.
+    pub(crate) fn output_bytes_max(&self) -> Option<u64> {
         let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let outputs = inner.jobs.values().map(|job| job.output_bytes);
-        let states = inner.shows.values().filter(|(of, _)| of == worker).map(|(_, bytes)| *bytes);
-        outputs.chain(states).max()
+        inner.jobs.values().map(|job| job.output_bytes).max()
+    }
+
+    /// Largest state that a worker may put because it was asked for, bytes.
+    pub(crate) fn state_bytes_max(&self, worker: &WorkerKey) -> Option<u64> {
+        let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        inner.shows.values().filter(|(of, _)| of == worker).map(|(_, bytes)| *bytes).max()
     }
 
     /// The lists of files of the jobs that run: workers may get what they name.
@@ -177,32 +195,73 @@ impl Named {
             || inner.jobs.values().any(|job| job.digests.contains(digest))
     }
 
-    /// Counts an output to the account that puts it; false when it has put too much that no report names.
-    pub(crate) fn put_ahead(&self, account: AccountKey, digest: Digest, len: u64) -> bool {
+    /// Whether a running job names a blob, itself or in a list that can be read.
+    pub(crate) fn is_named(&self, blobs: &BlobStore, digest: &Digest) -> bool {
+        let named = {
+            let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            inner.jobs.values().any(|job| job.digests.contains(digest))
+        };
+        named || self.lists().iter().any(|list| blobs.lists(list, digest).unwrap_or(true))
+    }
+
+    /// Counts an output to the network that puts it; false when it has put more than `bytes_max`, or than anybody may, that
+    /// no report names.
+    pub(crate) fn put_ahead(
+        &self,
+        network: Crowd,
+        digest: Digest,
+        len: u64,
+        bytes_max: u64,
+    ) -> bool {
         let mut inner = self.write();
-        let ahead = inner.ahead.entry(account).or_default();
+        let ahead = inner.ahead.entry(network).or_default();
         if ahead.blobs.contains_key(&digest) {
             return true;
         }
-        let fits = ahead.bytes.saturating_add(len) <= AHEAD_BYTES_MAX
+        let fits = ahead.bytes.saturating_add(len) <= bytes_max.min(AHEAD_BYTES_MAX)
             && ahead.blobs.len() < AHEAD_BLOBS_MAX;
         if fits {
             ahead.bytes += len;
-            ahead.blobs.insert(digest, len);
+            ahead.blobs.insert(digest, (len, Instant::now()));
         }
         fits
     }
 
-    /// An output was reported, or not put after all. One that the account did not put counts for nothing.
-    pub(crate) fn reported(&self, account: AccountKey, digest: &Digest) {
+    /// Whether an output was put from this network and no report has named it.
+    pub(crate) fn is_ahead(&self, network: Crowd, digest: &Digest) -> bool {
+        let inner = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        inner.ahead.get(&network).is_some_and(|ahead| ahead.blobs.contains_key(digest))
+    }
+
+    /// An output was reported, or not put after all; whether it was put from this network.
+    pub(crate) fn reported(&self, network: Crowd, digest: &Digest) -> bool {
         let mut inner = self.write();
-        let Some(ahead) = inner.ahead.get_mut(&account) else { return };
-        if let Some(len) = ahead.blobs.remove(digest) {
+        let Some(ahead) = inner.ahead.get_mut(&network) else { return false };
+        let put = ahead.blobs.remove(digest);
+        if let Some((len, _)) = put {
             ahead.bytes -= len;
         }
         if ahead.blobs.is_empty() {
-            inner.ahead.remove(&account);
+            inner.ahead.remove(&network);
         }
+        put.is_some()
+    }
+
+    /// Outputs that were put long before `now` and that no report has named; they are put ahead no more.
+    pub(crate) fn take_stale(&self, now: Instant) -> Vec<Digest> {
+        let mut stale = Vec::new();
+        self.write().ahead.retain(|_, Ahead { bytes, blobs }| {
+            blobs.retain(|digest, (len, at)| {
+                let fresh = now.saturating_duration_since(*at) < AHEAD_FOR;
+                if !fresh {
+                    *bytes -= *len;
+                    stale.push(*digest);
+                }
+                fresh
+            });
+            !blobs.is_empty()
+        });
+        stale
     }
 
     /// Forgets jobs that have ended.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,11 @@ impl Crowd {
             IpAddr::V4(ip) => Self(u128::from(ip.to_bits() >> 8) | 1 << 127),
             IpAddr::V6(ip) => Self(ip.to_bits() >> 80),
         }
+    }
+
+    /// The network of the other end of a connection, all of which that say nothing of it count as one.
+    pub(crate) fn of_peer(peer: Option<SocketAddr>) -> Self {
+        Self::of(peer.map_or_else(|| Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip()))
     }
 }
 

@@ -163,7 +163,7 @@ impl pb::rebuild_server::Rebuild for Rebuild {
         }
         if self.0.blobs.len(&digest).is_none() {
             let blobs = Arc::clone(&self.0.blobs);
-            let putter = Putter::Account { account: OPERATOR.into(), logs: 0 };
+            let putter = Putter::Account { account: OPERATOR.into(), kept: 0 };
             let mut put = blocking(move || blobs.put(putter, digest, head.len)).await?;
             while let Some(message) = self.next(&mut messages).await? {
                 put = blocking(move || put_more(put, &message.data)).await?;

@@ -82,7 +82,11 @@ impl From<SubmitRefused> for Refusal {
         let code = match &refused {
             SubmitRefused::Invalid(_) => Code::InvalidArgument,
             SubmitRefused::Missing { .. } => Code::FailedPrecondition,
-            SubmitRefused::TooMany(_) | SubmitRefused::DiskFull(_) => Code::ResourceExhausted,
+            SubmitRefused::TooMany(_)
+            | SubmitRefused::TooManyOfAccount(..)
+            | SubmitRefused::Specs { .. }
+            | SubmitRefused::Quota { .. }
+            | SubmitRefused::DiskFull(_) => Code::ResourceExhausted,
             SubmitRefused::OtherSpec(_) => Code::AlreadyExists,
         };
         Self(Status::new(code, refused.to_string()))

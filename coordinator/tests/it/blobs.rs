@@ -149,8 +149,10 @@ async fn an_account_has_a_quota() -> Result<()> {
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(status.message().contains("\"ada\" has put 900 of the 1000 bytes"), "{status:?}");
     project.put(&bob, &content(101)).await?;
-    // What is here already costs nobody anything.
-    project.put(&ada, &content(101)).await?;
+    // What one has put already costs nothing, and what others have put as much as if it were not here.
+    project.put(&ada, &content(900)).await?;
+    let status = project.put(&ada, &content(101)).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
     Ok(())
 }
 

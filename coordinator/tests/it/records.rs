@@ -85,7 +85,7 @@ async fn a_coordinator_that_is_shown_a_newer_head_of_its_own_log_decides_nothing
     assert!(idle.contains("entries are gone"), "{idle}");
     let submitted = project.job(10, 1).await.unwrap_err().to_string();
     assert!(submitted.contains("entries are gone"), "{submitted}");
-    let job = pb::JobRequest { job_id: 1 };
+    let job = pb::CancelRequest { job_id: 1, outputs: false };
     let mut jobs = pb::jobs_client::JobsClient::new(project.channel().await?);
     let cancelled = jobs.cancel(project.operator(job)).await.unwrap_err();
     assert_eq!(cancelled.code(), tonic::Code::FailedPrecondition);

@@ -106,9 +106,10 @@ async fn whatever_a_revoked_token_has_begun_ends() -> Result<()> {
     let token = project.token("ada", Role::Researcher).await?;
     let other = project.token("grace", Role::Researcher).await?;
     project.put(&token, KERNEL).await?;
+    project.put(&other, KERNEL).await?;
     // Longer than what may be under way unread.
     let large = vec![7; 32 << 20];
-    let large = project.put(project.coordinator.operator_token(), &large).await?;
+    let large = project.put(&token, &large).await?;
     let job = project.submit(&token, &talking(5)).await?.job_id;
     let others = project.submit(&other, &talking(6)).await?.job_id;
 
@@ -145,7 +146,7 @@ async fn whatever_a_revoked_token_has_begun_ends() -> Result<()> {
     }
     // Another account's stream goes on until its job ends.
     admin.status(project.operator(pb::StatusRequest {})).await?;
-    jobs.cancel(bearer(&other, pb::JobRequest { job_id: others })).await?;
+    jobs.cancel(bearer(&other, pb::CancelRequest { job_id: others, outputs: false })).await?;
     assert!(end(&mut untouched).await?.is_ok());
     Ok(())
 }

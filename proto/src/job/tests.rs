@@ -232,22 +232,38 @@ fn a_wrong_field_is_named() {
 #[test]
 fn names_are_short_and_plain() {
     let mut spec = spec(vec![range(0, 10, 1)]);
-    assert!(spec.check_names().is_ok());
+    assert!(spec.check_new().is_ok());
     for (name, allowed) in [
         ("a".repeat(256), "256 bytes are too many: give at most 255"),
         ("a\u{1b}[31m".to_owned(), "control characters are not allowed"),
     ] {
         let mut spec = spec.clone();
         spec.inputs[1].name = name;
-        let error = spec.check_names().unwrap_err().to_string();
+        let error = spec.check_new().unwrap_err().to_string();
         assert_eq!(error, format!("inputs[1].name: {allowed}"));
         // Jobs of older releases are read all the same.
         assert!(spec.check().is_ok());
     }
     let Axis::Range { name, .. } = &mut spec.cut[0] else { panic!("a range") };
     *name = "p".repeat(129);
-    let error = spec.check_names().unwrap_err().to_string();
+    let error = spec.check_new().unwrap_err().to_string();
     assert_eq!(error, "cut[0].name: 129 bytes are too many: give at most 128");
+}
+
+#[test]
+fn axes_are_few_and_their_names_are_looked_up_at_once() {
+    let many = |count: usize| {
+        let axis = |n| Axis::Range { name: format!("p{n}"), first: 0, end: 1, per_unit: 1 };
+        spec((0..count).map(axis).collect())
+    };
+    assert!(many(AXES_MAX).check_new().is_ok());
+    let error = many(AXES_MAX + 1).check_new().unwrap_err().to_string();
+    assert_eq!(error, "cut (axes): 65 is not allowed: give 0 to 64");
+    // Jobs of older releases are read all the same, and in no time: names are compared by a table.
+    let mut spec = many(200_000);
+    assert!(spec.check().is_ok());
+    spec.cut.push(spec.cut[7].clone());
+    assert!(spec.check().unwrap_err().to_string().contains("\"p7\" is empty or taken"));
 }
 
 fn named(name: &str, len: u64) -> Input {

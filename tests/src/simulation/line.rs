@@ -5,9 +5,12 @@ use crate::simulation::traces::States;
 use coordinator::core::event::{
     Event, Found, Heartbeat, Return, Segment, Session, Show, Shown, SignedBatch, ToWorker, Want,
 };
+use coordinator::core::record::Table;
+use coordinator::store::Store;
+use coordinator::store::memory::MemoryStore;
 use proto::WorkerKey;
 use proto::id::UnitId;
-use proto::job::{Extra, JobSpec, Stage};
+use proto::job::{Extra, Outline, Stage};
 use proto::report::Output;
 use proto::{JobId, UnitIndex};
 use std::time::Duration;
@@ -18,11 +21,19 @@ use worker::core as agent;
 const IDLE_S: u64 = 20 * 60;
 
 /// What the coordinator says, for the agent.
-pub(super) fn to_agent(message: ToWorker, random: &mut Random) -> Option<agent::Event> {
+pub(super) fn to_agent(
+    message: ToWorker,
+    store: &MemoryStore,
+    random: &mut Random,
+) -> Option<agent::Event> {
     Some(match message {
-        ToWorker::Job { job, spec, .. } => agent::Event::Job { id: job, spec: spec.to_vec() },
+        ToWorker::Job { job } => {
+            // A store in memory can always be read, and what is said was saved before.
+            let spec = store.get(&Table::Spec.key(job.0)).ok().flatten()?;
+            agent::Event::Job { id: job, spec }
+        }
         ToWorker::Lease(lease) => {
-            let merges = lease.spec.cut_units() <= lease.first.0;
+            let merges = lease.spec.cut_units <= lease.first.0;
             let units = (lease.first.0..).take(if merges { lease.count as usize } else { 0 });
             agent::Event::Leases(vec![agent::Lease {
                 id: lease.lease,
@@ -68,7 +79,7 @@ fn errand(
     number: u64,
     job: JobId,
     unit: UnitIndex,
-    spec: &JobSpec,
+    spec: &Outline,
     wish: agent::Wish,
 ) -> agent::Event {
     let extra = extra(spec, unit);
@@ -76,7 +87,7 @@ fn errand(
 }
 
 /// What a unit's lease brings. What a merge puts out does not depend on what it merges here.
-fn extra(spec: &JobSpec, unit: UnitIndex) -> Extra {
+fn extra(spec: &Outline, unit: UnitIndex) -> Extra {
     let Some(Stage::Merge { count, .. }) = spec.stage(unit) else { return Extra::default() };
     let inputs = (0..count).map(|_| Output::Inline(Vec::new())).collect();
     Extra { line: None, inputs }

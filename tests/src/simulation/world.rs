@@ -293,7 +293,9 @@ impl World {
     fn say(&mut self, messages: Messages) {
         for (session, message) in messages {
             let Some(&index) = self.by_stream.get(&session.stream) else { continue };
-            let Some(event) = line::to_agent(message, &mut self.random) else { continue };
+            let Some(event) = line::to_agent(message, &self.store, &mut self.random) else {
+                continue;
+            };
             self.answer(index, session, event);
         }
     }

@@ -17,11 +17,11 @@ fn bring(blobs: &Blobs, content: &[u8]) -> Result<Digest, Error> {
 fn what_comes_is_kept_and_found_again_after_a_restart() {
     let home = tempfile::tempdir().unwrap();
     let (digest, content) = content(1, 3_000);
-    let blobs = Blobs::open(home.path(), 10_000).unwrap();
+    let blobs = Blobs::open(home.path(), 10_000, 16 << 20).unwrap();
     assert!(!blobs.pin(&digest).unwrap());
     bring(&blobs, &content).unwrap();
     assert_eq!(fs::read(blobs.path(&digest)).unwrap(), content);
-    let blobs = Blobs::open(home.path(), 10_000).unwrap();
+    let blobs = Blobs::open(home.path(), 10_000, 16 << 20).unwrap();
     assert!(blobs.pin(&digest).unwrap());
     assert_eq!(blobs.bytes(), 3_000);
 }
@@ -30,12 +30,12 @@ fn what_comes_is_kept_and_found_again_after_a_restart() {
 fn a_cut_blob_is_taken_up_where_it_was_after_a_restart_too() {
     let home = tempfile::tempdir().unwrap();
     let (digest, content) = content(2, 5_000);
-    let blobs = Blobs::open(home.path(), 10_000).unwrap();
+    let blobs = Blobs::open(home.path(), 10_000, 16 << 20).unwrap();
     let mut partial = blobs.begin(digest, 5_000).unwrap();
     partial.write(&content[..2_000]).unwrap();
     blobs.leave(&partial);
     assert_eq!(blobs.begin(digest, 5_000).unwrap().len(), 2_000);
-    let blobs = Blobs::open(home.path(), 10_000).unwrap();
+    let blobs = Blobs::open(home.path(), 10_000, 16 << 20).unwrap();
     assert_eq!(blobs.begin(digest, 5_000).unwrap().len(), 2_000);
     bring(&blobs, &content).unwrap();
     assert!(blobs.pin(&digest).unwrap());
@@ -44,7 +44,7 @@ fn a_cut_blob_is_taken_up_where_it_was_after_a_restart_too() {
 #[test]
 fn wrong_bytes_are_dropped() {
     let home = tempfile::tempdir().unwrap();
-    let blobs = Blobs::open(home.path(), 10_000).unwrap();
+    let blobs = Blobs::open(home.path(), 10_000, 16 << 20).unwrap();
     let (digest, _) = content(3, 1_000);
     let mut partial = blobs.begin(digest, 1_000).unwrap();
     partial.write(&[9; 1_000]).unwrap();
@@ -57,12 +57,12 @@ fn wrong_bytes_are_dropped() {
 fn bytes_that_rotted_on_disk_are_not_used() {
     let home = tempfile::tempdir().unwrap();
     let (digest, content) = content(4, 1_000);
-    let blobs = Blobs::open(home.path(), 10_000).unwrap();
+    let blobs = Blobs::open(home.path(), 10_000, 16 << 20).unwrap();
     bring(&blobs, &content).unwrap();
     let mut rotten = content;
     rotten[500] ^= 1;
     fs::write(blobs.path(&digest), rotten).unwrap();
-    let blobs = Blobs::open(home.path(), 10_000).unwrap();
+    let blobs = Blobs::open(home.path(), 10_000, 16 << 20).unwrap();
     assert!(!blobs.pin(&digest).unwrap());
     assert!(!blobs.path(&digest).exists());
 }
@@ -70,7 +70,7 @@ fn bytes_that_rotted_on_disk_are_not_used() {
 #[test]
 fn the_longest_unused_goes_first_and_what_is_needed_never() {
     let home = tempfile::tempdir().unwrap();
-    let blobs = Blobs::open(home.path(), 10_000).unwrap();
+    let blobs = Blobs::open(home.path(), 10_000, 16 << 20).unwrap();
     let bring = |number| bring(&blobs, &content(number, 3_000).1);
     let [one, two, three] = [1, 2, 3].map(|number| bring(number).unwrap());
     blobs.unpin(&one);
@@ -96,7 +96,7 @@ fn the_longest_unused_goes_first_and_what_is_needed_never() {
 fn a_full_disk_is_named_and_waited_out() {
     let home = tempfile::tempdir().unwrap();
     let Some(disk) = crate::testing::small_disk(home.path(), 24 << 10) else { return };
-    let blobs = Blobs::open(&disk.path.join("blobs"), 1 << 40).unwrap();
+    let blobs = Blobs::open(&disk.path.join("blobs"), 1 << 40, 16 << 20).unwrap();
     let (digest, content) = content(7, 4 << 20);
     let mut partial = blobs.begin(digest, 4 << 20).unwrap();
     partial.write(&content[..1 << 20]).unwrap();

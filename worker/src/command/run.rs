@@ -20,6 +20,7 @@ pub(super) fn run(data: &Path, arguments: &super::Run) -> Result<(), Failure> {
         memory_bytes: arguments.memory.map_or(defaults.memory_bytes, |size| size.as_u64()),
         cache_bytes: arguments.cache.as_u64(),
         trace_bytes: arguments.trace_disk.as_u64(),
+        reserve_bytes: arguments.reserve.map(|size| size.as_u64()),
         held_copies: arguments.held_copies.into(),
         held_bytes: arguments.held.as_u64(),
         held_patience: arguments.held_patience,

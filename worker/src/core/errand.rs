@@ -17,7 +17,7 @@ use super::hold::{LEASE_MAX, Prepared};
 use super::{Action, Agent, Effects, Message, Now};
 use proto::Digest;
 use proto::id::UnitId;
-use proto::job::Extra;
+use proto::job::{Extra, JobSpec};
 use proto::trace::{Point, Trace};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -210,8 +210,9 @@ impl Agent {
         }
         let job = self.jobs.get(&request.unit.job);
         let job = job.ok_or_else(|| format!("{} is not known here", request.unit.job))?;
-        let spec = job.spec.as_ref().map_err(Clone::clone)?;
-        let mut prepared = super::prepare::prepared(spec, request.unit.unit, &request.extra)?;
+        job.outline.as_ref().map_err(Clone::clone)?;
+        let spec = JobSpec::parse(&job.spec_bytes).map_err(|error| error.to_string())?;
+        let mut prepared = super::prepare::prepared(&spec, request.unit.unit, &request.extra)?;
         if self.config.memory_bytes < super::run::need(&prepared.unit.limits) {
             return Err("the unit needs more memory than is lent here".into());
         }
@@ -267,7 +268,8 @@ impl Agent {
             Wish::Segment { from, .. } => *from,
             Wish::Show { .. } => None,
         };
-        let spec = self.jobs.get(&unit.job).and_then(|job| job.spec.clone().ok());
+        let job = self.jobs.get(&unit.job);
+        let spec = job.and_then(|job| self.specs.of(unit.job, &job.spec_bytes));
         let n_missing = self.use_blobs(&prepared.blobs, true, |digest| {
             let state = state.filter(|state| state.blob == *digest).map(|state| state.len);
             state.or_else(|| super::prepare::length(spec.as_deref()?, &prepared, digest))

@@ -3,7 +3,7 @@
 use super::{Action, Agent, Effects, FetchTrouble, HELD_UNITS_MAX, Lease, Now, Record, Return};
 use proto::bounds::{LEASE_UNITS_MAX, REASON_BYTES_MAX};
 use proto::id::UnitId;
-use proto::job::{Extra, JobSpec, Unit};
+use proto::job::{Extra, JobSpec, Outline, Unit};
 use proto::report::Outcome;
 use proto::{Digest, JobId, LeaseId, UnitIndex};
 use std::collections::VecDeque;
@@ -23,8 +23,10 @@ pub(super) const LEASE_MAX: Duration = Duration::from_secs(90 * 86_400);
 pub(super) struct Job {
     pub(super) spec_bytes: Arc<[u8]>,
     pub(super) digest: Digest,
-    /// Why it cannot be worked on, if so.
-    pub(super) spec: Result<Arc<JobSpec>, String>,
+    /// For people.
+    pub(super) name: String,
+    /// Of its specification; why it cannot be worked on, if so.
+    pub(super) outline: Result<Outline, String>,
     /// Units in stage Waiting in order; entries of units that left the stage are skipped when met.
     pub(super) waiting: VecDeque<UnitIndex>,
     /// Units in stage Fetching.
@@ -113,7 +115,7 @@ impl Agent {
             Some(known) if known.digest == new.digest => return,
             // A project never changes a job; one that does is another project under the same key.
             Some(known) => {
-                known.spec =
+                known.outline =
                     Err("the coordinator sent another specification under the same number".into())
             }
             None => drop(self.jobs.insert(id, new)),
@@ -160,11 +162,18 @@ impl Agent {
         let Some(job) = self.jobs.get(&lease.job) else {
             return Err((format!("{} is not known here", lease.job), true));
         };
-        let spec = job.spec.as_ref().map_err(|reason| (reason.clone(), false))?;
+        let outline = job.outline.as_ref().map_err(|reason| (reason.clone(), false))?;
+        let specs: usize = self.jobs.values().map(|job| job.spec_bytes.len()).sum();
+        if SPECS_BYTES_MAX < specs {
+            let text = format!(
+                "this worker holds specifications of {specs} bytes, and {SPECS_BYTES_MAX} at most"
+            );
+            return Err((text, false));
+        }
         let end = lease.first.0.checked_add(lease.count.into());
         if lease.count == 0
             || LEASE_UNITS_MAX < lease.count
-            || end.is_none_or(|end| spec.units() < end)
+            || end.is_none_or(|end| outline.units() < end)
         {
             let text =
                 format!("{} names {} units from {}: not there", lease.id, lease.count, lease.first);
@@ -179,7 +188,7 @@ impl Agent {
             let text = format!("this worker holds {held} units and takes {HELD_UNITS_MAX} at most");
             return Err((text, false));
         }
-        if self.config.memory_bytes < super::run::need(&spec.limits) {
+        if self.config.memory_bytes < super::run::need(&outline.limits) {
             return Err(("the unit needs more memory than is lent here".into(), false));
         }
         Ok(())
@@ -362,14 +371,19 @@ impl Agent {
 
 impl Job {
     pub(super) fn new(spec_bytes: Vec<u8>) -> Self {
-        let spec = JobSpec::parse(&spec_bytes).map(Arc::new);
-        let spec = spec.map_err(|error| {
+        let read = JobSpec::parse(&spec_bytes).map(|spec| (spec.outline(), spec.name));
+        let read = read.map_err(|error| {
             format!("the specification is not understood here ({error}): update this worker")
         });
+        let (outline, name) = match read {
+            Ok((outline, name)) => (Ok(outline), name),
+            Err(reason) => (Err(reason), String::new()),
+        };
         Self {
             digest: Digest::of(&spec_bytes),
             spec_bytes: spec_bytes.into(),
-            spec,
+            name,
+            outline,
             waiting: VecDeque::new(),
             n_fetching: 0,
             n_open: 0,

@@ -66,7 +66,7 @@ impl Agent {
         let ahead_max = self.blobs.ahead_max.unwrap_or(FETCHING_UNITS_MAX);
         while let Some(job_id) = self.next_job(ahead_max) {
             let Some(job) = self.jobs.get_mut(&job_id) else { break };
-            if self.ready.len() >= slots + job.pool_share(slots) {
+            if self.ready.len() >= slots.min(job.ahead_max()) + job.pool_share(slots) {
                 break;
             }
             let Some(unit) = job.waiting.pop_front() else { break };
@@ -75,7 +75,8 @@ impl Agent {
             if !matches!(held.stage, Stage::Waiting) {
                 continue;
             }
-            let Ok(spec) = job.spec.clone() else {
+            let Some(spec) = self.specs.of(job_id, &job.spec_bytes).filter(|_| job.outline.is_ok())
+            else {
                 self.give_back_job(job_id, "its specification is not understood here", false, fx);
                 continue;
             };
@@ -95,7 +96,7 @@ impl Agent {
     fn next_job(&mut self, fetching_max: usize) -> Option<JobId> {
         let (units, jobs) = (&self.units, &mut self.jobs);
         jobs.iter_mut()
-            .filter(|(_, job)| job.n_fetching < fetching_max)
+            .filter(|(_, job)| job.n_fetching < fetching_max.min(job.ahead_max()))
             .filter_map(|(id, job)| {
                 while let Some(unit) = job.waiting.front() {
                     match units.get(&UnitId { job: *id, unit: *unit }) {

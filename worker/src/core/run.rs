@@ -18,6 +18,8 @@ const QUEUED_MAX: f64 = 256.0;
 pub(super) const PROCESS_BYTES: u64 = 32 << 20;
 /// Infrastructure failures of one unit on this machine before it is given back.
 const FAILURES_MAX: u32 = 3;
+/// Bytes of parameters of units that are ready or before a slot, about, of one job.
+const AHEAD_BYTES_MAX: usize = 16 << 20;
 /// Weight of the newest unit in the running means.
 const MEAN_WEIGHT: f64 = 0.2;
 /// Kernels that are told to the coordinator as compiled here.
@@ -145,7 +147,13 @@ impl Job {
         let each = self
             .unit_seconds
             .map_or(1.0, |seconds| (QUEUED_SECONDS / seconds).ceil().clamp(1.0, QUEUED_MAX));
-        slots * each as usize
+        (slots * each as usize).min(self.ahead_max().max(slots))
+    }
+
+    /// Units of it that may be ready at a time beside those that run: each has its parameters in memory, which may be as
+    /// large as the specification.
+    pub(super) fn ahead_max(&self) -> usize {
+        (AHEAD_BYTES_MAX / self.spec_bytes.len().max(1)).max(1)
     }
 }
 

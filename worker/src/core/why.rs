@@ -149,7 +149,7 @@ impl Agent {
         let Stage::Running { since, done, total, .. } = self.units.get(&id)?.stage else {
             return None;
         };
-        let job = self.jobs.get(&id.job)?.spec.as_ref().ok()?.name.clone();
+        let job = self.jobs.get(&id.job)?.name.clone();
         Some(RunningUnit {
             unit: id.to_string(),
             job,

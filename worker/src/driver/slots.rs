@@ -3,6 +3,7 @@
 use super::logs::Logs;
 use super::{Config, Driver, Input, convert};
 use crate::core::{Course, End, Event, Remedy, StateFile};
+use crate::disk;
 use crate::execute::{
     self, Begin, CompileLimits, KeepPlan, Pool, SnapshotPlan, TracePlan, Until, WallPlan,
 };
@@ -75,9 +76,9 @@ impl RunNames {
     }
 }
 
-/// Starts the slots; what they say comes back as events.
+/// Starts the slots, which leave so many bytes free on the disk; what they say comes back as events.
 pub(super) fn start(
-    config: &Config,
+    (config, reserve): (&Config, u64),
     folder: &Arc<Folder>,
     traces: &Arc<Traces>,
     logs: &Arc<Mutex<Logs>>,
@@ -86,7 +87,7 @@ pub(super) fn start(
     let names = Arc::new(RunNames::default());
     let settings = settings(config, folder);
     let (folder, traces, logs) = (Arc::clone(folder), Arc::clone(traces), Arc::clone(logs));
-    let sink = Sink { folder, traces, logs, names: Arc::clone(&names), sender };
+    let sink = Sink { folder, reserve, traces, logs, names: Arc::clone(&names), sender };
     let pool = Pool::start(settings, move |run, event| sink.heard(run, event))?;
     Ok((pool, names))
 }
@@ -104,6 +105,8 @@ fn settings(config: &Config, folder: &Folder) -> execute::Config {
 /// What the slots' threads need to turn what they hear into events.
 struct Sink {
     folder: Arc<Folder>,
+    /// What is left free on the disk, bytes.
+    reserve: u64,
     traces: Arc<Traces>,
     logs: Arc<Mutex<Logs>>,
     names: Arc<RunNames>,
@@ -228,15 +231,20 @@ impl Sink {
         if output.len() <= proto::bounds::INLINE_OUTPUT_BYTES_MAX {
             return Some(proto::report::Output::Inline(output));
         }
+        let path = self.folder.output(id);
+        let write = || match disk::lacks_room(self.folder.path(), self.reserve, output.len() as u64)
+        {
+            Some(why) => Err(why),
+            None => file::write(&path, &output).map_err(|error| error.to_string()),
+        };
         let mut told = false;
-        while let Err(error) = file::write(&self.folder.output(id), &output) {
+        while let Err(why) = write() {
             if self.sender.is_closed() {
                 return None;
             }
             if !std::mem::replace(&mut told, true) {
-                let why = if file::is_no_room(&error) { "disk full" } else { "disk trouble" };
                 tracing::error!(
-                    "{why}: the output of {id} cannot be written ({error}); the slot waits for room"
+                    "the output of {id} cannot be written ({why}); the slot waits for room"
                 );
             }
             std::thread::sleep(OUTPUT_AGAIN);
@@ -308,6 +316,9 @@ impl Driver {
             Course::ToState { .. } => Purpose::State,
             Course::Segment { .. } => Purpose::Segment,
         };
+        if let Some(reason) = disk::lacks_room(self.folder.path(), self.reserve, 0) {
+            return self.ended_at_once(run, End::NoRoom { reason });
+        }
         let lease = self.agent.lease_of(id).filter(|_| purpose == Purpose::Report);
         self.run_names.lock().insert(run, Name { unit: id, lease, purpose });
         let (snapshot, inline) = match purpose {
@@ -328,6 +339,11 @@ impl Driver {
         });
         let Err(end) = submitted else { return };
         self.run_names.remove(run);
+        self.ended_at_once(run, end);
+    }
+
+    /// A run ends before it has begun.
+    fn ended_at_once(&mut self, run: u64, end: End) {
         // Through the channel's own order it would wait for room that only this task makes.
         let event = Event::Finished { run, end, cpu: Duration::ZERO };
         let sender = self.sender.clone();

@@ -52,8 +52,8 @@ pub enum Command {
     Logs(Logs),
     /// Get a job's results, each checked against its receipt; goes on where it was stopped.
     Fetch(Fetch),
-    /// Stop a job; what was settled stays.
-    Cancel(OneJob),
+    /// Stop a job; what was settled can be fetched for a day.
+    Cancel(Cancel),
     /// Get the receipt of a unit with the proof that its verdict is in the project's log, as one file.
     Receipt(Receipt),
     /// Get the proofs that reports of a job were wrong, each with all that is needed to run the segment in question again.
@@ -195,6 +195,18 @@ pub struct OneJob {
     /// The job, as in j7.
     #[arg(value_parser = parse_job)]
     pub job: JobId,
+}
+
+/// `starling cancel`.
+#[derive(Debug, Args)]
+pub struct Cancel {
+    /// The job, as in j7.
+    #[arg(value_parser = parse_job)]
+    pub job: JobId,
+    /// Remove the outputs of its units from the coordinator, at once, also of a job that has ended: they count in the quota
+    /// of your account no more, and cannot be fetched again.
+    #[arg(long)]
+    pub outputs: bool,
 }
 
 /// `starling why`.

@@ -118,7 +118,7 @@ async fn run_async(command: Command, context: &Context) -> Result<(), Error> {
         Command::Why(args) => why::run(args.of.get()?, context).await,
         Command::Logs(args) => logs::run(args, context).await,
         Command::Fetch(args) => fetch::run(args, context).await,
-        Command::Cancel(args) => cancel::run(args.job, context).await,
+        Command::Cancel(args) => cancel::run(&args, context).await,
         Command::Receipt(args) => receipt::run(args, context).await,
         Command::Evidence(args) => evidence::run(args, context).await,
         Command::Verify(args) => verify::run(args, context).await,

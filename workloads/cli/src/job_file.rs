@@ -156,7 +156,7 @@ fn build(mut root: Fields<'_>, places: &Places, mut files: Files) -> Result<Job,
     keep_numbers(&mut spec, &files)
         .map_err(|(name, why)| places.wrong(&format!("params.{name}"), why))?;
     spec.normalise().map_err(|invalid| mistake(places, &invalid))?;
-    spec.check().and_then(|()| spec.check_names()).map_err(|invalid| mistake(places, &invalid))?;
+    spec.check().and_then(|()| spec.check_new()).map_err(|invalid| mistake(places, &invalid))?;
     files.check_lines(&spec).map_err(|message| {
         let at = spec.cut.iter().position(|axis| matches!(axis, proto::cut::Axis::Lines { .. }));
         places.wrong(&format!("cut[{}].lines", at.unwrap_or(0)), message)

@@ -3,6 +3,7 @@
 use super::env::*;
 use crate::core::event::{Event, Found, Segment, Show, Shown};
 use crate::core::record::{EvidenceRecord, Table, decode};
+use crate::engine::read;
 use crate::store::Store;
 use proto::job::JobSpec;
 use proto::report::{Ack, Batch, JobRef, Outcome, Output, Report};
@@ -58,8 +59,7 @@ fn end(unit: u64, lie: Lie) -> Claim {
 impl Env {
     /// Reports all units that a worker holds of a job, lying about each as it does.
     fn report_traced(&mut self, worker: usize, job: JobId, lie: Lie) -> Vec<Ack> {
-        let spec =
-            Digest::of(&crate::engine::read::spec(self.store.as_ref(), job).unwrap().unwrap());
+        let spec = Digest::of(&read::spec(self.store.as_ref(), job).unwrap().unwrap());
         let leases = std::mem::take(&mut self.workers[worker].leases);
         let units = leases.values().flat_map(|lease| {
             (lease.first.0..).take(lease.count as usize).map(move |unit| (lease.lease, unit))
@@ -106,13 +106,14 @@ impl Env {
             let shown = Shown { ask, trace: Ok(trace.encode()), state };
             self.apply(Event::Shown(session, shown));
         }
-        for Segment { ask, unit, spacing, from, spec, .. } in segments {
+        for Segment { ask, job, unit, spacing, from, .. } in segments {
             let found = match from.map_or(0, |from| from.fuel / SPACING) {
                 _ if spacing == 0 => end(unit.0, lie),
                 at if at < SEGMENTS => Claim::Point(point(unit.0, at + 1, lie)),
                 _ => end(unit.0, lie),
             };
-            let spec = Digest::of(&spec.encode());
+            let spec = read::spec(self.store.as_ref(), job).unwrap().unwrap();
+            let spec = Digest::of(&spec);
             let statement = SegmentStatement::new(PROJECT, spec, unit, spacing, from, found);
             self.apply(Event::Found(session, Found { ask, found: Ok((statement, [0; 64])) }));
         }

@@ -38,6 +38,13 @@ pub(in crate::core) struct Trials {
     next: u64,
 }
 
+impl Trials {
+    /// Whether anything is asked of a worker that it has not answered.
+    pub(in crate::core) fn asks(&self, worker: u32) -> bool {
+        self.busy.contains_key(&worker)
+    }
+}
+
 /// An open question about a unit.
 #[derive(Debug)]
 pub(in crate::core) struct Trial {

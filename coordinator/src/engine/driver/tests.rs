@@ -74,6 +74,7 @@ fn start(disk: Arc<Disk>, blobs: Arc<MemoryBlobs>) -> Grid {
         clock: Arc::new(Still),
         reserve_bytes: RESERVE,
         check_floor: crate::core::trust::estimate::CHECK_FLOOR,
+        account_bytes: u64::MAX,
     };
     let (engine, handle) = Engine::start(config).unwrap();
     Grid { engine, handle, disk, blobs }
@@ -168,7 +169,7 @@ impl Volunteer {
             trace_root: None,
         };
         let reports = (lease.first.0..).take(lease.count as usize).map(report).collect();
-        let spec = Digest::of(&lease.spec.encode());
+        let spec = Digest::of(&self.handle.spec(job).unwrap().unwrap());
         let batch = Batch::new(
             ProjectKey([9; 32]),
             WorkerKey([1; 32]),
@@ -177,7 +178,11 @@ impl Volunteer {
             reports,
         );
         let (payload, root) = (batch.encode().into(), batch.root());
-        self.handle.reported(self.session, (batch, root), payload, [0; 64]).await.unwrap().acks
+        self.handle
+            .reported(self.session, (batch, root), payload, [0; 64], vec![])
+            .await
+            .unwrap()
+            .acks
     }
 }
 

@@ -4,6 +4,7 @@ use super::{End, Outbound, RETRY_MS, send};
 use crate::core::event::{Hello, Refused, Session};
 use crate::engine::{FromCore, sink};
 use crate::grpc::access::{SessionToken, Volunteer};
+use crate::grpc::places::Crowd;
 use crate::grpc::refusal::{Refusal, blocking};
 use crate::grpc::{SOFTWARE, Shared, convert, told};
 use crate::random;
@@ -12,8 +13,12 @@ use proto::member::{Certificate, Member, TERM_MS};
 use proto::pb::{self, coordinator_message::Kind as ToKind, refusal::Code, worker_message::Kind};
 use proto::{AccountKey, WorkerKey, hello, version};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::time::timeout;
 use tonic::Streaming;
+
+/// When a newcomer is to try again whose network has brought too many: an hour's worth comes within a few tries.
+const NEWCOMER_RETRY_MS: u64 = 120_000;
 
 /// A worker that has proved who it is.
 pub(super) struct Greeted {
@@ -28,7 +33,7 @@ pub(super) async fn greet(
     shared: &Arc<Shared>,
     inbound: &mut Streaming<pb::WorkerMessage>,
     outbound: &Outbound,
-    network: u64,
+    (network, crowd): (u64, Crowd),
 ) -> Result<Greeted, End> {
     let nonce = random::bytes();
     let challenge = pb::Challenge {
@@ -49,8 +54,14 @@ pub(super) async fn greet(
     };
     let hello = Hello { network, ..verify(shared, &nonce, &said)? };
     compare(shared, said.log_head.as_ref()).await?;
+    let worker = hello.worker;
+    let known = shared.engine.look(move |core| core.worker_number(&worker).is_some()).await?;
+    if !known && !shared.newcomers.take(crowd, Instant::now()) {
+        let text = "more new workers come from this network than are taken in at once: this one will be in a few minutes";
+        return Err(End::refusal(Code::TooMany, text, NEWCOMER_RETRY_MS));
+    }
     let certificate = certify(shared, &hello);
-    let volunteer = Volunteer { worker: hello.worker, account: hello.account };
+    let volunteer = Volunteer { worker: hello.worker, account: hello.account, network: crowd };
     let (sink, from_core) = sink();
     let welcome =
         shared.engine.connected(hello, sink).await?.map_err(|refused| refusal(&refused))?;

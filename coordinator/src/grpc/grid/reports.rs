@@ -3,6 +3,7 @@
 use super::End;
 use crate::core::event::Session;
 use crate::grpc::access::Volunteer;
+use crate::grpc::blobs::lacking;
 use crate::grpc::{Shared, convert};
 use proto::Digest;
 use proto::pb::{self, refusal::Code};
@@ -26,14 +27,25 @@ pub(super) async fn taken(
     }
     let outputs: Vec<Option<Digest>> =
         batch.reports.iter().map(|report| blob(&report.outcome)).collect();
-    let acks = shared
-        .engine
-        .reported(session, (batch, root), Arc::from(signed.payload.as_ref()), signature)
-        .await?;
+    let network = volunteer.network;
+    let lacking = lacking(shared, &batch, |digest| shared.named.is_ahead(network, digest))?;
+    let payload = Arc::from(signed.payload.as_ref());
+    let acks = shared.engine.reported(session, (batch, root), payload, signature, lacking).await?;
+    let mut abandoned = Vec::new();
     for (digest, ack) in outputs.iter().zip(&acks.acks) {
-        if let (Some(digest), Ack::Accepted | Ack::Duplicate | Ack::Late) = (digest, ack) {
-            shared.named.reported(volunteer.account, digest);
+        let Some(digest) = digest else { continue };
+        match ack {
+            // It will be reported again.
+            Ack::Busy | Ack::OutputMissing => {}
+            Ack::Accepted => {
+                let _ = shared.named.reported(network, digest);
+            }
+            _ if shared.named.reported(network, digest) => abandoned.push(*digest),
+            _ => {}
         }
+    }
+    if !abandoned.is_empty() {
+        shared.engine.abandon(abandoned).await?;
     }
     let status: Vec<u8> = acks.acks.iter().map(|ack| *ack as u8).collect();
     Ok(pb::Acks {

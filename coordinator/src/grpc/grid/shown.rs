@@ -49,7 +49,7 @@ pub(super) async fn checked(
             };
             match blocking(read).await {
                 Ok((len, point)) => {
-                    shared.named.reported(volunteer.account, &digest);
+                    let _ = shared.named.reported(volunteer.network, &digest);
                     // A blob that is no state is shown all the same: it is not what the report commits to.
                     let nothing = Point { fuel: 0, state: Digest([0; 32]) };
                     Some((digest, len, point.unwrap_or(nothing)))

@@ -5,6 +5,7 @@ use super::rate::{Pace, Rate};
 use super::{End, Outbound, RETRY_MS, reports, send, shown, writer};
 use crate::core::event::Session;
 use crate::grpc::access::Volunteer;
+use crate::grpc::places::Crowd;
 use crate::grpc::tls::Peer;
 use crate::grpc::{Shared, convert};
 use prost::Message;
@@ -33,14 +34,13 @@ pub(super) async fn serve(
     let known = peer;
     let peer = known.as_ref().map(|peer| peer.address);
     let stop = shared.stop.clone();
-    let greeted = match stop
-        .run_until_cancelled(greet(&shared, &mut inbound, &outbound, network(peer, shared.lan)))
-        .await
-    {
-        Some(Ok(greeted)) => greeted,
-        Some(Err(end)) => return last_words(peer, &outbound, end).await,
-        None => return last_words(peer, &outbound, stopping()).await,
-    };
+    let from = (network(peer, shared.lan), Crowd::of_peer(peer));
+    let greeted =
+        match stop.run_until_cancelled(greet(&shared, &mut inbound, &outbound, from)).await {
+            Some(Ok(greeted)) => greeted,
+            Some(Err(end)) => return last_words(peer, &outbound, end).await,
+            None => return last_words(peer, &outbound, stopping()).await,
+        };
     if let Some(peer) = known {
         peer.is_known();
     }

@@ -1,16 +1,22 @@
 //! What the core says to a worker, as messages of the stream.
 
-use super::{End, Outbound, send};
+use super::{End, OUTBOUND_MESSAGES, Outbound, send};
 use crate::core::event::{Lease, ToWorker};
 use crate::engine::FromCore;
+use crate::grpc::refusal::blocking;
 use crate::grpc::{Shared, convert};
 use prost::Message;
-use proto::WorkerKey;
 use proto::bounds::MESSAGE_BYTES_MAX;
 use proto::pb::{self, coordinator_message::Kind, refusal::Code};
+use proto::{JobId, WorkerKey};
+use tokio::time::timeout;
 
 /// Messages of the core taken at once: leases among them travel together.
 const AT_ONCE: usize = 64;
+
+/// When a worker is to come back whose place another machine with the same key has taken: often enough that it does not depend
+/// on whoever has the copy, and so seldom that the two do not throw each other out all day.
+const REPLACED_RETRY_MS: u64 = 3_600_000;
 
 /// Passes on what the core says until it says no more.
 pub(super) async fn write(
@@ -53,9 +59,9 @@ async fn pass_on(
             send(shared, outbound, Kind::Leases(before)).await?;
         }
         let kind = match message {
-            ToWorker::Job { job, spec, parsed } => {
-                shared.named.job(job, &parsed);
-                Kind::Job(pb::Job { job_id: job.0, spec: spec.to_vec().into() })
+            ToWorker::Job { job } => {
+                send_spec(shared, job, outbound).await?;
+                continue;
             }
             ToWorker::Cancel { leases, reason } => Kind::Cancel(pb::Cancel {
                 lease_ids: leases.into_iter().map(|lease| lease.0).collect(),
@@ -74,8 +80,15 @@ async fn pass_on(
             }
             ToWorker::Advice(text) => Kind::Advice(pb::Advice { text }),
             ToWorker::Replaced => {
-                let text = "another stream of this worker has taken over: run one worker per key";
-                return Err(End::refusal(Code::Replaced, text, 0));
+                tracing::info!(
+                    ?worker,
+                    "another stream of this worker has taken over: it has connected again, or another machine has a copy of its \
+                     key"
+                );
+                let text = "another machine has connected with this worker's key, and only one at a time can: on the one that \
+                            has the copy, leave and join again (starling-worker leave --forget, then join); this one waits \
+                            for an hour, then takes its place again";
+                return Err(End::refusal(Code::Replaced, text, REPLACED_RETRY_MS));
             }
             ToWorker::Lease(_) => continue,
         };
@@ -85,6 +98,23 @@ async fn pass_on(
         Some(leases) => send(shared, outbound, Kind::Leases(leases)).await,
         None => Ok(()),
     }
+}
+
+/// Sends a job's specification, which may have a megabyte: it is read when nothing else waits for the worker.
+async fn send_spec(shared: &Shared, job: JobId, outbound: &Outbound) -> Result<(), End> {
+    let places = outbound.reserve_many(OUTBOUND_MESSAGES);
+    let Ok(Ok(mut places)) = timeout(shared.patience.stall, places).await else {
+        return Err(End::Quiet);
+    };
+    let engine = shared.engine.clone();
+    let spec = blocking(move || engine.spec(job)).await?;
+    let Some(spec) = spec else { return Ok(()) };
+    shared.named.job_of(job, &spec);
+    if let Some(place) = places.next() {
+        let job = pb::Job { job_id: job.0, spec: spec.into() };
+        place.send(Ok(pb::CoordinatorMessage { kind: Some(Kind::Job(job)) }));
+    }
+    Ok(())
 }
 
 /// Leases that travel in one message, kept below its bound.

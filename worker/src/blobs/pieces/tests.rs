@@ -19,7 +19,7 @@ fn piece<'a>(content: &'a [u8], pieces: &Pieces, index: u32) -> &'a [u8] {
 fn pieces_come_in_any_order_and_are_found_again_after_a_restart() {
     let home = tempfile::tempdir().unwrap();
     let (content, pieces) = blob(5);
-    let blobs = Blobs::open(home.path(), 10 << 20).unwrap();
+    let blobs = Blobs::open(home.path(), 10 << 20, 16 << 20).unwrap();
     let (file, have) = blobs.begin_pieces(pieces.clone()).unwrap();
     assert_eq!(have, [0; 0]);
     for index in [4, 1] {
@@ -30,7 +30,7 @@ fn pieces_come_in_any_order_and_are_found_again_after_a_restart() {
     assert!(file.get(0).is_err(), "what is not here is not given");
     // Killed, and one piece is damaged meanwhile.
     drop((file, blobs));
-    let blobs = Blobs::open(home.path(), 10 << 20).unwrap();
+    let blobs = Blobs::open(home.path(), 10 << 20, 16 << 20).unwrap();
     let path = blobs.pieces_path(&pieces.digest());
     File::options().write(true).open(path).unwrap().write_at(b"x", PIECE_BYTES_MIN + 3).unwrap();
     let (file, have) = blobs.begin_pieces(pieces.clone()).unwrap();
@@ -50,7 +50,7 @@ fn pieces_come_in_any_order_and_are_found_again_after_a_restart() {
 fn a_file_left_half_way_makes_room_for_others_and_a_whole_one_that_is_pinned_does_not() {
     let home = tempfile::tempdir().unwrap();
     let (content, pieces) = blob(2);
-    let blobs = Blobs::open(home.path(), 3 * PIECE_BYTES_MIN).unwrap();
+    let blobs = Blobs::open(home.path(), 3 * PIECE_BYTES_MIN, 16 << 20).unwrap();
     let (file, _) = blobs.begin_pieces(pieces.clone()).unwrap();
     let (_, other) = blob(3);
     assert!(matches!(blobs.begin_pieces(other.clone()), Err(Error::NoRoom(_))));

@@ -86,7 +86,7 @@ async fn bound(number: u8) -> Opening {
 impl Machine {
     async fn start(number: u8, origin: &Arc<Fake>) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let blobs = Arc::new(Blobs::open(home.path(), 1 << 30).unwrap());
+        let blobs = Arc::new(Blobs::open(home.path(), 1 << 30, 16 << 20).unwrap());
         let config = swarm::Config { seed: number.into(), ..swarm::Config::default() };
         let opening = bound(number).await;
         let origin = Arc::new(Shared(Arc::clone(origin)));

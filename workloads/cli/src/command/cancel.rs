@@ -1,14 +1,16 @@
-//! `starling cancel`: stops a job.
+//! `starling cancel`: stops a job, and removes its outputs if asked to.
 
-use proto::{JobId, pb};
+use proto::pb;
 
 use super::Context;
 use super::view::{View, line};
+use crate::args::Cancel;
 use crate::error::Error;
 
-pub(super) async fn run(job: JobId, context: &Context) -> Result<(), Error> {
+pub(super) async fn run(args: &Cancel, context: &Context) -> Result<(), Error> {
     let client = context.connect().await?;
-    let (jobs, request) = (client.jobs(), pb::JobRequest { job_id: job.0 });
+    let request = pb::CancelRequest { job_id: args.job.0, outputs: args.outputs };
+    let jobs = client.jobs();
     let status = client
         .call("cancel the job", || {
             let mut jobs = jobs.clone();

@@ -87,11 +87,9 @@ impl Core {
 
     /// Says something about a unit to a worker, after the job's specification.
     fn tell(&mut self, worker: u32, id: JobId, message: ToWorker, effects: &mut Effects) {
-        let Some(job) = self.jobs.get(&id) else { return };
-        let (spec, parsed) = (job.bytes.clone(), job.spec.clone());
         let Some(live) = &mut self.workers[worker as usize].live else { return };
         if live.told.insert(id) {
-            effects.messages.push((live.session, ToWorker::Job { job: id, spec, parsed }));
+            effects.messages.push((live.session, ToWorker::Job { job: id }));
         }
         effects.messages.push((live.session, message));
     }

@@ -95,6 +95,8 @@ impl Core {
         let Some((id, ask, mut trial)) = self.answered(session, found.ask) else {
             return Reply::Done;
         };
+        // Evidence may name it by its number.
+        self.workers[session.worker as usize].heard = true;
         let spec = self.jobs.get(&trial.job).map(|job| job.record.spec_digest);
         let Stage::Segment(hearing) = &mut trial.stage else {
             self.trials.open.insert(id, trial);

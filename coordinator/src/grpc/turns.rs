@@ -1,0 +1,72 @@
+//! Turns at what takes memory or a core: few at once, and one of each account, so that nobody's many hold up others' one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Who waits for a turn.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    all: Arc<Semaphore>,
+    /// One of each account waits for its turn at a time, the others behind it.
+    accounts: Mutex<HashMap<String, Arc<Semaphore>>>,
+}
+
+/// An account's turn, which ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    _own: OwnedSemaphorePermit,
+}
+
+impl Turns {
+    /// So many turns at once.
+    pub(crate) fn new(at_once: usize) -> Self {
+        Self { all: Arc::new(Semaphore::new(at_once)), accounts: Mutex::default() }
+    }
+
+    /// Waits for the account's own turn; `None` when more than `waiting_max` of it wait already.
+    pub(crate) async fn own(&self, account: &str, waiting_max: usize) -> Option<Turn> {
+        let own = {
+            let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+            accounts.retain(|_, own| 1 < Arc::strong_count(own));
+            let one = || Arc::new(Semaphore::new(1));
+            Arc::clone(accounts.entry(account.to_owned()).or_insert_with(one))
+        };
+        // The table's, this one, and one of each that waits.
+        if waiting_max + 2 < Arc::strong_count(&own) {
+            return None;
+        }
+        // It is never closed.
+        Some(Turn { _own: own.acquire_owned().await.ok()? })
+    }
+
+    /// Waits for one of the turns of all.
+    pub(crate) async fn one_of_all(&self) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        Arc::clone(&self.all).acquire_owned().await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    #[tokio::test]
+    async fn each_account_has_one_turn_and_few_wait_behind_it() {
+        let turns = Arc::new(Turns::new(1));
+        let first = turns.own("ada", 1).await.unwrap();
+        let behind = {
+            let turns = Arc::clone(&turns);
+            tokio::spawn(async move { turns.own("ada", 1).await.is_some() })
+        };
+        while Arc::strong_count(&turns.accounts.lock().unwrap()["ada"]) < 3 {
+            tokio::task::yield_now().await;
+        }
+        assert!(turns.own("ada", 1).await.is_none(), "one waits already");
+        assert!(turns.own("bob", 1).await.is_some(), "others do not wait behind it");
+        drop(first);
+        assert!(timeout(Duration::from_secs(60), behind).await.unwrap().unwrap());
+    }
+}

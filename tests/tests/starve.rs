@@ -1,0 +1,395 @@
+//! Clients that want all of a coordinator for themselves, from a network of their own: what each attempt comes to, and that an
+//! honest researcher, an honest worker and a volunteer that is known are served all the while. Printed as the table of
+//! docs/operating.md.
+
+use anyhow::{Context, Result, bail, ensure};
+use proto::cut::Axis;
+use proto::job::JobSpec;
+use proto::join::Join;
+use proto::pb::coordinator_message::Kind as Said;
+use proto::pb::worker_message::Kind as Say;
+use proto::report::{Outcome, Output};
+use proto::{Digest, JobId, pb, tls};
+use serde_json::json;
+use std::any::Any;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tests::grid::{Coordinator, Profile, Worker, until};
+use tests::volunteer::Volunteer;
+use tests::wire::Wire;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataValue;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+
+/// Where the greedy come from: not from the network of the honest, 127.0.0.
+const FAR: Ipv4Addr = Ipv4Addr::new(127, 9, 9, 1);
+/// What the coordinator may take, MB, whatever is tried.
+const MEMORY_MB_MAX: u64 = 200;
+/// What may be kept for one account, bytes.
+const QUOTA: u64 = 24 << 20;
+/// Times that the honest are served while an attempt lasts.
+const ROUNDS: usize = 2;
+
+/// What an attempt holds on to while the honest are served, and what it came to.
+type Attempt = (Box<dyn Any + Send>, String);
+
+struct Lab {
+    coordinator: Coordinator,
+    worker: Worker,
+    /// The token of an honest researcher.
+    ada: String,
+    /// The token of a greedy one.
+    mallory: String,
+    /// The coordinator as it is reached from another network.
+    far: Join,
+    _wire: Wire,
+    kernel: JobSpec,
+    served: u64,
+}
+
+fn bearer<T>(token: &str, message: T) -> Result<Request<T>> {
+    let mut request = Request::new(message);
+    request
+        .metadata_mut()
+        .insert("authorization", MetadataValue::try_from(format!("Bearer {token}"))?);
+    Ok(request)
+}
+
+async fn put(channel: Channel, token: &str, content: &[u8]) -> Result<Digest, Status> {
+    let digest = Digest::of(content);
+    let (bytes, len) = (digest.0.to_vec().into(), content.len() as u64);
+    let head = pb::PutRequest { digest: bytes, len, ..Default::default() };
+    let chunks = content.chunks(proto::bounds::CHUNK_BYTES_MAX);
+    let chunks =
+        chunks.map(|data| pb::PutRequest { data: data.to_vec().into(), ..Default::default() });
+    let messages: Vec<_> = std::iter::once(head).chain(chunks).collect();
+    let request = bearer(token, tokio_stream::iter(messages));
+    let request = request.map_err(|error| Status::unknown(error.to_string()))?;
+    pb::blobs_client::BlobsClient::new(channel).put(request).await?;
+    Ok(digest)
+}
+
+async fn submit(channel: Channel, token: &str, spec: Vec<u8>) -> Result<pb::JobStatus, Status> {
+    let id = Digest::of(format!("{:?}", Instant::now()).as_bytes()).0[..16].to_vec();
+    let request = bearer(token, pb::SubmitRequest { spec: spec.into(), submission_id: id.into() });
+    let request = request.map_err(|error| Status::unknown(error.to_string()))?;
+    let mut jobs = pb::jobs_client::JobsClient::new(channel);
+    Ok(jobs.submit(request).await?.into_inner())
+}
+
+fn range(units: u64) -> Axis {
+    Axis::Range { name: "p".into(), first: 3, end: 3 + units, per_unit: 1 }
+}
+
+impl Lab {
+    async fn new() -> Result<Self> {
+        let mut coordinator = Coordinator::start(Profile::Same).await?;
+        let arguments = ["--account-bytes", &QUOTA.to_string(), "--connections", "400"];
+        coordinator.arguments.extend(arguments.map(str::to_owned));
+        coordinator.kill()?;
+        coordinator.restart().await?;
+        let wire = Wire::coming_from(coordinator.address, FAR).await?;
+        let far = Join { address: wire.address.to_string(), ..coordinator.join.clone() };
+        let mut admin = pb::admin_client::AdminClient::new(coordinator.channel().await?);
+        let mut token = async |account: &str| {
+            let role = pb::issue_token_request::Role::Researcher.into();
+            let request = pb::IssueTokenRequest { account: account.into(), role };
+            let issued = admin.issue_token(coordinator.with_token(request)).await?;
+            anyhow::Ok(issued.into_inner().token)
+        };
+        let (ada, mallory) = (token("ada").await?, token("mallory").await?);
+        let kernel = coordinator.trivial_spec(range(1), 1).await?;
+        for token in [&ada, &mallory] {
+            put(coordinator.channel().await?, token, shipped::MERSENNE).await?;
+        }
+        let worker = Worker::start(Profile::Same, &coordinator.join, "honest")?;
+        let mut lab =
+            Self { coordinator, worker, ada, mallory, far, _wire: wire, kernel, served: 0 };
+        lab.serve().await?;
+        Ok(lab)
+    }
+
+    /// An honest researcher has a job computed by an honest worker, and a volunteer that is known comes and is heard.
+    async fn serve(&mut self) -> Result<Duration> {
+        let start = Instant::now();
+        self.served += 1;
+        let spec = JobSpec { priority: 1, name: format!("{}", self.served), ..self.kernel.clone() };
+        let channel = self.coordinator.channel().await?;
+        let job = submit(channel.clone(), &self.ada, spec.encode()).await?.job_id;
+        let mut jobs = pb::jobs_client::JobsClient::new(channel);
+        until("an honest job's end", async || {
+            let status = jobs.get(bearer(&self.ada, pb::JobRequest { job_id: job })?).await?;
+            Ok((status.into_inner().state() == pb::job_status::State::Done).then_some(()))
+        })
+        .await?;
+        let mut volunteer = Volunteer::connect(&self.coordinator.join, 1, 1).await?;
+        // More memory than it lends: the answer is all that it is there for.
+        let want =
+            pb::Want { units: 1, seconds: 1, fuel_per_second: 1, memory_bytes: 1, kernels: vec![] };
+        volunteer.say(Say::Want(want)).await?;
+        let Said::Idle(_) = volunteer.hear().await? else { bail!("no answer to the volunteer") };
+        Ok(start.elapsed())
+    }
+
+    async fn far(&self) -> Result<Channel> {
+        Ok(tls::connect(&self.far).await?)
+    }
+
+    /// An attempt lasts while the honest are served; a line of the table.
+    async fn stand(&mut self, what: &str, attempt: Attempt) -> Result<()> {
+        let (held, came_to) = attempt;
+        let mut longest = Duration::ZERO;
+        for _ in 0..ROUNDS {
+            longest = longest.max(self.serve().await.with_context(|| format!("during: {what}"))?);
+        }
+        let (memory, _) = self.coordinator.usage()?;
+        println!("| {what} | {came_to} | {:.2} s | {memory} MB |", longest.as_secs_f64());
+        ensure!(memory < MEMORY_MB_MAX, "{what}: the coordinator takes {memory} MB");
+        drop(held);
+        Ok(())
+    }
+
+    fn blob_bytes(&self) -> Result<u64> {
+        fn bytes(folder: &Path) -> Result<u64> {
+            let mut sum = 0;
+            for entry in fs::read_dir(folder)? {
+                let entry = entry?;
+                // What is being written may go meanwhile.
+                let Ok(metadata) = entry.metadata() else { continue };
+                sum += if metadata.is_dir() { bytes(&entry.path())? } else { metadata.len() };
+            }
+            Ok(sum)
+        }
+        bytes(&self.coordinator.data.join("blobs"))
+    }
+}
+
+async fn silence(lab: &Lab) -> Result<Attempt> {
+    let mut sockets: Vec<TcpStream> = Vec::new();
+    for host in 0..1_200 {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from(([127, 9, 9, u8::try_from(2 + host % 250)?], 0)))?;
+        sockets.push(socket.connect(lab.coordinator.address).await?);
+    }
+    Ok((Box::new(sockets), "1,200 connections that say nothing".into()))
+}
+
+async fn idle(lab: &Lab) -> Result<Attempt> {
+    let mut channels = Vec::new();
+    for _ in 0..300 {
+        // Those that find no place are turned away.
+        channels.extend(tls::connect(&lab.far).await);
+    }
+    Ok((Box::new(channels), "300 connections that only answer pings".into()))
+}
+
+async fn readers(lab: &Lab) -> Result<Attempt> {
+    let digest = put(lab.far().await?, &lab.mallory, &vec![5; 9 << 20]).await?;
+    let (mut streams, mut refused) = (Vec::new(), 0);
+    for _ in 0..6 {
+        let channel = lab.far().await?;
+        for _ in 0..100 {
+            let request = pb::GetRequest { digest: digest.0.to_vec().into(), ..Default::default() };
+            let mut blobs = pb::blobs_client::BlobsClient::new(channel.clone());
+            match blobs.get(bearer(&lab.mallory, request)?).await {
+                Ok(stream) => streams.push(stream.into_inner()),
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    let came_to = format!("600 readings of a blob that nobody reads, {refused} refused");
+    Ok((Box::new(streams), came_to))
+}
+
+async fn writers(lab: &Lab) -> Result<Attempt> {
+    let mut writers = Vec::new();
+    for _ in 0..4 {
+        let channel = lab.far().await?;
+        for number in 0..100_u64 {
+            let (send, messages) = mpsc::channel(1);
+            let digest = Digest::of(&number.to_le_bytes()).0.to_vec().into();
+            send.send(pb::PutRequest { digest, len: 1000, ..Default::default() }).await?;
+            let request = bearer(&lab.mallory, ReceiverStream::new(messages))?;
+            let mut blobs = pb::blobs_client::BlobsClient::new(channel.clone());
+            writers.push((send, tokio::spawn(async move { blobs.put(request).await.is_ok() })));
+        }
+    }
+    Ok((Box::new(writers), "400 blobs that are begun and never come".into()))
+}
+
+async fn unread(lab: &Lab) -> Result<Attempt> {
+    let mut volunteers = Vec::new();
+    for number in 100..112 {
+        let volunteer = Volunteer::connect(&lab.far, number, number).await?;
+        for _ in 0..60 {
+            let heartbeat = pb::Heartbeat { lease_ids: vec![1; 16_384], ..Default::default() };
+            // It is cut off when it does not read.
+            if volunteer.say(Say::Heartbeat(heartbeat)).await.is_err() {
+                break;
+            }
+        }
+        volunteers.push(volunteer);
+    }
+    Ok((Box::new(volunteers), "12 volunteers that ask much and do not read".into()))
+}
+
+/// Submits until it is refused, for want of room and with words that say so.
+async fn submit_all(lab: &Lab, spec: impl Fn(u64) -> Vec<u8>) -> Result<(u64, String)> {
+    let channel = lab.far().await?;
+    for number in 0.. {
+        if let Err(refused) = submit(channel.clone(), &lab.mallory, spec(number)).await {
+            ensure!(refused.code() == Code::ResourceExhausted, "{refused}");
+            return Ok((number, refused.message().to_owned()));
+        }
+    }
+    bail!("no end")
+}
+
+async fn large(lab: &Lab) -> Result<Attempt> {
+    let (count, why) = submit_all(lab, |number| {
+        let mut spec = serde_json::to_value(&lab.kernel).unwrap_or_default();
+        let params = (0..60_000).map(|n| (format!("q{n:07}"), json!(n)));
+        spec["params"] = params.collect::<serde_json::Map<_, _>>().into();
+        spec["name"] = format!("large {number}").into();
+        spec.to_string().into_bytes()
+    })
+    .await?;
+    ensure!(why.contains("--account-bytes"), "{why}");
+    Ok((Box::new(()), format!("jobs of 60,000 parameters: {count}, then refused")))
+}
+
+async fn many(lab: &Lab) -> Result<Attempt> {
+    let spec = JobSpec { cut: vec![range(1 << 40)], ..lab.kernel.clone() };
+    let (count, why) = submit_all(lab, |number| {
+        JobSpec { name: format!("small {number}"), ..spec.clone() }.encode()
+    })
+    .await?;
+    ensure!(why.contains("jobs of account \"mallory\""), "{why}");
+    Ok((Box::new(()), format!("small jobs: {count}, then refused")))
+}
+
+async fn axes(lab: &Lab) -> Result<Attempt> {
+    let axis = |n| Axis::Range { name: format!("{n:0100}"), first: 0, end: 1, per_unit: 1 };
+    let spec = JobSpec { cut: (0..5_000).map(axis).collect(), ..lab.kernel.clone() }.encode();
+    let mut submissions = tokio::task::JoinSet::new();
+    let channel = lab.far().await?;
+    for _ in 0..16 {
+        let (channel, token, spec) = (channel.clone(), lab.mallory.clone(), spec.clone());
+        submissions.spawn(async move { submit(channel, &token, spec).await.map(drop) });
+    }
+    Ok((Box::new(submissions), "16 specifications of 5,000 axes at once".into()))
+}
+
+/// Cancels all jobs of the greedy, so that there is room for what they try next.
+async fn clear(lab: &Lab) -> Result<()> {
+    let mut jobs = pb::jobs_client::JobsClient::new(lab.coordinator.channel().await?);
+    let mut after_job_id = 0;
+    loop {
+        let list = pb::ListRequest { after_job_id, count_max: 256 };
+        let page = jobs.list(bearer(&lab.mallory, list)?).await?.into_inner().jobs;
+        let Some(last) = page.last() else { return Ok(()) };
+        after_job_id = last.job_id;
+        for job in page {
+            let cancel = pb::CancelRequest { job_id: job.job_id, outputs: true };
+            jobs.cancel(bearer(&lab.mallory, cancel)?).await?;
+        }
+    }
+}
+
+async fn outputs(lab: &Lab, greedy: &str) -> Result<Attempt> {
+    const OUTPUT: usize = 512 << 10;
+    put(lab.far().await?, greedy, shipped::MERSENNE).await?;
+    let spec = JobSpec { cut: vec![range(1_000)], ..lab.kernel.clone() };
+    let job = JobId(submit(lab.far().await?, greedy, spec.encode()).await?.job_id);
+    let before = lab.blob_bytes()?;
+    let mut volunteer = Volunteer::connect(&lab.far, 200, 200).await?;
+    let lease = until("a lease of the greedy job", async || {
+        let leases = volunteer.lease(64).await?;
+        Ok(leases.into_iter().find(|lease| lease.job_id == job.0))
+    })
+    .await?;
+    let token = volunteer.welcome.session_token.clone();
+    let content = |unit: u64| unit.to_le_bytes().repeat(OUTPUT / 8);
+    let mut put_out = 0_u64;
+    for unit in lease.first..lease.first + u64::from(lease.count) {
+        match put(volunteer.channel.clone(), &token, &content(unit)).await {
+            Ok(_) => put_out += 1,
+            Err(refused) => ensure!(refused.code() == Code::ResourceExhausted, "{refused}"),
+        }
+    }
+    volunteer
+        .report(&[lease], |_, unit| {
+            let content = content(unit.0);
+            let digest = Digest::of(&content);
+            (Outcome::Done(Output::Blob { digest, len: content.len() as u64 }), 1)
+        })
+        .await?;
+    let grown = lab.blob_bytes()?.saturating_sub(before);
+    ensure!(grown <= QUOTA, "{grown} bytes of outputs are on the disk");
+    let came_to = format!("outputs: {put_out} MiB/2 of {} MiB, then refused", QUOTA >> 20);
+    Ok((Box::new(volunteer), came_to))
+}
+
+/// Nobody is starved by what others try, one after the other, at one coordinator.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_client_starves_nobody() -> Result<()> {
+    let mut lab = Lab::new().await?;
+    println!("| attempt | came to | an honest round took at most | coordinator |");
+    println!("| --- | --- | --- | --- |");
+    lab.stand("none", (Box::new(()), String::new())).await?;
+    let attempt = silence(&lab).await?;
+    lab.stand("silence", attempt).await?;
+    let attempt = idle(&lab).await?;
+    lab.stand("idle", attempt).await?;
+    let attempt = readers(&lab).await?;
+    lab.stand("slow readers", attempt).await?;
+    let attempt = writers(&lab).await?;
+    lab.stand("slow writers", attempt).await?;
+    let attempt = unread(&lab).await?;
+    lab.stand("unread answers", attempt).await?;
+    let attempt = axes(&lab).await?;
+    lab.stand("many axes", attempt).await?;
+    let attempt = large(&lab).await?;
+    lab.stand("large specifications", attempt).await?;
+    clear(&lab).await?;
+    let attempt = many(&lab).await?;
+    lab.stand("many jobs", attempt).await?;
+    clear(&lab).await?;
+    let mut admin = pb::admin_client::AdminClient::new(lab.coordinator.channel().await?);
+    let role = pb::issue_token_request::Role::Researcher.into();
+    let request = pb::IssueTokenRequest { account: "greedy".into(), role };
+    let greedy = admin.issue_token(lab.coordinator.with_token(request)).await?.into_inner().token;
+    let attempt = outputs(&lab, &greedy).await?;
+    lab.stand("outputs", attempt).await?;
+    lab.coordinator.stop_and_check().await
+}
+
+/// A machine that runs with a copy of a worker's key takes its place, and does not end it.
+#[tokio::test]
+async fn a_copied_key_does_not_end_the_worker_whose_it_is() -> Result<()> {
+    let coordinator = Coordinator::start(Profile::Same).await?;
+    let mut first = Worker::start(Profile::Same, &coordinator.join, "first")?;
+    until("the first worker", async || {
+        Ok((coordinator.status().await?.workers_connected == 1).then_some(()))
+    })
+    .await?;
+    let mut second = Worker::join(Profile::Same, &coordinator.join, "second")?;
+    for name in ["worker.key", "account.key", "project.json"] {
+        fs::copy(first.data.join(name), second.data.join(name))?;
+    }
+    second.restart()?;
+    let why = until("what the first tells its owner", async || {
+        let why = first.told("why")?.to_string();
+        Ok(why.contains("another machine has connected with this worker's key").then_some(why))
+    })
+    .await?;
+    ensure!(why.contains("leave and join again"), "{why}");
+    ensure!(first.program().runs()?, "it has ended");
+    ensure!(second.program().runs()?, "the other has ended");
+    Ok(())
+}
