@@ -132,7 +132,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// Turns of those who submit.
     pub(crate) fn submissions() -> turns::Turns {
-        turns::Turns::new(jobs::SUBMISSIONS_AT_ONCE)
+        turns::Turns::new(1)
     }
 
     /// Runs work that belongs to one call; it ends with the coordinator.

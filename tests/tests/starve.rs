@@ -40,11 +40,13 @@ type Attempt = (Box<dyn Any + Send>, String);
 
 struct Lab {
     coordinator: Coordinator,
-    worker: Worker,
+    _worker: Worker,
     /// The token of an honest researcher.
     ada: String,
     /// The token of a greedy one.
     mallory: String,
+    /// Tokens of two more, whose quotas are not used up.
+    others: [String; 2],
     /// The coordinator as it is reached from another network.
     far: Join,
     _wire: Wire,
@@ -104,12 +106,22 @@ impl Lab {
         };
         let (ada, mallory) = (token("ada").await?, token("mallory").await?);
         let kernel = coordinator.trivial_spec(range(1), 1).await?;
-        for token in [&ada, &mallory] {
+        let others = [token("many").await?, token("outputs").await?];
+        for token in [&ada, &mallory, &others[0], &others[1]] {
             put(coordinator.channel().await?, token, shipped::MERSENNE).await?;
         }
         let worker = Worker::start(Profile::Same, &coordinator.join, "honest")?;
-        let mut lab =
-            Self { coordinator, worker, ada, mallory, far, _wire: wire, kernel, served: 0 };
+        let mut lab = Self {
+            coordinator,
+            _worker: worker,
+            ada,
+            mallory,
+            others,
+            far,
+            _wire: wire,
+            kernel,
+            served: 0,
+        };
         lab.serve().await?;
         Ok(lab)
     }
@@ -239,10 +251,14 @@ async fn unread(lab: &Lab) -> Result<Attempt> {
 }
 
 /// Submits until it is refused, for want of room and with words that say so.
-async fn submit_all(lab: &Lab, spec: impl Fn(u64) -> Vec<u8>) -> Result<(u64, String)> {
+async fn submit_all(
+    lab: &Lab,
+    token: &str,
+    spec: impl Fn(u64) -> Vec<u8>,
+) -> Result<(u64, String)> {
     let channel = lab.far().await?;
     for number in 0.. {
-        if let Err(refused) = submit(channel.clone(), &lab.mallory, spec(number)).await {
+        if let Err(refused) = submit(channel.clone(), token, spec(number)).await {
             ensure!(refused.code() == Code::ResourceExhausted, "{refused}");
             return Ok((number, refused.message().to_owned()));
         }
@@ -251,7 +267,7 @@ async fn submit_all(lab: &Lab, spec: impl Fn(u64) -> Vec<u8>) -> Result<(u64, St
 }
 
 async fn large(lab: &Lab) -> Result<Attempt> {
-    let (count, why) = submit_all(lab, |number| {
+    let (count, why) = submit_all(lab, &lab.mallory, |number| {
         let mut spec = serde_json::to_value(&lab.kernel).unwrap_or_default();
         let params = (0..60_000).map(|n| (format!("q{n:07}"), json!(n)));
         spec["params"] = params.collect::<serde_json::Map<_, _>>().into();
@@ -265,11 +281,11 @@ async fn large(lab: &Lab) -> Result<Attempt> {
 
 async fn many(lab: &Lab) -> Result<Attempt> {
     let spec = JobSpec { cut: vec![range(1 << 40)], ..lab.kernel.clone() };
-    let (count, why) = submit_all(lab, |number| {
+    let (count, why) = submit_all(lab, &lab.others[0], |number| {
         JobSpec { name: format!("small {number}"), ..spec.clone() }.encode()
     })
     .await?;
-    ensure!(why.contains("jobs of account \"mallory\""), "{why}");
+    ensure!(why.contains("jobs of account \"many\""), "{why}");
     Ok((Box::new(()), format!("small jobs: {count}, then refused")))
 }
 
@@ -286,24 +302,24 @@ async fn axes(lab: &Lab) -> Result<Attempt> {
 }
 
 /// Cancels all jobs of the greedy, so that there is room for what they try next.
-async fn clear(lab: &Lab) -> Result<()> {
+async fn clear(lab: &Lab, token: &str) -> Result<()> {
     let mut jobs = pb::jobs_client::JobsClient::new(lab.coordinator.channel().await?);
     let mut after_job_id = 0;
     loop {
         let list = pb::ListRequest { after_job_id, count_max: 256 };
-        let page = jobs.list(bearer(&lab.mallory, list)?).await?.into_inner().jobs;
+        let page = jobs.list(bearer(token, list)?).await?.into_inner().jobs;
         let Some(last) = page.last() else { return Ok(()) };
         after_job_id = last.job_id;
         for job in page {
             let cancel = pb::CancelRequest { job_id: job.job_id, outputs: true };
-            jobs.cancel(bearer(&lab.mallory, cancel)?).await?;
+            jobs.cancel(bearer(token, cancel)?).await?;
         }
     }
 }
 
-async fn outputs(lab: &Lab, greedy: &str) -> Result<Attempt> {
+async fn outputs(lab: &Lab) -> Result<Attempt> {
     const OUTPUT: usize = 512 << 10;
-    put(lab.far().await?, greedy, shipped::MERSENNE).await?;
+    let greedy = &lab.others[1];
     let spec = JobSpec { cut: vec![range(1_000)], ..lab.kernel.clone() };
     let job = JobId(submit(lab.far().await?, greedy, spec.encode()).await?.job_id);
     let before = lab.blob_bytes()?;
@@ -356,15 +372,11 @@ async fn one_client_starves_nobody() -> Result<()> {
     lab.stand("many axes", attempt).await?;
     let attempt = large(&lab).await?;
     lab.stand("large specifications", attempt).await?;
-    clear(&lab).await?;
+    clear(&lab, &lab.mallory).await?;
     let attempt = many(&lab).await?;
     lab.stand("many jobs", attempt).await?;
-    clear(&lab).await?;
-    let mut admin = pb::admin_client::AdminClient::new(lab.coordinator.channel().await?);
-    let role = pb::issue_token_request::Role::Researcher.into();
-    let request = pb::IssueTokenRequest { account: "greedy".into(), role };
-    let greedy = admin.issue_token(lab.coordinator.with_token(request)).await?.into_inner().token;
-    let attempt = outputs(&lab, &greedy).await?;
+    clear(&lab, &lab.others[0]).await?;
+    let attempt = outputs(&lab).await?;
     lab.stand("outputs", attempt).await?;
     lab.coordinator.stop_and_check().await
 }

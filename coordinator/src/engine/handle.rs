@@ -10,7 +10,7 @@ use crate::core::token::{Token, TokenId};
 use crate::core::{Core, OutputRoom};
 use crate::engine::blobs::Blobs;
 use crate::engine::sink::Sink;
-use crate::engine::{Error, Results, log, read, whose};
+use crate::engine::{Error, Results, log, on_reader, read, whose};
 use crate::store::Store;
 use proto::evidence::Evidence;
 use proto::job::JobSpec;
@@ -315,8 +315,7 @@ impl Handle {
     ) -> Result<Result<JobStatus, SubmitRefused>, Error> {
         let (handle, read) = (self.clone(), Arc::clone(&bytes));
         // A large one takes a while to be read, and the disk is asked for each of its blobs.
-        let spec = tokio::task::spawn_blocking(move || handle.admissible(&read)).await;
-        let spec = match spec.map_err(|error| Error::Stopped(Some(error.to_string())))? {
+        let spec = match on_reader(move || handle.admissible(&read)).await? {
             Ok(spec) => Arc::new(spec),
             Err(refused) => return Ok(Err(refused)),
         };

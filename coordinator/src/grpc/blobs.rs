@@ -22,9 +22,10 @@ use tonic::{Request, Response, Status, Streaming};
 /// Digests in one `Have`.
 const HAVE_MAX: usize = 10_000;
 /// Chunks read ahead of a reader.
-const CHUNKS_AHEAD: usize = 2;
-/// Blobs given out at once, in bounded memory: 512 readers x 3 chunks x 256 KiB.
-const READERS_MAX: usize = 512;
+const CHUNKS_AHEAD: usize = 1;
+/// Blobs given out at once, in bounded memory: a reader that takes nothing holds not quite a megabyte, with what waits in its
+/// connection. Those that read are soon done.
+const READERS_MAX: usize = 128;
 /// Blobs taken in at once: each holds an open file.
 const WRITERS_MAX: usize = 256;
 

@@ -24,8 +24,6 @@ const STREAM_MESSAGES: usize = 2;
 const WATCH_EVERY: Duration = Duration::from_millis(250);
 /// Bytes of a page of WebAssembly memory.
 const PAGE_BYTES: u64 = 64 << 10;
-/// Specifications that are read at once, of different accounts: each takes ten megabytes or so, and a core for a moment.
-pub(super) const SUBMISSIONS_AT_ONCE: usize = 2;
 /// Submissions of one account that wait for one of its own: some megabytes of specifications.
 const SUBMISSIONS_WAITING_MAX: usize = 16;
 /// Largest kernel, bytes, read to see whether it is one; the contract's own limit is lower.
@@ -180,11 +178,8 @@ impl pb::jobs_server::Jobs for Jobs {
         // Until it is answered: a specification takes ten times its bytes while it is looked at.
         let _own = own.ok_or_else(too_many)?;
         let bytes: Arc<[u8]> = Arc::from(request.spec.as_ref());
-        let spec = {
-            let _turn = self.0.submissions.one_of_all().await;
-            let bytes = Arc::clone(&bytes);
-            blocking(move || read(&bytes)).await?
-        };
+        let text = Arc::clone(&bytes);
+        let spec = crate::engine::on_reader(move || read(&text)).await.map_err(Refusal::from)??;
         self.check_content(&person, &spec).await?;
         let status = self.0.engine.submit(bytes, submission, person.account).await;
         let status = status.map_err(Refusal::from)?.map_err(Refusal::from)?;
