@@ -45,8 +45,8 @@ struct Lab {
     ada: String,
     /// The token of a greedy one.
     mallory: String,
-    /// Tokens of two more, whose quotas are not used up.
-    others: [String; 2],
+    /// The token of another, whose quota is not used up.
+    greedy: String,
     /// The coordinator as it is reached from another network.
     far: Join,
     _wire: Wire,
@@ -106,8 +106,8 @@ impl Lab {
         };
         let (ada, mallory) = (token("ada").await?, token("mallory").await?);
         let kernel = coordinator.trivial_spec(range(1), 1).await?;
-        let others = [token("many").await?, token("outputs").await?];
-        for token in [&ada, &mallory, &others[0], &others[1]] {
+        let greedy = token("greedy").await?;
+        for token in [&ada, &mallory, &greedy] {
             put(coordinator.channel().await?, token, shipped::MERSENNE).await?;
         }
         let worker = Worker::start(Profile::Same, &coordinator.join, "honest")?;
@@ -116,7 +116,7 @@ impl Lab {
             _worker: worker,
             ada,
             mallory,
-            others,
+            greedy,
             far,
             _wire: wire,
             kernel,
@@ -279,16 +279,6 @@ async fn large(lab: &Lab) -> Result<Attempt> {
     Ok((Box::new(()), format!("jobs of 60,000 parameters: {count}, then refused")))
 }
 
-async fn many(lab: &Lab) -> Result<Attempt> {
-    let spec = JobSpec { cut: vec![range(1 << 40)], ..lab.kernel.clone() };
-    let (count, why) = submit_all(lab, &lab.others[0], |number| {
-        JobSpec { name: format!("small {number}"), ..spec.clone() }.encode()
-    })
-    .await?;
-    ensure!(why.contains("jobs of account \"many\""), "{why}");
-    Ok((Box::new(()), format!("small jobs: {count}, then refused")))
-}
-
 async fn axes(lab: &Lab) -> Result<Attempt> {
     let axis = |n| Axis::Range { name: format!("{n:0100}"), first: 0, end: 1, per_unit: 1 };
     let spec = JobSpec { cut: (0..5_000).map(axis).collect(), ..lab.kernel.clone() }.encode();
@@ -301,25 +291,9 @@ async fn axes(lab: &Lab) -> Result<Attempt> {
     Ok((Box::new(submissions), "16 specifications of 5,000 axes at once".into()))
 }
 
-/// Cancels all jobs of the greedy, so that there is room for what they try next.
-async fn clear(lab: &Lab, token: &str) -> Result<()> {
-    let mut jobs = pb::jobs_client::JobsClient::new(lab.coordinator.channel().await?);
-    let mut after_job_id = 0;
-    loop {
-        let list = pb::ListRequest { after_job_id, count_max: 256 };
-        let page = jobs.list(bearer(token, list)?).await?.into_inner().jobs;
-        let Some(last) = page.last() else { return Ok(()) };
-        after_job_id = last.job_id;
-        for job in page {
-            let cancel = pb::CancelRequest { job_id: job.job_id, outputs: true };
-            jobs.cancel(bearer(token, cancel)?).await?;
-        }
-    }
-}
-
 async fn outputs(lab: &Lab) -> Result<Attempt> {
     const OUTPUT: usize = 512 << 10;
-    let greedy = &lab.others[1];
+    let greedy = &lab.greedy;
     let spec = JobSpec { cut: vec![range(1_000)], ..lab.kernel.clone() };
     let job = JobId(submit(lab.far().await?, greedy, spec.encode()).await?.job_id);
     let before = lab.blob_bytes()?;
@@ -372,10 +346,6 @@ async fn one_client_starves_nobody() -> Result<()> {
     lab.stand("many axes", attempt).await?;
     let attempt = large(&lab).await?;
     lab.stand("large specifications", attempt).await?;
-    clear(&lab, &lab.mallory).await?;
-    let attempt = many(&lab).await?;
-    lab.stand("many jobs", attempt).await?;
-    clear(&lab, &lab.others[0]).await?;
     let attempt = outputs(&lab).await?;
     lab.stand("outputs", attempt).await?;
     lab.coordinator.stop_and_check().await
