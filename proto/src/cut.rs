@@ -201,13 +201,13 @@ pub(crate) fn check(spec: &JobSpec) -> Result<(), Invalid> {
     for (index, axis) in spec.cut.iter().enumerate() {
         let at = format!("cut[{index}]");
         axis.check(&at, &spec.inputs)?;
-        if let Some(name) = axis.name() {
-            if name.is_empty() || name == "merge" || !names.insert(name) {
-                return Err(field(
-                    format!("{at}.name"),
-                    format!("\"{name}\" is empty or taken: each name sets one parameter"),
-                ));
-            }
+        if let Some(name) = axis.name()
+            && (name.is_empty() || name == "merge" || !names.insert(name))
+        {
+            return Err(field(
+                format!("{at}.name"),
+                format!("\"{name}\" is empty or taken: each name sets one parameter"),
+            ));
         }
         for input in axis_inputs(axis) {
             if std::mem::replace(&mut used[input], true) {

@@ -57,16 +57,17 @@ mod tests {
     async fn each_account_has_one_turn_and_few_wait_behind_it() {
         let turns = Arc::new(Turns::new(1));
         let first = turns.own("ada", 1).await.unwrap();
-        let behind = {
-            let turns = Arc::clone(&turns);
-            tokio::spawn(async move { turns.own("ada", 1).await.is_some() })
-        };
+        let mut behind = tokio::task::JoinSet::new();
+        let same = Arc::clone(&turns);
+        behind.spawn(async move { same.own("ada", 1).await.is_some() });
         while Arc::strong_count(&turns.accounts.lock().unwrap()["ada"]) < 3 {
             tokio::task::yield_now().await;
         }
         assert!(turns.own("ada", 1).await.is_none(), "one waits already");
         assert!(turns.own("bob", 1).await.is_some(), "others do not wait behind it");
         drop(first);
-        assert!(timeout(Duration::from_secs(60), behind).await.unwrap().unwrap());
+        assert!(
+            timeout(Duration::from_secs(60), behind.join_next()).await.unwrap().unwrap().unwrap()
+        );
     }
 }
