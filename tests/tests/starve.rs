@@ -21,6 +21,7 @@ use tests::volunteer::Volunteer;
 use tests::wire::Wire;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
@@ -219,7 +220,7 @@ async fn readers(lab: &Lab) -> Result<Attempt> {
 }
 
 async fn writers(lab: &Lab) -> Result<Attempt> {
-    let mut writers = Vec::new();
+    let (mut sides, mut writers) = (Vec::new(), JoinSet::new());
     for _ in 0..4 {
         let channel = lab.far().await?;
         for number in 0..100_u64 {
@@ -228,10 +229,11 @@ async fn writers(lab: &Lab) -> Result<Attempt> {
             send.send(pb::PutRequest { digest, len: 1000, ..Default::default() }).await?;
             let request = bearer(&lab.mallory, ReceiverStream::new(messages))?;
             let mut blobs = pb::blobs_client::BlobsClient::new(channel.clone());
-            writers.push((send, tokio::spawn(async move { blobs.put(request).await.is_ok() })));
+            writers.spawn(async move { blobs.put(request).await.is_ok() });
+            sides.push(send);
         }
     }
-    Ok((Box::new(writers), "400 blobs that are begun and never come".into()))
+    Ok((Box::new((sides, writers)), "400 blobs that are begun and never come".into()))
 }
 
 async fn unread(lab: &Lab) -> Result<Attempt> {
@@ -282,7 +284,7 @@ async fn large(lab: &Lab) -> Result<Attempt> {
 async fn axes(lab: &Lab) -> Result<Attempt> {
     let axis = |n| Axis::Range { name: format!("{n:0100}"), first: 0, end: 1, per_unit: 1 };
     let spec = JobSpec { cut: (0..5_000).map(axis).collect(), ..lab.kernel.clone() }.encode();
-    let mut submissions = tokio::task::JoinSet::new();
+    let mut submissions = JoinSet::new();
     let channel = lab.far().await?;
     for _ in 0..16 {
         let (channel, token, spec) = (channel.clone(), lab.mallory.clone(), spec.clone());

@@ -4,15 +4,6 @@
 //!
 //! `cargo test -p worker --test escape` says of each how it ended, behind all walls and behind some.
 
-// Told to be tests as a whole, so that their helpers count as such too.
-#[cfg(test)]
-#[cfg(target_os = "linux")]
-mod escape {
-    mod attempts;
-    pub(super) mod inside;
-    pub(super) mod outside;
-}
-
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
     match std::env::args().nth(1).as_deref() {
@@ -23,3 +14,12 @@ fn main() -> std::process::ExitCode {
 
 #[cfg(not(target_os = "linux"))]
 fn main() {}
+
+// Told to be tests as a whole, so that their helpers count as such too.
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod escape {
+    mod attempts;
+    pub(super) mod inside;
+    pub(super) mod outside;
+}
