@@ -5,7 +5,6 @@ use anyhow::{Result, bail, ensure};
 use proto::cut::Axis;
 use proto::job::JobSpec;
 use proto::{JobId, pb};
-use std::fmt::Write;
 use std::time::Duration;
 use tests::grid::{Coordinator, Profile, Worker, until, until_within};
 
@@ -31,29 +30,6 @@ fn compile_bomb() -> Result<Vec<u8>> {
     kernel(1, &format!("(func (local {locals}) {open} {close})"), "(i32.const 0)")
 }
 
-/// Within every limit on what is in a module, but its compilation takes more memory than the workers of its job have: many
-/// values are carried through nests of loops.
-fn compile_hog() -> Result<Vec<u8>> {
-    const DEPTH: u32 = 95;
-    let mut functions = String::new();
-    for function in 0..32 {
-        let locals = "i64 ".repeat(DEPTH as usize);
-        write!(functions, "(func $f{function} (param i32) (local {locals})")?;
-        for depth in 0..DEPTH {
-            let (a, b, c) = (1 + depth, 1 + (depth * 7 + 3) % DEPTH, 1 + (depth * 31 + 11) % DEPTH);
-            write!(
-                functions,
-                "(local.set {a} (i64.mul (i64.add (local.get {a}) (local.get {b})) (local.get {c}))) (loop $l{depth} "
-            )?;
-        }
-        for depth in (0..DEPTH).rev() {
-            write!(functions, "(br_if $l{depth} (local.get 0)))")?;
-        }
-        functions.push(')');
-    }
-    kernel(1, &functions, "(i32.const 0)")
-}
-
 async fn spec(coordinator: &Coordinator, wasm: &[u8]) -> Result<JobSpec> {
     let axis = Axis::Range { name: "p".into(), first: 0, end: 1, per_unit: 1 };
     let mut spec = coordinator.trivial_spec(axis, 1).await?;
@@ -77,7 +53,6 @@ async fn what_is_no_kernel_is_refused_at_submission() -> Result<()> {
         (good[..good.len() / 2].to_vec(), "kernel"),
         (imports, "env"),
         (compile_bomb()?, "loops"),
-        (compile_hog()?, "for compiling a kernel of this job"),
         (kernel(2_000, "", "(i32.const 0)")?, "limits.memory_bytes"),
     ] {
         let spec = spec(&coordinator, &wasm).await?;

@@ -33,7 +33,7 @@ async fn refuse(mut volunteer: Volunteer) -> Result<()> {
 /// Two accounts with 42 keys between them refuse whatever they get: everything is computed all the same.
 #[tokio::test]
 async fn accounts_that_only_fail_have_nothing_given_up() -> Result<()> {
-    const UNITS: u64 = 3_000;
+    const UNITS: u64 = 1_000;
     let coordinator = Coordinator::start(Profile::Same).await?;
     let mut refusers = JoinSet::new();
     for number in 0..42 {

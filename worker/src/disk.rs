@@ -25,7 +25,7 @@ pub(crate) fn lacks_room(path: &Path, reserve: u64, more: u64) -> Option<String>
     let free = free_bytes(path)?;
     (free < more.saturating_add(reserve)).then(|| {
         format!(
-            "{free} bytes are free on the disk of {}, and {reserve} of them are left to its owner (--reserve)",
+            "no space is left to use: {free} bytes are free on the disk of {}, and {reserve} are left to its owner (--reserve)",
             path.display()
         )
     })

@@ -123,7 +123,7 @@ impl Core {
             for unit in run.units().filter(|unit| !job.settled.contains(*unit)) {
                 let known = job.known.entry(unit).or_default();
                 known.fail(account, shared.clone());
-                attempts = attempts.max(known.attempts());
+                attempts = attempts.max(known.counted(attempts_max));
                 counted.push(unit);
                 if known.hopeless(attempts_max, || *alone.get_or_insert_with(|| !others())) {
                     hopeless.push((unit, known.attempts()));
