@@ -41,9 +41,9 @@ impl Damage {
                 };
                 Self::Flip(at as u64, random.random_range(0..8))
             }
-            0 => Self::Removed,
-            1 => Self::Cut(random.random_range(0..len.max(1))),
-            _ if random.random() => Self::Cut(0),
+            1 if 0 < len => Self::Cut(random.random_range(0..len)),
+            2.. if 0 < len && random.random() => Self::Cut(0),
+            // Nothing else can be done to a file without content.
             _ => Self::Removed,
         })
     }

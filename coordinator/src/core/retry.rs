@@ -135,10 +135,10 @@ impl Core {
                 let record = AttemptRecord { first, count: count32, account, reason };
                 self.dirty.put(Table::Attempt.key2(id.0, job.record.next_attempt), &record);
                 job.record.next_attempt += 1;
-                let wait_ms = RETRY_MS
-                    .checked_shl((attempts - 1).min(32))
-                    .unwrap_or(RETRY_MS_MAX)
-                    .min(RETRY_MS_MAX);
+                // A stranger's word delays nothing: it is its key that waits longer and longer.
+                let doublings = if account == Some(NEWCOMERS) { 0 } else { (attempts - 1).min(32) };
+                let wait_ms =
+                    RETRY_MS.checked_shl(doublings).unwrap_or(RETRY_MS_MAX).min(RETRY_MS_MAX);
                 job.queue.delay(now.monotonic_ms + wait_ms, Run::new(first, count));
                 self.retries.insert((now.monotonic_ms + wait_ms, id));
             }
