@@ -32,9 +32,11 @@ fn a_trace_is_read_back_after_a_restart_until_it_is_forgotten() {
     let home = tempfile::tempdir().unwrap();
     let traces = open(home.path(), 1 << 20);
     run(&traces, unit(1), 1000);
-    assert_eq!(traces.bytes(), 1000 + trace(3).encode().len() as u64);
+    // With its digest.
+    assert_eq!(traces.bytes(), 1000 + trace(3).encode().len() as u64 + 32);
     let traces = open(home.path(), 1 << 20);
-    assert_eq!(traces.bytes(), 1000 + trace(3).encode().len() as u64);
+    // With its digest.
+    assert_eq!(traces.bytes(), 1000 + trace(3).encode().len() as u64 + 32);
     assert_eq!(traces.read(unit(1), 10), Ok(trace(3)));
     assert!(traces.read(unit(1), 7).is_err(), "it is not the trace of a job with another spacing");
     assert!(traces.read(unit(2), 10).is_err());
