@@ -130,11 +130,6 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Turns of those who submit.
-    pub(crate) fn submissions() -> turns::Turns {
-        turns::Turns::new(1)
-    }
-
     /// Runs work that belongs to one call; it ends with the coordinator.
     fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();

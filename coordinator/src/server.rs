@@ -12,6 +12,7 @@ use crate::grpc::given::Given;
 use crate::grpc::held::Allowances;
 use crate::grpc::named::Named;
 use crate::grpc::peers::Swarm;
+use crate::grpc::turns::Turns;
 use crate::grpc::{self, Patience, Shared, told};
 use crate::metrics::Metrics;
 use crate::project::{self, Folder, file, names};
@@ -299,7 +300,7 @@ async fn open(
     let shared = Arc::new(Shared {
         compiler,
         access: Access::load(engine.clone(), Arc::clone(clock), &identity.operator_token).await?,
-        submissions: Shared::submissions(),
+        submissions: Turns::default(),
         named: Named::load(&engine).await?,
         project: identity.project(),
         key: identity.key.clone(),

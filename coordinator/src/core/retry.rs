@@ -110,10 +110,7 @@ impl Core {
         let shared: Arc<str> = reason.into();
         let (attempts_max, memory_bytes) = (job.spec.attempts_max, job.spec.limits.memory_bytes);
         let others = || {
-            sessions.iter().map(|session| &workers[session.worker as usize]).any(|worker| {
-                let lends = worker.live.as_ref().map_or(0, |live| live.want.memory_bytes);
-                Some(worker.record.account) != own && memory_bytes <= lends
-            })
+            sessions.iter().any(|session| workers[session.worker as usize].could(own, memory_bytes))
         };
         let mut alone = None;
         let mut hopeless = Vec::new();
@@ -160,10 +157,7 @@ impl Core {
         let failed = self.worker(number);
         let account = failed.record.account;
         let memory_bytes = self.jobs.get(&id).map_or(0, |job| job.spec.limits.memory_bytes);
-        let could = |worker: &Worker| {
-            let lends = worker.live.as_ref().map_or(0, |live| live.want.memory_bytes);
-            worker.record.account != account && memory_bytes <= lends && shows(worker)
-        };
+        let could = |worker: &Worker| worker.could(Some(account), memory_bytes) && shows(worker);
         let others = || self.sessions.iter().any(|session| could(self.worker(session.worker)));
         if shows(failed) || !others() { account } else { NEWCOMERS }
     }

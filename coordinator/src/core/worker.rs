@@ -69,6 +69,12 @@ impl Worker {
         }
     }
 
+    /// Whether it could compute, in place of one of `account`, a unit that needs so much memory, bytes.
+    pub(super) fn could(&self, account: Option<u32>, memory_bytes: u64) -> bool {
+        let lends = self.live.as_ref().map_or(0, |live| live.want.memory_bytes);
+        Some(self.record.account) != account && memory_bytes <= lends
+    }
+
     /// A failure: the worker gets less, and after some in a row nothing for a while.
     pub(super) fn strike(&mut self, now_ms: u64, units: u32) {
         self.record.failures += u64::from(units);

@@ -10,6 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 use tonic::Status;
 use worker::execute::{
     Compilation, CompileLimits, CompileStop, Fault, Kernel, Priority, Trouble, WallPlan,
@@ -37,7 +38,9 @@ struct Key {
 #[derive(Debug)]
 pub(crate) struct Compiler {
     program: PathBuf,
-    turns: Turns,
+    turns: Arc<Semaphore>,
+    /// One submission of each account waits for its turn at a time, the others behind it.
+    accounts: Turns,
     known: Mutex<Known>,
     stopped: tokio_util::sync::CancellationToken,
 }
@@ -75,7 +78,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Compiler {
     /// Compiles in children of `program`, which calls [`worker::execute::child_main`] when it is told to be one.
     pub(crate) fn new(program: PathBuf, stopped: tokio_util::sync::CancellationToken) -> Self {
-        Self { program, turns: Turns::new(AT_ONCE), known: Mutex::default(), stopped }
+        Self {
+            program,
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            accounts: Turns::default(),
+            known: Mutex::default(),
+            stopped,
+        }
     }
 
     /// Makes sure that workers can compile a kernel of a job whose units may use `memory` bytes; `what` is its name in the
@@ -94,8 +103,8 @@ impl Compiler {
             return result.map_err(|trouble| refusal(what, &trouble, &limits));
         }
         let turn = tokio::time::timeout(TURN, async {
-            let own = self.turns.own(account, usize::MAX - 2).await;
-            (own, self.turns.one_of_all().await)
+            let own = self.accounts.own(account, usize::MAX - 2).await;
+            (own, Arc::clone(&self.turns).acquire_owned().await)
         })
         .await;
         let turn = turn.map_err(|_| {

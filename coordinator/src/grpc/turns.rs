@@ -1,31 +1,22 @@
-//! Turns at what takes memory or a core: few at once, and one of each account, so that nobody's many hold up others' one.
+//! Turns at what takes memory or a core: one of each account, so that nobody's many hold up others' one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Who waits for a turn.
-#[derive(Debug)]
+/// Whose turn it is, of each account that has one or waits for one.
+#[derive(Debug, Default)]
 pub(crate) struct Turns {
-    all: Arc<Semaphore>,
-    /// One of each account waits for its turn at a time, the others behind it.
     accounts: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
-/// An account's turn, which ends when it is dropped.
-#[derive(Debug)]
-pub(crate) struct Turn {
-    _own: OwnedSemaphorePermit,
-}
-
 impl Turns {
-    /// So many turns at once.
-    pub(crate) fn new(at_once: usize) -> Self {
-        Self { all: Arc::new(Semaphore::new(at_once)), accounts: Mutex::default() }
-    }
-
-    /// Waits for the account's own turn; `None` when more than `waiting_max` of it wait already.
-    pub(crate) async fn own(&self, account: &str, waiting_max: usize) -> Option<Turn> {
+    /// Waits for the account's own turn, which ends when it is dropped; `None` when more than `waiting_max` of it wait already.
+    pub(crate) async fn own(
+        &self,
+        account: &str,
+        waiting_max: usize,
+    ) -> Option<OwnedSemaphorePermit> {
         let own = {
             let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
             accounts.retain(|_, own| 1 < Arc::strong_count(own));
@@ -37,13 +28,7 @@ impl Turns {
             return None;
         }
         // It is never closed.
-        Some(Turn { _own: own.acquire_owned().await.ok()? })
-    }
-
-    /// Waits for one of the turns of all.
-    pub(crate) async fn one_of_all(&self) -> Option<OwnedSemaphorePermit> {
-        // It is never closed.
-        Arc::clone(&self.all).acquire_owned().await.ok()
+        own.acquire_owned().await.ok()
     }
 }
 
@@ -55,7 +40,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_account_has_one_turn_and_few_wait_behind_it() {
-        let turns = Arc::new(Turns::new(1));
+        let turns = Arc::new(Turns::default());
         let first = turns.own("ada", 1).await.unwrap();
         let mut behind = tokio::task::JoinSet::new();
         let same = Arc::clone(&turns);
