@@ -93,6 +93,7 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
 
 /// What a backup says of itself.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Manifest {
     version: u32,
     software: String,

@@ -23,7 +23,6 @@ pub use handle::{Handle, named};
 pub use load::load;
 pub use log::{OutOfRange, Shown};
 pub use read::{Material, ended_job};
-pub(crate) use reader::on_reader;
 pub use results::Results;
 pub use sink::{FromCore, Sink, sink};
 pub use whose::Owned;

@@ -5,18 +5,20 @@
 //! for the search for pulsars (`.tim`, `.fil`) and a work unit for that of SETI@home (`.sah`).
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
-use std::error::Error;
+#[path = "common/bench.rs"]
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use kernel::NanMode;
 use worker::execute::{
-    CHILD_VERB, Compilation, CompileCost, CompileLimits, CompileStop, Config, Input, Kernel,
-    Limits, Outcome, Priority, Segment, Unit, WallPlan, child_main, own_program, run_once,
+    Compilation, CompileCost, CompileLimits, CompileStop, Config, Input, Kernel, Limits, Outcome,
+    Priority, Segment, Unit, WallPlan, own_program, run_once,
 };
 
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
+use common::Result;
 
 const REPETITIONS: usize = 3;
 /// Far more than a worker gives, so that what needs more than that is seen too.
@@ -27,18 +29,7 @@ const LIMITS: CompileLimits = CompileLimits {
 };
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some(CHILD_VERB) {
-        return child_main();
-    }
-    let repetitions =
-        std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(REPETITIONS);
-    match all(repetitions) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            println!("failed: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    common::run(REPETITIONS, all)
 }
 
 fn all(repetitions: usize) -> Result<()> {

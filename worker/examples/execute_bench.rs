@@ -4,7 +4,9 @@
 //! `cargo run --release -p worker --example execute_bench [repetitions [overhead|slots|snapshots|traces|traces-256|trivial]]`
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
-use std::error::Error;
+#[path = "common/bench.rs"]
+mod common;
+
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -16,29 +18,18 @@ use wasmtime::{
     Caller, Config as EngineConfig, Engine, Extern, Inlining, Linker, Module, Store, Val,
 };
 use worker::execute::{
-    Begin, CHILD_VERB, Config, Event, Finished, KeepPlan, Kernel, Limits, Outcome, Pool, Priority,
-    SnapshotPlan, TracePlan, Unit, Until, child_main, run_once,
+    Begin, Config, Event, Finished, KeepPlan, Kernel, Limits, Outcome, Pool, Priority,
+    SnapshotPlan, TracePlan, Unit, Until, run_once,
 };
 
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
+use common::Result;
 
 /// A range of exponents that takes about a second.
 const PARAMS: &str = r#"{"p":{"end":9740,"first":9600}}"#;
 const REPETITIONS: usize = 7;
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some(CHILD_VERB) {
-        return child_main();
-    }
-    let repetitions =
-        std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(REPETITIONS);
-    match Bench::new().and_then(|bench| bench.all(repetitions)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            println!("failed: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    common::run(REPETITIONS, |repetitions| Bench::new()?.all(repetitions))
 }
 
 struct Bench {

@@ -4,18 +4,20 @@
 //! `cargo run --release -p worker --example walls_bench [rounds]`
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
-use std::error::Error;
+#[path = "common/bench.rs"]
+mod common;
+
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use kernel::NanMode;
 use worker::execute::{
-    CHILD_VERB, Config, Event, Input, Kernel, Limits, Outcome, Pool, Priority, Segment, Unit,
-    WallPlan, child_main, own_program,
+    Config, Event, Input, Kernel, Limits, Outcome, Pool, Priority, Segment, Unit, WallPlan,
+    own_program,
 };
 
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
+use common::Result;
 
 /// Times that everything is measured.
 const ROUNDS: usize = 15;
@@ -35,17 +37,7 @@ const READER: &str = r#"(module
       (drop (call $read (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 1))) (i32.const 0)))"#;
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some(CHILD_VERB) {
-        return child_main();
-    }
-    let rounds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
-    match Bench::new().and_then(|bench| bench.all(rounds)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            println!("failed: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    common::run(ROUNDS, |rounds| Bench::new()?.all(rounds))
 }
 
 struct Bench {

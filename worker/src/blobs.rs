@@ -7,7 +7,7 @@
 
 pub mod pieces;
 
-use crate::disk::free_bytes;
+use crate::disk::lacks_room;
 use program::file;
 use proto::Digest;
 use std::collections::{BTreeMap, HashMap};
@@ -328,27 +328,16 @@ impl Blobs {
     fn make_room(&self, state: &mut State, len: u64, more: u64) -> Result<(), Error> {
         let mut bytes = state.bytes();
         loop {
-            let free = free_bytes(&self.root);
-            if bytes.saturating_add(len) <= self.limit
-                && free.is_none_or(|free| more.saturating_add(self.reserve) <= free)
-            {
-                return Ok(());
-            }
-            let Some(freed) = self.evict(state)? else {
-                return Err(Error::NoRoom(if self.limit < bytes.saturating_add(len) {
-                    let limit = self.limit;
-                    format!(
-                        "the cache is full: {bytes} of its {limit} bytes are needed by units that are held: lend more with `run --cache`"
-                    )
-                } else {
-                    let free = free.unwrap_or_default();
-                    format!(
-                        "the disk is full: {more} bytes are needed beside the {} that are left free (--reserve), {free} are free on the disk of {}",
-                        self.reserve,
-                        self.root.display()
-                    )
-                }));
+            let limit = self.limit;
+            let lacks = if limit < bytes.saturating_add(len) {
+                Some(format!(
+                    "the cache is full: {bytes} of its {limit} bytes are needed by units that are held: lend more with `run --cache`"
+                ))
+            } else {
+                lacks_room(&self.root, self.reserve, more)
             };
+            let Some(lacks) = lacks else { return Ok(()) };
+            let Some(freed) = self.evict(state)? else { return Err(Error::NoRoom(lacks)) };
             bytes = bytes.saturating_sub(freed);
         }
     }

@@ -8,7 +8,7 @@ const RESERVE_BYTES: u64 = 1 << 30;
 const RESERVE_PART: u64 = 20;
 
 /// Bytes that this user may still write on the disk of `path`; none where the system does not tell.
-pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
+fn free_bytes(path: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(path).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
@@ -25,7 +25,7 @@ pub(crate) fn lacks_room(path: &Path, reserve: u64, more: u64) -> Option<String>
     let free = free_bytes(path)?;
     (free < more.saturating_add(reserve)).then(|| {
         format!(
-            "no space is left to use: {free} bytes are free on the disk of {}, and {reserve} are left to its owner (--reserve)",
+            "the disk is full: {more} bytes are needed beside the {reserve} that are left free (--reserve), {free} are free on the disk of {}",
             path.display()
         )
     })

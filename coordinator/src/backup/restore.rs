@@ -75,10 +75,10 @@ fn manifest(from: &Path) -> Result<Manifest, Error> {
     let no_backup = |why: String| Error::NoBackup { path: from.to_owned(), why };
     let text = file::read(&from.join(MANIFEST))?
         .ok_or_else(|| no_backup(format!("it has no {MANIFEST}")))?;
-    let manifest: Manifest =
-        serde_json::from_slice(&text).map_err(|error| no_backup(error.to_string()))?;
+    let manifest: Manifest = serde_json::from_slice(&text)
+        .map_err(|error| no_backup(format!("its {MANIFEST}: {error}")))?;
     if manifest.version != VERSION {
-        return Err(no_backup(format!("it is of version {}", manifest.version)));
+        return Err(no_backup(format!("its {MANIFEST} is of version {}", manifest.version)));
     }
     if !manifest.holds(&text) {
         return Err(Error::Damaged(from.join(MANIFEST)));
@@ -87,7 +87,7 @@ fn manifest(from: &Path) -> Result<Manifest, Error> {
         names::KEYS.contains(&name.as_str()) || [RECORDS, CHANGES, OWNERS].contains(&name.as_str())
     };
     match manifest.files.keys().find(|name| !known(name)) {
-        Some(name) => Err(no_backup(format!("its manifest names {name:?}"))),
+        Some(name) => Err(no_backup(format!("its {MANIFEST} names {name:?}"))),
         None => Ok(manifest),
     }
 }

@@ -10,6 +10,7 @@ use crate::core::record::{Table, batch_key, decode_batch};
 use crate::core::time::Now;
 use crate::engine::handle::{Command, Handle};
 use crate::engine::load::load;
+use crate::engine::reader::Reader;
 use crate::engine::sink::Sink;
 use crate::engine::{Config, Error, read, whose};
 use crate::random;
@@ -90,6 +91,7 @@ impl Engine {
             stopped: stopped.clone(),
             trouble: trouble.clone(),
             halted: halted.clone(),
+            reader: Reader::start()?,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let driver = Driver {

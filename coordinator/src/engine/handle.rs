@@ -9,8 +9,9 @@ use crate::core::status::{JobStatus, Totals, WorkerStatus};
 use crate::core::token::{Token, TokenId};
 use crate::core::{Core, OutputRoom};
 use crate::engine::blobs::Blobs;
+use crate::engine::reader::Reader;
 use crate::engine::sink::Sink;
-use crate::engine::{Error, Results, log, on_reader, read, whose};
+use crate::engine::{Error, Results, log, read, whose};
 use crate::store::Store;
 use proto::evidence::Evidence;
 use proto::job::JobSpec;
@@ -47,6 +48,7 @@ pub struct Handle {
     pub(super) trouble: Arc<RwLock<String>>,
     /// Why nothing is decided any more.
     pub(super) halted: Arc<OnceLock<String>>,
+    pub(super) reader: Reader,
 }
 
 impl std::fmt::Debug for Handle {
@@ -303,6 +305,17 @@ impl Handle {
         self.apply(Event::Goodbye { session, leaving }).await.map(drop)
     }
 
+    /// Does what looking at a specification takes, after what others have to be looked at.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub(crate) async fn look_at<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        self.reader.run(work).await
+    }
+
     /// Submits a job. The same submission id by the same account gives the same job again.
     ///
     /// # Errors
@@ -315,7 +328,7 @@ impl Handle {
     ) -> Result<Result<JobStatus, SubmitRefused>, Error> {
         let (handle, read) = (self.clone(), Arc::clone(&bytes));
         // A large one takes a while to be read, and the disk is asked for each of its blobs.
-        let spec = match on_reader(move || handle.admissible(&read)).await? {
+        let spec = match self.look_at(move || handle.admissible(&read)).await? {
             Ok(spec) => Arc::new(spec),
             Err(refused) => return Ok(Err(refused)),
         };

@@ -2,28 +2,41 @@
 //! what a thread has once taken from the system is kept for that thread.
 
 use crate::engine::Error;
-use std::sync::LazyLock;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Sender, channel};
 use tokio::sync::oneshot;
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// Started when it is first needed; none when the system has no thread for it.
-static READER: LazyLock<Option<Sender<Work>>> = LazyLock::new(|| {
-    let (works, work) = channel::<Work>();
-    let body = move || work.into_iter().for_each(|work| work());
-    let started = std::thread::Builder::new().name("specifications".into()).spawn(body);
-    started.ok().map(|_| works)
-});
+/// The thread, which ends with the last of these.
+#[derive(Clone, Debug)]
+pub(super) struct Reader(Sender<Work>);
 
-/// Does work on that thread, after what was there before it.
-pub(crate) async fn on_reader<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Error> {
-    let gone = || Error::Stopped(Some("the thread that reads specifications has ended".into()));
-    let (answer, answered) = oneshot::channel();
-    // Who asked may be gone.
-    let work = Box::new(move || drop(answer.send(work())));
-    READER.as_ref().ok_or_else(gone)?.send(work).map_err(|_| gone())?;
-    answered.await.map_err(|_| gone())
+impl Reader {
+    /// Starts it.
+    pub(super) fn start() -> io::Result<Self> {
+        let (works, work) = channel::<Work>();
+        // What panics loses its own answer, and nobody else's.
+        let body = move || {
+            for work in work {
+                drop(catch_unwind(AssertUnwindSafe(work)));
+            }
+        };
+        std::thread::Builder::new().name("specifications".into()).spawn(body)?;
+        Ok(Self(works))
+    }
+
+    /// Does work on that thread, after what was there before it.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let gone = || Error::Stopped(Some("the reading of this specification has ended".into()));
+        let (answer, answered) = oneshot::channel();
+        // Who asked may be gone.
+        let work = Box::new(move || drop(answer.send(work())));
+        self.0.send(work).map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())
+    }
 }

@@ -179,7 +179,7 @@ impl pb::jobs_server::Jobs for Jobs {
         let _own = own.ok_or_else(too_many)?;
         let bytes: Arc<[u8]> = Arc::from(request.spec.as_ref());
         let text = Arc::clone(&bytes);
-        let spec = crate::engine::on_reader(move || read(&text)).await.map_err(Refusal::from)??;
+        let spec = self.0.engine.look_at(move || read(&text)).await.map_err(Refusal::from)??;
         self.check_content(&person, &spec).await?;
         let status = self.0.engine.submit(bytes, submission, person.account).await;
         let status = status.map_err(Refusal::from)?.map_err(Refusal::from)?;

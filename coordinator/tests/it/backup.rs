@@ -127,6 +127,36 @@ async fn backups_have_good_names_and_replace_nothing() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn no_flip_or_cut_of_a_manifest_is_taken() -> Result<()> {
+    let project = Project::start().await?;
+    let mut admin = pb::admin_client::AdminClient::new(project.channel().await?);
+    let made = admin.backup(project.operator(pb::BackupRequest { name: "one".into() })).await?;
+    let path = PathBuf::from(made.into_inner().path);
+    let dir = project.stop().await;
+    let whole = fs::read(path.join(MANIFEST))?;
+    let refused = |content: &[u8], what: String| {
+        fs::write(path.join(MANIFEST), content)?;
+        let error = restore(&path, &dir.path().join("elsewhere")).expect_err(&what).to_string();
+        anyhow::ensure!(error.contains(MANIFEST), "{what}: {error}");
+        Ok(())
+    };
+    for (at, bit) in (0..whole.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+        let mut content = whole.clone();
+        content[at] ^= 1 << bit;
+        refused(&content, format!("bit {bit} of byte {at}"))?;
+    }
+    for len in 0..whole.len() {
+        refused(&whole[..len], format!("{len} bytes"))?;
+    }
+    fs::remove_file(path.join(MANIFEST))?;
+    let error = restore(&path, &dir.path().join("elsewhere")).expect_err("no manifest");
+    assert!(error.to_string().contains(MANIFEST), "{error}");
+    fs::write(path.join(MANIFEST), &whole)?;
+    restore(&path, &dir.path().join("elsewhere"))?;
+    Ok(())
+}
+
 /// Makes a project, lets `damage` damage it, and returns what the check finds.
 async fn found(damage: impl FnOnce(&Path) -> Result<()>) -> Result<Vec<String>> {
     let dir = done().await?;

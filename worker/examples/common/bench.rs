@@ -1,0 +1,23 @@
+//! What the benches of this folder begin with: each is its own sandbox's program.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use worker::execute::{CHILD_VERB, child_main};
+
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Is a child if told to be; otherwise runs the bench with the number of repetitions that stands first, or the usual one.
+pub(crate) fn run(usual: usize, bench: impl FnOnce(usize) -> Result<()>) -> ExitCode {
+    let first = std::env::args().nth(1);
+    if first.as_deref() == Some(CHILD_VERB) {
+        return child_main();
+    }
+    match bench(first.and_then(|text| text.parse().ok()).unwrap_or(usual)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
