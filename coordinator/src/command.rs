@@ -121,6 +121,10 @@ pub struct Run {
     /// for whoever comes through a gateway, a proxy or a container's bridge has such an address too
     #[arg(long)]
     pub lan: bool,
+    /// Go without the embedded referee, which computes some units again on one core at most, so that nobody with many keys
+    /// can agree with himself. Use it when you appoint workers of your own (`referee KEY`), or know everybody
+    #[arg(long)]
+    pub no_referee: bool,
     /// Connections open at once
     #[arg(long, default_value_t = 20_000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,

@@ -115,6 +115,10 @@ pub struct Core {
     trials: Trials,
     /// Workers that the operator has appointed, by number.
     referees: BTreeSet<u32>,
+    /// The referee that came with the coordinator: it computes nothing but checks.
+    embedded: Option<WorkerKey>,
+    /// Jobs with units that a referee's check has let go.
+    releasing: BTreeSet<JobId>,
     log_bytes: LogBytes,
     kept: Kept,
     /// When something was applied last, on the monotonic clock.
@@ -179,6 +183,8 @@ impl Core {
             check_floor: CHECK_FLOOR,
             trials: Trials::default(),
             referees: BTreeSet::new(),
+            embedded: None,
+            releasing: BTreeSet::new(),
             log_bytes: LogBytes::default(),
             kept: Kept::default(),
             now_ms: 0,
@@ -238,6 +244,7 @@ impl Core {
         self.judge_caught(now, effects);
         self.advance_trials(now, effects);
         self.judge_caught(now, effects);
+        self.settle_released();
         self.close_gates();
         self.end_finished_jobs(now, effects);
         self.serve_line(now, effects);
@@ -252,7 +259,9 @@ impl Core {
         let serve = (0 < self.to_serve || self.work_appeared)
             .then_some(now.monotonic_ms + bounds::SERVE_PAUSE_MS);
         let trial = self.trials.next_deadline_ms(now);
-        [lease, retry, serve, trial].into_iter().flatten().min()
+        let release =
+            (!self.releasing.is_empty()).then_some(now.monotonic_ms + bounds::SERVE_PAUSE_MS);
+        [lease, retry, serve, trial, release].into_iter().flatten().min()
     }
 
     fn issue_token(&mut self, token: Token) -> Reply {
@@ -266,6 +275,12 @@ impl Core {
         Reply::Revoked(self.tokens.remove(id).is_some())
     }
 
+    /// Takes the worker with this key for the referee that came with the coordinator, whenever it connects.
+    pub fn set_embedded(&mut self, worker: WorkerKey) {
+        self.embedded = Some(worker);
+        self.appoint(&worker, true);
+    }
+
     fn appoint(&mut self, worker: &WorkerKey, appointed: bool) -> Reply {
         let Some(&number) = self.worker_numbers.get(worker) else { return Reply::Appointed(false) };
         self.worker_mut(number).record.referee = appointed;
@@ -273,6 +288,9 @@ impl Core {
             self.referees.insert(number);
         } else {
             self.referees.remove(&number);
+            if self.referees.is_empty() {
+                self.release_pools();
+            }
         }
         Reply::Appointed(true)
     }

@@ -14,7 +14,7 @@ pub(crate) mod whose;
 
 use crate::core::time::Clock;
 use crate::store::{self, Store};
-use proto::ProjectKey;
+use proto::{ProjectKey, WorkerKey};
 use std::sync::Arc;
 
 pub use blobs::{Blobs, MemoryBlobs};
@@ -48,6 +48,8 @@ pub struct Config {
     pub check_floor: f64,
     /// Most bytes that are kept for one submitting account.
     pub account_bytes: u64,
+    /// The referee that comes with the coordinator, if one does.
+    pub referee: Option<WorkerKey>,
 }
 
 impl std::fmt::Debug for Config {

@@ -43,6 +43,10 @@ struct Numbers {
     blob_given_most_bytes: Family<Blob, Counter>,
     /// Pieces of blobs that workers with peers were refused: given often enough, ask your peers
     blob_pieces_refused: Counter,
+    /// Referees that are connected, the coordinator's own among them
+    referees: Gauge,
+    /// Units on which the crowd agreed and that a referee found right, since one was found wrong
+    crowd_checks: Gauge,
     /// Whether there is something that the operator must mend, which `status` tells: 1 or 0
     trouble: Gauge,
     /// Whether nothing is lent or settled any more because records are missing: 1 or 0
@@ -71,6 +75,8 @@ impl Numbers {
         gauge(&self.units_settled, totals.units_settled);
         gauge(&self.credit, u64::try_from(totals.credit).unwrap_or(u64::MAX));
         gauge(&self.store_bytes, totals.store_bytes);
+        gauge(&self.referees, totals.referees);
+        gauge(&self.crowd_checks, totals.crowd_checks);
         gauge(&self.trouble, u64::from(!totals.trouble.is_empty()));
         gauge(&self.halted, u64::from(totals.halted));
         self.blob_given_bytes.set(shared.given.bytes());

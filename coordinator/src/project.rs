@@ -31,6 +31,8 @@ pub mod names {
     pub const STORE: &str = "store";
     /// The blobs.
     pub const BLOBS: &str = "blobs";
+    /// Folder of the embedded referee.
+    pub const REFEREE: &str = "referee";
     /// Where backups are made.
     pub const BACKUPS: &str = "backups";
     /// What came of building the records up again.

@@ -22,6 +22,7 @@ use crate::tally::{self, Guarded, Heads, Opened};
 use crate::tasks::Tasks;
 use proto::join::Join;
 use proto::ticket::Office;
+use referee::Referee;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 mod gather;
+mod referee;
 mod sweep;
 
 /// Where volunteers find a coordinator, unless told otherwise.
@@ -59,6 +61,8 @@ pub struct Config {
     pub check_floor: f64,
     /// Whether accounts on private addresses count for themselves, and not as one network.
     pub lan: bool,
+    /// Whether a referee comes with it: a worker of its own with one slot, which checks what strangers agree on.
+    pub referee: bool,
     /// Connections open at once.
     pub connections_max: usize,
     /// How long to wait for others.
@@ -85,6 +89,7 @@ impl Config {
             reserve_bytes: engine::RESERVE_BYTES,
             check_floor: crate::core::trust::estimate::CHECK_FLOOR,
             lan: false,
+            referee: false,
             connections_max: 20_000,
             patience: Patience::default(),
             summary_every: Duration::from_secs(60),
@@ -116,6 +121,12 @@ pub enum StartError {
     /// The certificate.
     #[error("the server's certificate cannot be used")]
     Tls(#[from] rustls::Error),
+    /// The folder of the embedded referee.
+    #[error("the embedded referee cannot be used; mend that, or go without: --no-referee")]
+    Referee(#[source] worker::folder::Error),
+    /// The embedded referee itself.
+    #[error("the embedded referee cannot start; mend that, or go without: --no-referee")]
+    RefereeStart(#[source] worker::StartError),
     /// The address for collectors.
     #[error("--metrics: cannot listen at {address}")]
     Metrics {
@@ -147,6 +158,7 @@ pub struct Coordinator {
     folder: Folder,
     tasks: Tasks,
     metrics: Option<Metrics>,
+    referee: Option<worker::Worker>,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
 }
@@ -175,9 +187,13 @@ impl Coordinator {
         let store = Arc::new(Guarded::new(Arc::clone(&tee) as _, tally, file));
         let (listener, address) = listen(config.listen).await?;
         let join = identity.join(config.advertise.clone().unwrap_or_else(|| advertised(address)));
+        let referee = match config.referee {
+            true => Some(Referee::of(&folder).map_err(StartError::Referee)?),
+            false => None,
+        };
+        let kind = Kind::Usual(heads, referee.as_ref().map(|referee| referee.key));
         let Started { shared, thread } =
-            open(&config, (store, tee), Kind::Usual(heads), &identity, &clock, blobs, &join)
-                .await?;
+            open(&config, (store, tee), kind, &identity, &clock, blobs, &join).await?;
         let Shared { engine, tasks, stop, .. } = &*shared;
         let (engine, tasks, stop) = (engine.clone(), tasks.clone(), stop.clone());
         let metrics = match config.metrics {
@@ -190,6 +206,17 @@ impl Coordinator {
         };
         grpc::serve(listener, &identity, config.connections_max, &shared)?;
         spawn_housekeeping(&shared, config.summary_every);
+        let former = match config.referee {
+            true => None,
+            false => Referee::former(&folder).map_err(StartError::Referee)?,
+        };
+        if let Some(former) = former {
+            engine.appoint(former.key, false).await?;
+        }
+        let referee = match referee {
+            Some(referee) => Some(referee.start(&config, &join, reachable(address))?),
+            None => None,
+        };
         file::write(&folder.at(names::LISTENING), format!("{}\n", reachable(address)).as_bytes())?;
         let operator_token = identity.operator_token;
         let _stop_on_drop = stop.clone().drop_guard();
@@ -202,6 +229,7 @@ impl Coordinator {
             folder,
             tasks,
             metrics,
+            referee,
             stop,
             _stop_on_drop,
         })
@@ -245,6 +273,12 @@ impl Coordinator {
 
     /// Tells workers to come back later, ends all calls within `deadline`, saves what is pending, and ends.
     pub async fn shutdown(self, deadline: Duration) {
+        if let Some(referee) = self.referee {
+            referee.stop();
+            if tokio::time::timeout(deadline, referee.shutdown()).await.is_err() {
+                tracing::warn!("the embedded referee did not end in time and is cut off");
+            }
+        }
         self.stop.cancel();
         drop(self.metrics);
         if tokio::time::timeout(deadline, self.tasks.wait()).await.is_err() {
@@ -266,8 +300,8 @@ struct Started {
 
 /// What a coordinator is there for.
 enum Kind {
-    /// To decide, as long as nobody shows that records are missing.
-    Usual(Heads),
+    /// To decide, as long as nobody shows that records are missing; with a referee of its own, perhaps.
+    Usual(Heads, Option<proto::WorkerKey>),
     /// To gather what workers have kept.
     Gathering(Arc<Gather>),
 }
@@ -282,9 +316,9 @@ async fn open(
     blobs: Arc<BlobStore>,
     join: &Join,
 ) -> Result<Started, StartError> {
-    let (gather, heads) = match kind {
-        Kind::Usual(heads) => (None, Some(heads)),
-        Kind::Gathering(gather) => (Some(gather), None),
+    let (gather, heads, referee) = match kind {
+        Kind::Usual(heads, referee) => (None, Some(heads), referee),
+        Kind::Gathering(gather) => (Some(gather), None, None),
     };
     let (thread, engine) = Engine::start(engine::Config {
         project: identity.project(),
@@ -294,6 +328,7 @@ async fn open(
         reserve_bytes: config.reserve_bytes,
         check_floor: config.check_floor,
         account_bytes: config.account_bytes,
+        referee,
     })?;
     let stop = CancellationToken::new();
     let compiler = Arc::new(Compiler::new(config.program.clone(), stop.clone()));

@@ -64,6 +64,8 @@ pub struct Ended {
     pub given_up: u64,
     /// Reports accepted.
     pub copies: u64,
+    /// Of these, reports of the referee.
+    pub checks: u64,
     /// Fuel of the segments that were run again; a unit has [`FUEL`].
     pub segments_fuel: u64,
     /// Verdicts withdrawn on the way.
@@ -113,6 +115,26 @@ pub fn crowd(seed: u64, units: u64) -> Setup {
         ask: 4,
         unit_minutes: 6 * 60,
         days_max: 400,
+    }
+}
+
+/// Ten honest workers, and a person who brings a thousand identities on a hundred networks.
+#[must_use]
+pub fn attack(seed: u64, units: u64, kind: Option<Kind>) -> Setup {
+    Setup {
+        seed,
+        units,
+        honest: 10,
+        referee: true,
+        others: kind.map(|kind| (kind, 1_000)).into_iter().collect(),
+        confidence: Some(1e-6),
+        copies: 2,
+        fan_in: 0,
+        crash: 0.0,
+        check: false,
+        ask: 4,
+        unit_minutes: 10,
+        days_max: 10_000,
     }
 }
 

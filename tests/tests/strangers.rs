@@ -4,8 +4,10 @@ use anyhow::{Result, ensure};
 use proto::cut::Axis;
 use proto::pb;
 use proto::pb::worker_message::Kind as Say;
+use proto::report::{Outcome, Output};
+use proto::{JobId, UnitIndex};
 use std::time::Duration;
-use tests::grid::{Coordinator, Profile, until};
+use tests::grid::{Coordinator, Profile, Worker, until};
 use tests::load::Load;
 use tests::volunteer::Volunteer;
 use tokio::task::JoinSet;
@@ -79,5 +81,91 @@ async fn those_who_only_ask_get_little() -> Result<()> {
     })
     .await?;
     ensure!(status.failed == 0, "{status:?}");
+    Ok(())
+}
+
+/// What keys of one person agree on, of every unit.
+const LIE: &[u8] = b"what eight keys agree on";
+
+fn lie(_: JobId, _: UnitIndex) -> (Outcome, u64) {
+    (Outcome::Done(Output::Inline(LIE.to_vec())), 1_000)
+}
+
+/// A coordinator as it comes, with its referee.
+async fn with_referee() -> Result<Coordinator> {
+    let mut coordinator = Coordinator::start(Profile::Same).await?;
+    coordinator.kill()?;
+    coordinator.arguments.clear();
+    coordinator.restart().await?;
+    until("the referee", async || Ok((coordinator.status().await?.referees == 1).then_some(())))
+        .await?;
+    Ok(coordinator)
+}
+
+/// Eight keys of one person agree with each other beside three honest machines, and come first: the coordinator's own referee finds
+/// them out, and everything comes out right.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_agree_with_each_other_settle_nothing_wrong() -> Result<()> {
+    const UNITS: u64 = 200;
+    let coordinator = with_referee().await?;
+    let mut spec = coordinator.trivial_spec(axis(UNITS), 1).await?;
+    spec.confidence = Some(1e-6);
+    let job = coordinator.submit(&spec).await?;
+    ensure!(job.warnings.is_empty(), "{job:?}");
+    let mut liars = JoinSet::new();
+    for number in 100..108 {
+        let volunteer = Volunteer::connect(&coordinator.join, number, number).await?;
+        liars.spawn(volunteer.work(lie));
+    }
+    until("lies of every liar", async || {
+        Ok((UNITS <= coordinator.job(job.job_id).await?.copies).then_some(()))
+    })
+    .await?;
+    let _honest = ["ada", "ben", "eve"]
+        .map(|name| Worker::start(Profile::Same, &coordinator.join, name))
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?;
+    let status = until("the job's end", async || {
+        let status = coordinator.job(job.job_id).await?;
+        Ok((status.state() == pb::job_status::State::Done).then_some(status))
+    })
+    .await?;
+    ensure!((status.settled, status.failed) == (UNITS, 0), "{status:?}");
+    let lie = Some(pb::output::Kind::Inline(LIE.into()));
+    for result in coordinator.results(JobId(job.job_id)).await? {
+        let told = match &result.outcome {
+            Some(pb::unit_result::Outcome::Output(output)) => output.kind.clone(),
+            _ => None,
+        };
+        ensure!(told.is_some() && told != lie, "{result:?}");
+    }
+    drop(liars);
+    coordinator.stop_and_check().await
+}
+
+/// One person with two machines gets answers, as the referee is somebody else; without it he is told what he is not protected from.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_owner_and_the_referee_are_enough() -> Result<()> {
+    const UNITS: u64 = 60;
+    let coordinator = with_referee().await?;
+    let _worker = Worker::start(Profile::Same, &coordinator.join, "ada")?;
+    let mut spec = coordinator.trivial_spec(axis(UNITS), 1).await?;
+    spec.confidence = Some(1e-3);
+    let job = coordinator.submit(&spec).await?;
+    let status = until("the job's end", async || {
+        let status = coordinator.job(job.job_id).await?;
+        Ok((status.state() == pb::job_status::State::Done).then_some(status))
+    })
+    .await?;
+    ensure!((status.settled, status.failed) == (UNITS, 0), "{status:?}");
+    ensure!(status.copies < 2 * UNITS, "{status:?}");
+    coordinator.stop_and_check().await?;
+    let without = Coordinator::start(Profile::Same).await?;
+    let job = without.submit(&without.trivial_spec(axis(1), 2).await?).await?;
+    ensure!(job.warnings.iter().any(|text| text.contains("copies protect")), "{job:?}");
+    let mut spec = without.trivial_spec(axis(1), 1).await?;
+    spec.confidence = Some(1e-3);
+    let job = without.submit(&spec).await?;
+    ensure!(job.warnings.iter().any(|text| text.contains("no referee")), "{job:?}");
     Ok(())
 }

@@ -190,6 +190,16 @@ fn status_text(status: &pb::StatusReply) -> String {
         let digest = digest_text(&blob.digest);
         line("", format!("{copies:.2} copies of {digest} ({})", ByteSize(blob.len)));
     }
+    let checks = format!("{} units in a row checked and right", status.crowd_checks);
+    match status.referees {
+        0 => line(
+            "referees",
+            "NONE: people with many keys who agree with themselves are believed. Run without --no-referee, or appoint a worker of \
+             yours"
+                .into(),
+        ),
+        referees => line("referees", format!("{referees} connected, {checks}")),
+    }
     if !status.trouble.is_empty() {
         line("TROUBLE", status.trouble.clone());
     }
@@ -212,6 +222,8 @@ fn status_value(status: &pb::StatusReply) -> Value {
         "blob_bytes": status.blob_bytes,
         "blob_bytes_given": status.blob_bytes_given,
         "given_most": status.given_most.iter().map(given_value).collect::<Vec<_>>(),
+        "referees": status.referees,
+        "crowd_checks": status.crowd_checks,
         "trouble": status.trouble,
     })
 }

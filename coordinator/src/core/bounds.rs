@@ -36,6 +36,16 @@ pub const MERGE_INPUTS_MAX: u32 = 4096;
 /// Most units of a job that are known one by one (waiting for another account, or tried before); beyond it no new
 /// units are begun: about 200 MB.
 pub const KNOWN_UNITS_MAX: usize = 1 << 20;
+/// Of so many copies of a job's units, a referee computes one to check the crowd, once it is known how far the crowd's word goes.
+pub const REFEREE_PART: u64 = 50;
+/// Units drawn for a referee before none is found that it may compute.
+pub const CHECKS_TRIED: usize = 64;
+/// Units that get their verdict after one event, of those that a referee's check has let go: a few milliseconds of work.
+pub const RELEASED_AT_ONCE: usize = 1024;
+/// Units looked at again for each report: twice as many as are added at most.
+pub const LOOKED_AGAIN: usize = 2;
+/// Units looked at again at the tail of a job before a worker is told that there is nothing for it.
+pub const LOOKED_AGAIN_AT_TAIL: usize = 256;
 /// Runs of the queue looked at for one lease: a worker that may take none of the first so many is told to wait.
 pub const RUNS_SCANNED_MAX: usize = 64;
 /// Most leases kept after their deadline, so that what comes late is not lost while the unit has no verdict.

@@ -215,10 +215,14 @@ impl Core {
             if known.trial.is_some() {
                 continue;
             }
-            match verdict::judge(job.policy(), &known.said, known.checked) {
-                Verdict::Need(_) => ensure!(!known.held, "{id}/u{unit} is held and needs more"),
-                Verdict::Hold => ensure!(known.held, "{id}/u{unit} is enough and not held"),
-                _ => ensure!(false, "{id}/u{unit} could be settled"),
+            let waits = known.held || known.pooled;
+            match verdict::judge(job.policy(), &known.said, known.checked, known.patient) {
+                Verdict::Need(_) | Verdict::Wait => {
+                    ensure!(!waits, "{id}/u{unit} is held and needs more");
+                }
+                Verdict::Hold => ensure!(waits, "{id}/u{unit} is enough and not held"),
+                Verdict::Settle(_) => ensure!(known.pooled, "{id}/u{unit} could be settled"),
+                Verdict::GiveUp(_) => ensure!(false, "{id}/u{unit} could be given up"),
             }
         }
         if let Some(what) = self.trial_contradiction(job) {
@@ -239,6 +243,12 @@ impl Core {
             count == job.gates.waiting() && held.len() as u64 == count,
             "{id}: {count} units wait, {} counted",
             job.gates.waiting()
+        );
+        let pooled = job.known.values().filter(|known| known.pooled).count() as u64;
+        ensure!(
+            pooled == job.pool.waiting(),
+            "{id}: {pooled} units wait for a referee, {} counted",
+            job.pool.waiting()
         );
         for (worker, alone) in &job.alone {
             let figures: u64 = alone.figures.values().sum();

@@ -56,6 +56,9 @@ impl Core {
             effects.messages.push((replaced.session, ToWorker::Replaced));
         }
         self.sessions.insert(session);
+        if self.embedded == Some(hello.worker) {
+            self.appoint(&hello.worker, true);
+        }
         Ok(Welcome { session, credit: self.accounts[account as usize].credit, sequence })
     }
 

@@ -37,7 +37,22 @@ impl Core {
         if most == 0 {
             return false;
         }
-        let choice = self.choose_queued(id, number, most).or_else(|| self.choose_fresh(id, most));
+        if self.referees.contains(&number) {
+            if let Some(first) = self.draw_check(id, number) {
+                let lease = LeaseId(self.meta.next_lease);
+                self.lend(now, id, number, &Choice { first, count: 1, twin: None }, effects);
+                self.begin_check(id, first, lease);
+                return true;
+            }
+            if self.embedded == Some(self.worker(number).record.key) {
+                return false;
+            }
+        }
+        let mut choice =
+            self.choose_queued(id, number, most).or_else(|| self.choose_fresh(id, most));
+        if choice.is_none() && self.look_again_at_tail(id) {
+            choice = self.choose_queued(id, number, most);
+        }
         let Some(choice) = choice.or_else(|| self.choose_second(now, id, number, most)) else {
             return false;
         };

@@ -6,7 +6,7 @@ use crate::core::queue::{Queue, Run};
 use crate::core::record::{End, JobRecord, Place, Span};
 use crate::core::returners::Returners;
 use crate::core::trust::estimate::Figure;
-use crate::core::trust::{Alone, Gates};
+use crate::core::trust::{Alone, Gates, Pool};
 use crate::core::unit::Unit;
 use crate::core::verdict::{Policy, Said};
 use proto::job::{Outline, Stage};
@@ -37,6 +37,8 @@ pub(super) struct Job {
     pub(super) alone: BTreeMap<u32, Alone>,
     /// Units that wait for their worker to pass a check.
     pub(super) gates: Gates,
+    /// Units that wait for a referee's check.
+    pub(super) pool: Pool,
     /// Units of which more is known; see [`Unit`].
     pub(super) known: HashMap<u64, Unit>,
     pub(super) queue: Queue,
@@ -132,6 +134,7 @@ impl Job {
             again: RoaringTreemap::new(),
             alone: BTreeMap::new(),
             gates: Gates::default(),
+            pool: Pool::default(),
             known: HashMap::new(),
             queue: Queue::default(),
             merged: HashMap::new(),

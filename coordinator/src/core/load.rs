@@ -20,13 +20,13 @@ use crate::core::time::Now;
 use crate::core::token::Token;
 use crate::core::trust;
 use crate::core::trust::book::{Book, Entry};
-use crate::core::trust::estimate::Standing;
+use crate::core::trust::estimate::{REFEREE, Standing};
 use crate::core::verdict::Said;
 use crate::core::worker::Worker;
 use crate::core::{Core, Open};
 use proto::job::{Outline, Stage};
 use proto::report::{Batch, Statement};
-use proto::{JobId, LeaseId, UnitIndex};
+use proto::{Digest, JobId, LeaseId, UnitIndex};
 use roaring::RoaringTreemap;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -226,7 +226,10 @@ impl Core {
             };
             reports += 1;
             let network = self.workers[worker as usize].record.network;
-            let standing = if job.estimates() {
+            let referee = self.referees.contains(&worker);
+            let standing = if referee {
+                REFEREE
+            } else if job.estimates() {
                 let class = trust::class(job, report.unit.0);
                 self.book.of(worker, account, network, class)
             } else {
@@ -237,6 +240,8 @@ impl Core {
                 account,
                 network,
                 standing,
+                referee,
+                learned: false,
                 place: Place { worker, sequence: batch.sequence, position },
                 fuel: report.fuel,
                 result: statement.result,
@@ -313,7 +318,10 @@ impl Core {
         for id in jobs {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             let mut units: Vec<(Option<Place>, u64)> = Vec::new();
+            let patient = job.patient();
             for (&unit, known) in &mut job.known {
+                known.patient = patient;
+                note_learned(&mut known.said);
                 known.checked = !known.holders.is_empty() && known.said.len() == 1;
                 units.push((known.said.first().map(|said| said.place), unit));
             }
@@ -345,6 +353,15 @@ impl Core {
         for (_, id, unit) in open {
             self.judge(id, unit);
         }
+    }
+}
+
+/// Those who agree have that on their records since the later one reported.
+fn note_learned(said: &mut [Said]) {
+    let statements: Vec<Digest> = said.iter().map(|said| said.statement).collect();
+    for said in said {
+        let same = statements.iter().filter(|statement| **statement == said.statement);
+        said.learned = 1 < same.count();
     }
 }
 

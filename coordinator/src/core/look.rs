@@ -6,6 +6,7 @@ use crate::core::job::Job;
 use crate::core::record::JobRecord;
 use crate::core::status::{JobState, JobStatus, Totals, WorkerStatus};
 use crate::core::token::Token;
+use crate::core::worker::Worker;
 use proto::{JobId, WorkerKey};
 use std::ops::Bound;
 
@@ -29,6 +30,7 @@ impl Core {
             units_per_second_milli: job.rate.milli,
             reason: reasons.first().cloned().unwrap_or_default(),
             waiting: if still { reasons } else { Vec::new() },
+            warnings: self.warnings(job),
             ..status
         })
     }
@@ -75,17 +77,49 @@ impl Core {
     #[must_use]
     pub fn totals(&self) -> Totals {
         Totals {
-            workers_connected: self.sessions.len() as u64,
+            workers_connected: self.volunteers().count() as u64,
             workers_known: self.workers.len() as u64,
             jobs_running: self.jobs.len() as u64,
             jobs_known: self.meta.next_job - 1,
             units_settled: self.meta.settled,
             units_leased: self.jobs.values().map(|job| job.leased).sum(),
             credit: self.meta.credit,
+            referees: self.referees_near() as u64,
+            crowd_checks: self.book.crowd().passed.into(),
             store_bytes: 0,
             trouble: String::new(),
             halted: false,
         }
+    }
+
+    /// The workers that are connected, but for the referee that comes with the coordinator.
+    pub(super) fn volunteers(&self) -> impl Iterator<Item = &Worker> {
+        let all = self.sessions.iter().map(|session| self.worker(session.worker));
+        all.filter(|worker| Some(worker.record.key) != self.embedded)
+    }
+
+    /// Referees that are connected.
+    pub(super) fn referees_near(&self) -> usize {
+        self.referees.iter().filter(|worker| self.worker(**worker).live.is_some()).count()
+    }
+
+    /// What the answers of a job are not protected from.
+    fn warnings(&self, job: &Job) -> Vec<String> {
+        let warning = match job.spec.copies {
+            _ if job.estimates() && self.referees.is_empty() => {
+                "this project has no referee: people who have made enough keys are believed when they agree with themselves. The \
+                 operator can run the coordinator without --no-referee, or appoint a worker of his own"
+            }
+            _ if job.estimates() => return Vec::new(),
+            1 => {
+                "with copies = 1 whatever a worker reports is taken: ask for confidence (as in confidence = 1e-6) where that matters"
+            }
+            _ => {
+                "copies protect from broken machines, not from people: whoever makes keys on several networks agrees with himself. \
+                 Ask for confidence (as in confidence = 1e-6) where that matters"
+            }
+        };
+        vec![warning.to_owned()]
     }
 
     /// All tokens, by id.
@@ -148,5 +182,6 @@ pub fn job_status(id: JobId, record: &JobRecord) -> JobStatus {
         segments_fuel: record.segments_fuel,
         evidence: record.next_evidence,
         waiting: Vec::new(),
+        warnings: Vec::new(),
     }
 }

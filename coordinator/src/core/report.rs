@@ -1,13 +1,13 @@
 //! Reports come in.
 
-use crate::core::bounds::PADDED_BATCH_BYTES;
+use crate::core::bounds::{LOOKED_AGAIN, PADDED_BATCH_BYTES};
 use crate::core::event::{Acks, Earlier, Effects, Missing, Session, SignedBatch};
 use crate::core::job::Job;
 use crate::core::queue::Run;
 use crate::core::record::{LogEnd, OpenRecord, Place, Table, batch_key, encode_batch};
 use crate::core::time::Now;
 use crate::core::trust;
-use crate::core::trust::estimate::Standing;
+use crate::core::trust::estimate::{REFEREE, Standing};
 use crate::core::verdict::Said;
 use crate::core::{Core, Open};
 use proto::report::{Ack, Failure, Outcome, Report, Statement};
@@ -204,6 +204,8 @@ impl Core {
                 account,
                 network: 0,
                 standing: Standing::default(),
+                referee: false,
+                learned: false,
                 place,
                 fuel: report.fuel,
                 result: unread(&report.outcome),
@@ -218,11 +220,15 @@ impl Core {
             let policy = job.policy();
             let record = &self.workers[worker as usize].record;
             let network = record.network;
-            let standing = if job.estimates() {
+            let referee = self.referees.contains(&worker);
+            let standing = if referee {
+                REFEREE
+            } else if job.estimates() {
                 self.book.of(worker, account, network, trust::class(job, unit))
             } else {
                 Standing::default()
             };
+            let patient = job.patient();
             let known = job.known.entry(unit).or_default();
             if known.said.iter().any(|said| said.account == account) {
                 self.close_unit(report.lease, unit, &mut incoming.finished);
@@ -233,10 +239,13 @@ impl Core {
             let first = known.said.is_empty();
             let statement = Statement::new(job.record.spec_digest, report);
             let before = known.missing(policy);
+            known.patient = patient;
             known.said.push(Said {
                 account,
                 network,
                 standing,
+                referee,
+                learned: false,
                 place,
                 fuel: report.fuel,
                 result: statement.result,
@@ -266,6 +275,7 @@ impl Core {
             if before < after {
                 self.put_back(id, Some(account), Run::new(unit, 1));
             }
+            self.look_again(id, LOOKED_AGAIN);
         }
         incoming.accepted += 1;
         self.close_unit(report.lease, unit, &mut incoming.finished);

@@ -18,24 +18,29 @@ impl Core {
         if known.trial.is_some() {
             return;
         }
-        let verdict = verdict::judge(policy, &known.said, known.checked);
+        self.witness(id, unit);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(known) = job.known.get(&unit) else { return };
+        let verdict = verdict::judge(policy, &known.said, known.checked, known.patient);
         if verdict != Verdict::Hold {
             Self::no_longer_held(job, unit);
         }
         let Some(known) = job.known.get_mut(&unit) else { return };
+        if known.pooled && !matches!(verdict, Verdict::Settle(_) | Verdict::Hold) {
+            known.pooled = false;
+            job.pool.drop();
+        }
+        let pooled = job.known.get(&unit).is_some_and(|known| known.pooled);
         match verdict {
-            Verdict::Settle(agreeing) => {
-                let said = std::mem::take(&mut known.said);
-                known.checked = false;
-                for said in &said {
-                    self.close_report(said.place.worker, said.place.sequence);
-                }
-                self.settle(id, unit, &said, &agreeing);
-            }
+            Verdict::Settle(agreeing) => self.reach(id, unit, &agreeing),
             Verdict::GiveUp(reason) => self.give_up(id, unit, reason),
+            Verdict::Hold if pooled => {}
             Verdict::Hold => self.hold_or_check(id, unit),
+            Verdict::Wait => self.watch(id, unit),
             Verdict::Need(_) => {
-                self.open_dispute(id, unit);
+                if !self.open_dispute(id, unit) {
+                    self.watch(id, unit);
+                }
             }
         }
     }
@@ -67,6 +72,11 @@ impl Core {
         let worker = |index: usize| said[index].place.worker;
         let (agree, others): (Vec<usize>, Vec<usize>) =
             (0..said.len()).partition(|index| agreeing.contains(index));
+        let new: Vec<u32> = agree
+            .iter()
+            .filter(|&&index| !said[index].learned)
+            .map(|&index| worker(index))
+            .collect();
         let agree: Vec<u32> = agree.into_iter().map(worker).collect();
         let shared = |index: usize| {
             said.iter().filter(|other| other.statement == said[index].statement).nth(1).is_some()
@@ -76,7 +86,7 @@ impl Core {
         if let [alone] = agree[..] {
             job.alone.entry(alone).or_default().add(unit, fuel, figure);
         } else {
-            self.learn(id, unit, &agree, &others);
+            self.learn(id, unit, &new, &others);
         }
         self.close_verdict(id, unit, end, figure, fuel);
         if merged {
@@ -121,6 +131,9 @@ impl Core {
         Self::no_longer_held(job, unit);
         job.note(unit, end, figure, fuel);
         let known = if job.known.is_empty() { None } else { job.known.remove(&unit) };
+        if known.as_ref().is_some_and(|known| known.pooled) {
+            job.pool.drop();
+        }
         let finished = job.record.settled == job.record.units;
         let merges = job.spec.merge.is_some();
         self.dirty.jobs.insert(id);

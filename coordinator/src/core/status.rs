@@ -67,6 +67,8 @@ pub struct JobStatus {
     pub evidence: u64,
     /// Of a running job that has not moved for a while, why; most important first.
     pub waiting: Vec<String>,
+    /// What the answers of a running job are not protected from.
+    pub warnings: Vec<String>,
 }
 
 /// A worker in numbers.
@@ -117,6 +119,10 @@ pub struct Totals {
     pub units_leased: u64,
     /// Granted, fuel.
     pub credit: u128,
+    /// Referees that are connected.
+    pub referees: u64,
+    /// Units on which the crowd agreed and that a referee found right, since one was found wrong.
+    pub crowd_checks: u64,
     /// Bytes of the store on disk.
     pub store_bytes: u64,
     /// Empty, or what the operator must mend.

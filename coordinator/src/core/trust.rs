@@ -6,6 +6,7 @@ pub mod dice;
 pub mod estimate;
 mod fault;
 mod gate;
+mod pool;
 mod trial;
 mod withdraw;
 
@@ -16,6 +17,7 @@ use proto::{JobId, UnitIndex};
 
 pub(super) use fault::Fault;
 pub(super) use gate::Gates;
+pub(super) use pool::Pool;
 pub(super) use trial::Trials;
 pub(super) use withdraw::Alone;
 

@@ -27,6 +27,12 @@ pub(super) struct Unit {
     pub(super) checked: bool,
     /// Whether the unit is among those that wait for their worker to pass a check.
     pub(super) held: bool,
+    /// Whether those who agree on it may earn what their records lack before another is asked.
+    pub(super) patient: bool,
+    /// Whether it is among those that are looked at again, as records grow.
+    pub(super) watched: bool,
+    /// Whether it would have its verdict, and waits for a referee to check what waits.
+    pub(super) pooled: bool,
     /// The trial that is open about it; it is lent to nobody meanwhile.
     pub(super) trial: Option<u64>,
     /// Whether a segment of its one report was checked, or could not be.
@@ -74,9 +80,10 @@ impl Unit {
 
     /// Leases that it lacks.
     pub(super) fn missing(&self, policy: Policy) -> usize {
-        if self.trial.is_some() {
+        if self.trial.is_some() || self.pooled {
             return 0;
         }
-        verdict::lacking(policy, &self.said, self.checked).saturating_sub(self.holders.len())
+        verdict::lacking(policy, &self.said, self.checked, self.patient)
+            .saturating_sub(self.holders.len())
     }
 }

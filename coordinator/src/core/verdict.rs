@@ -24,8 +24,12 @@ pub struct Said {
     pub account: u32,
     /// The worker's network; 0 when it tells nothing.
     pub network: u64,
-    /// What was known of the worker when it reported, or after its account was caught since.
+    /// What was known of the worker when this was looked at last.
     pub standing: Standing,
+    /// Whether the worker is one that the operator has appointed.
+    pub referee: bool,
+    /// Whether the worker has this agreement on its record already.
+    pub learned: bool,
     /// Where it is stored.
     pub place: Place,
     /// Fuel burnt.
@@ -53,6 +57,8 @@ pub enum Verdict {
     Settle(Vec<usize>),
     /// The one report is enough, once its worker has passed a check of this or of a later unit.
     Hold,
+    /// Two parties agree, and their records may become good enough while there is other work.
+    Wait,
     /// So many more reports of other accounts are needed, should they all agree.
     Need(usize),
     /// No agreement will be sought any more.
@@ -72,21 +78,22 @@ pub fn reports_max(copies: u32) -> usize {
     2 * copies as usize + 2
 }
 
-/// Judges a unit. `checked`: one report is not enough, however good its worker's record.
+/// Judges a unit. `checked`: one report is not enough, however good its worker's record. `patient`: those who agree may
+/// earn what their records lack before somebody else is asked.
 #[must_use]
-pub fn judge(policy: Policy, said: &[Said], checked: bool) -> Verdict {
+pub fn judge(policy: Policy, said: &[Said], checked: bool, patient: bool) -> Verdict {
     match policy {
         Policy::Copies(copies) => judge_copies(copies, said),
-        Policy::Confidence(target) => judge_confidence(target, said, checked),
+        Policy::Confidence(target) => judge_confidence(target, said, checked, patient),
     }
 }
 
 /// Reports of other accounts that a unit lacks, should they all agree. Zero once no more will be sought.
 #[must_use]
-pub fn lacking(policy: Policy, said: &[Said], checked: bool) -> usize {
-    match judge(policy, said, checked) {
+pub fn lacking(policy: Policy, said: &[Said], checked: bool, patient: bool) -> usize {
+    match judge(policy, said, checked, patient) {
         Verdict::Need(need) => need,
-        Verdict::Settle(_) | Verdict::Hold | Verdict::GiveUp(_) => 0,
+        Verdict::Settle(_) | Verdict::Hold | Verdict::Wait | Verdict::GiveUp(_) => 0,
     }
 }
 
@@ -106,9 +113,12 @@ fn judge_copies(copies: u32, said: &[Said]) -> Verdict {
     Verdict::Settle(agreeing(said, leader))
 }
 
-fn judge_confidence(target: f64, said: &[Said], checked: bool) -> Verdict {
+fn judge_confidence(target: f64, said: &[Said], checked: bool, patient: bool) -> Verdict {
     if said.is_empty() {
         return Verdict::Need(1);
+    }
+    if let Some(referee) = said.iter().position(|said| said.referee) {
+        return Verdict::Settle(agreeing(said, referee));
     }
     let (leader, votes, against) = opinions(said);
     let settles = doubt(said, leader) <= target;
@@ -122,6 +132,9 @@ fn judge_confidence(target: f64, said: &[Said], checked: bool) -> Verdict {
     }
     if DISPUTED_REPORTS_MAX <= said.len() {
         return disagree(said.len(), leader_votes(said, leader));
+    }
+    if !settles && against == 0 && 2 <= of_standing && patient {
+        return Verdict::Wait;
     }
     if settles || against == 0 {
         // One at a time: the next may be by somebody whose word is worth many.
@@ -149,6 +162,13 @@ pub fn figure(policy: Policy, said: &[Said], canonical: usize) -> Figure {
         Policy::Copies(_) => Figure::default(),
         Policy::Confidence(_) => Figure::of(doubt(said, canonical)),
     }
+}
+
+/// Whether all of standing who have reported say the same; nobody is nobody's witness.
+pub(super) fn undisputed(said: &[Said]) -> bool {
+    let mut statements = said.iter().filter(|said| said.standing.caught == 0);
+    let first = statements.next().map(|said| said.statement);
+    first.is_some() && statements.all(|said| Some(said.statement) == first)
 }
 
 /// Who says the same as the report at `leader`: of each network, the one of best standing.

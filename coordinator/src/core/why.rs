@@ -4,6 +4,7 @@ use crate::core::Core;
 use crate::core::bounds::RETURNERS_NAMED_MAX;
 use crate::core::job::Job;
 use crate::core::record::WorkerRecord;
+use crate::core::trust::estimate::{CROWD_DOUBT, Standing};
 use crate::core::unit::Unit;
 use crate::core::verdict::{self, Said, Verdict};
 use proto::job::Stage;
@@ -53,6 +54,13 @@ impl Core {
                 job.gates.waiting()
             ));
         }
+        if 0 < job.pool.waiting() {
+            reasons.push(format!(
+                "{} units wait for a referee: {}",
+                job.pool.waiting(),
+                self.why_pooled(job)
+            ));
+        }
         let (mut trials, mut reported) = (0, 0);
         for known in job.known.values() {
             match known.trial {
@@ -60,7 +68,8 @@ impl Core {
                 None => reported += usize::from(!known.said.is_empty()),
             }
         }
-        let reported = reported.saturating_sub(usize::try_from(job.gates.waiting()).unwrap_or(0));
+        let waiting = job.gates.waiting() + job.pool.waiting();
+        let reported = reported.saturating_sub(usize::try_from(waiting).unwrap_or(0));
         if 0 < reported {
             reasons.push(format!(
                 "{reported} units are reported and wait for a report of another account"
@@ -82,8 +91,8 @@ impl Core {
     fn why_nobody(&self, job: &Job) -> Vec<String> {
         let (mut accounts, mut parties, mut fitting) = (BTreeSet::new(), BTreeSet::new(), 0);
         let mut most = 0;
-        for session in &self.sessions {
-            let worker = self.worker(session.worker);
+        let connected = self.volunteers().count();
+        for worker in self.volunteers() {
             let Some(live) = &worker.live else { continue };
             most = most.max(live.want.memory_bytes);
             if job.spec.limits.memory_bytes <= live.want.memory_bytes {
@@ -94,19 +103,17 @@ impl Core {
             }
         }
         let mut reasons: Vec<String> = self.why_no_room(job).into_iter().collect();
-        if self.sessions.is_empty() {
+        if connected == 0 {
             reasons.push("no worker is connected".to_owned());
         } else if most == 0 && job.leased == 0 {
             reasons.push(format!(
-                "none of the {} connected workers asks for work: `starling-worker why` on each tells the reason",
-                self.sessions.len()
+                "none of the {connected} connected workers asks for work: `starling-worker why` on each tells the reason"
             ));
         } else if fitting == 0 && job.leased == 0 {
             let needs = job.spec.limits.memory_bytes;
             reasons.push(format!(
-                "none of the {} connected workers asks for work with enough memory: a unit needs {needs} bytes, the most \
-                 that is lent is {most}",
-                self.sessions.len()
+                "none of the {connected} connected workers asks for work with enough memory: a unit needs {needs} bytes, \
+                 the most that is lent is {most}"
             ));
         } else if !job.estimates() && accounts.len() < job.spec.copies as usize {
             reasons.push(format!(
@@ -192,6 +199,23 @@ impl Core {
         reasons
     }
 
+    /// What units of a job wait for on which the crowd agrees.
+    fn why_pooled(&self, job: &Job) -> String {
+        let who = if 0 < self.referees_near() { "" } else { ": none is connected" };
+        let crowd = self.book.crowd();
+        let target = job.spec.confidence.unwrap_or_default().max(CROWD_DOUBT);
+        if crowd.doubt() <= target {
+            return format!("one of those that wait is drawn and computed again{who}");
+        }
+        let needed =
+            (crowd.passed..).find(|&passed| Standing { passed, ..crowd }.doubt() <= target);
+        format!(
+            "the crowd's word is worth that much when {} units on which it agrees were found right, {} are so far{who}",
+            needed.unwrap_or(u32::MAX),
+            crowd.passed
+        )
+    }
+
     /// Why a unit of a job that asks for confidence needs another report.
     fn why_another(&self, job: &Job, known: &Unit, said: &[Said], need: usize) -> String {
         let differ = said.iter().any(|other| other.statement != said[0].statement);
@@ -223,7 +247,7 @@ impl Core {
             reasons.push(self.trials.why(trial));
             return reasons;
         }
-        let verdict = verdict::judge(job.policy(), &known.said, known.checked);
+        let verdict = verdict::judge(job.policy(), &known.said, known.checked, known.patient);
         match (&known.said[..], verdict) {
             ([], _) => {}
             (said, Verdict::Need(need)) if job.estimates() => {
@@ -231,6 +255,13 @@ impl Core {
             }
             (said, Verdict::Need(need)) => reasons
                 .push(format!("{} accounts have reported it, {need} more must agree", said.len())),
+            _ if known.pooled => {
+                reasons.push(format!("its reports agree, and it waits for a referee: {}", self.why_pooled(job)));
+            }
+            (said, Verdict::Wait) => reasons.push(format!(
+                "{} accounts have reported the same, and earn what their records lack while there is other work",
+                said.len()
+            )),
             _ => reasons.push(
                 "a trusted worker has reported it; the verdict comes when that worker passes its next check"
                     .into(),

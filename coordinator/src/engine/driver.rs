@@ -73,6 +73,9 @@ impl Engine {
             load(config.store.as_ref(), config.project, config.clock.now(), random::bytes())?;
         core.set_check_floor(config.check_floor);
         core.set_account_bytes(config.account_bytes);
+        if let Some(referee) = config.referee {
+            core.set_embedded(referee);
+        }
         for (_, len, account) in &owned {
             core.count_put(account, *len);
         }

@@ -39,6 +39,8 @@ impl pb::admin_server::Admin for Admin {
             blob_bytes_given: self.0.given.bytes(),
             uptime_ms: self.0.clock.now().monotonic_ms.saturating_sub(self.0.started_ms),
             software: SOFTWARE.into(),
+            referees: totals.referees,
+            crowd_checks: totals.crowd_checks,
             trouble: totals.trouble,
             given_most: self.0.given.most(GIVEN_MAX).into_iter().map(convert::of_blob).collect(),
         }))

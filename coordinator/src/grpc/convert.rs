@@ -150,6 +150,7 @@ pub(super) fn job(job: JobStatus) -> pb::JobStatus {
         segments_fuel: saturated(job.segments_fuel),
         evidence: job.evidence,
         waiting: job.waiting,
+        warnings: job.warnings,
         figures: job
             .figures
             .into_iter()

@@ -44,6 +44,11 @@ impl World {
             wrong,
             given_up,
             copies: status.copies,
+            checks: workers
+                .iter()
+                .filter(|worker| worker.referee)
+                .map(|worker| worker.reported)
+                .sum(),
             segments_fuel: u64::try_from(status.segments_fuel).unwrap_or(u64::MAX),
             withdrawn: status.withdrawn,
             caught: workers.iter().map(|worker| worker.caught).sum(),

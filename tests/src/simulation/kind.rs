@@ -25,6 +25,14 @@ pub enum Kind {
     Copying,
     /// One of a league that tells one common lie about every unit, from its so many-th unit on.
     League(u64),
+    /// One of the identities of a person who has made many, and whose networks the world counts: all tell one common lie about
+    /// this share of units, the same units, each from its so many-th unit on.
+    Sybil {
+        /// Units told right first.
+        after: u64,
+        /// Share of units lied about.
+        share: f64,
+    },
     /// One person who comes back with a new account after every so many units, all of them lies in league.
     Identities(u64),
 }
@@ -41,13 +49,19 @@ pub enum Answer {
 /// The lie that a league tells.
 const COMMON: u64 = u64::MAX;
 
+/// Whether a unit is among the share of all that sybils have chosen.
+fn chosen(unit: u64, share: f64) -> bool {
+    Random::new(unit ^ 0x5B11).happens(share)
+}
+
 impl Kind {
-    /// What a worker of this kind, its `number` being this, says of a unit after `before` others. `heard`: what was said
+    /// What a worker of this kind, its `number` being this, says of `unit` after `before` others. `heard`: what was said
     /// of the unit so far, as far as copiers could know.
     #[must_use]
     pub fn answer(
         self,
         number: u64,
+        unit: u64,
         before: u64,
         random: &mut Random,
         heard: Option<Answer>,
@@ -68,7 +82,8 @@ impl Kind {
             Self::Sleeper(_) => own,
             Self::Copying => heard.unwrap_or(own),
             Self::League(after) if before < after => Answer::Right,
-            Self::League(_) | Self::Identities(_) => Answer::Lie(COMMON),
+            Self::Sybil { after, share } if before < after || !chosen(unit, share) => Answer::Right,
+            Self::League(_) | Self::Identities(_) | Self::Sybil { .. } => Answer::Lie(COMMON),
         }
     }
 

@@ -240,7 +240,7 @@ impl Machine {
         let end = match course {
             Course::Whole { .. } => {
                 let heard = shared.heard.as_ref().and_then(|heard| heard.get(&unit).copied());
-                let answer = self.kind.answer(self.number, self.computed, random, heard);
+                let answer = self.kind.answer(self.number, unit, self.computed, random, heard);
                 self.computed += 1;
                 match answer {
                     Answer::Lie(lie) => drop(self.lies.insert(unit, lie)),
@@ -264,7 +264,7 @@ impl Machine {
                 End::Reached { point, state }
             }
             Course::Segment { spacing, from } => {
-                let answer = self.kind.answer(self.number, self.computed, random, None);
+                let answer = self.kind.answer(self.number, unit, self.computed, random, None);
                 let from = from.map(|(point, _)| point);
                 match shared.states.run(unit, spacing, from, answer) {
                     Ran::To(point) => End::Reached { point, state: None },

@@ -51,14 +51,14 @@ struct Crowd {
 }
 
 impl Crowd {
-    fn say(&mut self, host: usize, heard: Option<Answer>) -> Answer {
+    fn say(&mut self, host: usize, unit: u64, heard: Option<Answer>) -> Answer {
         let Host { kind, reported, .. } = self.hosts[host];
         self.hosts[host].reported += 1;
         if matches!(kind, Kind::Identities(units) if units <= reported + 1) {
             // A new identity, which nothing is known of.
             (self.hosts[host].reported, self.hosts[host].valid) = (0, 0);
         }
-        kind.answer(host as u64, reported, &mut self.random, heard)
+        kind.answer(host as u64, unit, reported, &mut self.random, heard)
     }
 
     fn another(&mut self, but: &[(usize, Answer)]) -> usize {
@@ -71,7 +71,13 @@ impl Crowd {
     }
 
     /// Copies by different hosts, beginning with what was said, until `agree` agree; the answer.
-    fn vote(&mut self, said: &mut Vec<(usize, Answer)>, first: u32, agree: u32) -> Option<Answer> {
+    fn vote(
+        &mut self,
+        unit: u64,
+        said: &mut Vec<(usize, Answer)>,
+        first: u32,
+        agree: u32,
+    ) -> Option<Answer> {
         loop {
             if first as usize <= said.len() {
                 let mut votes: Vec<(Answer, u32)> = Vec::new();
@@ -90,7 +96,7 @@ impl Crowd {
             }
             let host = self.another(said);
             let heard = said.first().map(|(_, answer)| *answer);
-            let answer = self.say(host, heard);
+            let answer = self.say(host, unit, heard);
             said.push((host, answer));
         }
     }
@@ -111,11 +117,11 @@ pub fn run(rule: Rule, kinds: &[(Kind, u32)], units: u64, ask: u32, seed: u64) -
     let mut crowd = Crowd { hosts, random: Random::new(seed) };
     let mut tally = Tally { units, ..Tally::default() };
     let mut requests: BTreeMap<usize, (u32, bool)> = BTreeMap::new();
-    for _ in 0..units {
+    for unit in 0..units {
         let host = crowd.another(&[]);
-        let mut said = vec![(host, crowd.say(host, None))];
+        let mut said = vec![(host, crowd.say(host, unit, None))];
         let accepted = match rule {
-            Rule::Votes { first, agree } => crowd.vote(&mut said, first, agree),
+            Rule::Votes { first, agree } => crowd.vote(unit, &mut said, first, agree),
             Rule::Adaptive => {
                 let valid = crowd.hosts[host].valid;
                 let request = requests.entry(host).or_insert((0, false));
@@ -125,7 +131,7 @@ pub fn run(rule: Rule, kinds: &[(Kind, u32)], units: u64, ask: u32, seed: u64) -
                     *request = (ask, !checked);
                 }
                 request.0 -= 1;
-                if request.1 { Some(said[0].1) } else { crowd.vote(&mut said, 2, 2) }
+                if request.1 { Some(said[0].1) } else { crowd.vote(unit, &mut said, 2, 2) }
             }
         };
         crowd.judge(&said, accepted);

@@ -4,7 +4,7 @@
 #![allow(clippy::print_stdout, reason = "the table is printed as it is made")]
 
 use crate::simulation::rivals::{self, Rule};
-use crate::simulation::{FUEL, Kind, Setup, run};
+use crate::simulation::{FUEL, Kind, Setup, attack, run};
 
 /// Units that a worker asks for at once.
 const ASK: u32 = 20;
@@ -47,6 +47,55 @@ pub fn print(workers: u64, units_per_worker: u64, seeds: u64, rows: &str) -> Res
         if format!("{name}, {share} %").contains(rows) {
             row(name, kind, share, workers, units_per_worker, seeds)?;
         }
+    }
+    Ok(())
+}
+
+/// Prints what a thousand identities of one person on a hundred networks do to ten honest workers, by what he chooses, and what
+/// two agreeing accounts and BOINC's rule make of the same crowd.
+///
+/// # Errors
+/// When a run does not end as it must.
+pub fn attacks(units: u64, seed: u64) -> Result<(), String> {
+    let tactics: [(&str, Option<Kind>); 8] = [
+        ("nobody", None),
+        ("lies at once", Some(Kind::Sybil { after: 0, share: 1.0 })),
+        ("lies from unit 20", Some(Kind::Sybil { after: 20, share: 1.0 })),
+        ("lies from unit 100", Some(Kind::Sybil { after: 100, share: 1.0 })),
+        ("1 unit in 10 at once", Some(Kind::Sybil { after: 0, share: 0.1 })),
+        ("1 unit in 100 at once", Some(Kind::Sybil { after: 0, share: 0.01 })),
+        ("1 unit in 1000 at once", Some(Kind::Sybil { after: 0, share: 0.001 })),
+        ("1 unit in 100 from unit 100", Some(Kind::Sybil { after: 100, share: 0.01 })),
+    ];
+    println!(
+        "10 honest workers and 1000 identities on 100 networks, {units} units, confidence = {CONFIDENCE:e}, seed {seed}\n"
+    );
+    println!(
+        "| who comes | wrong | days | copies | of them the referee's | caught | 2 of 2 | BOINC adaptive |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    for (name, kind) in tactics {
+        let ended = run(&attack(seed, units, kind))?;
+        let crowd: Vec<(Kind, u32)> =
+            [(Kind::Honest, 10)].into_iter().chain(kind.map(|kind| (kind, 1_000))).collect();
+        let rival = |rule| {
+            let tally = rivals::run(rule, &crowd, units, ASK, seed);
+            let mut sum = Sum::default();
+            add(&mut sum, tally.units, tally.wrong, tally.copies);
+            cell(&sum)
+        };
+        let mut sum = Sum::default();
+        add(&mut sum, ended.units, ended.wrong, ended.copies);
+        println!(
+            "| {name} | {} | {:.1} | {} | {} | {} | {} | {} |",
+            cell(&sum),
+            ended.days,
+            ended.copies,
+            ended.checks,
+            ended.caught,
+            rival(Rule::Votes { first: 2, agree: 2 }),
+            rival(Rule::Adaptive),
+        );
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::simulation::traces::{FUEL, SPACING};
 use crate::simulation::{Ended, Kind, Random, Setup, line};
 use coordinator::core::Core;
 use coordinator::core::event::{
-    Effects, Event, Hello, Reply, Session, Submission, ToWorker, Want, Welcome,
+    Effects, Event, Hello, Reply, Session, Submission, ToWorker, Welcome,
 };
 use coordinator::core::time::Now;
 use coordinator::engine;
@@ -39,6 +39,9 @@ const TICKS_EACH_MAX: u64 = 200;
 const CRASHES_MAX: u64 = 12;
 /// What a state or a segment takes a worker.
 const ERRAND_MS: u64 = MINUTE_MS;
+/// Networks that a person with many identities has, and the number of the first: a botnet of some size, or a few clouds.
+const SYBIL_NETWORKS: u64 = 100;
+const SYBIL_NETWORKS_FIRST: u64 = 1 << 32;
 /// How many times slower a slow worker is.
 const SLOW: u64 = 40;
 
@@ -148,8 +151,17 @@ impl World {
         for kind in kinds.into_iter().flat_map(|(kind, count)| vec![kind; count as usize]) {
             world.add(kind);
         }
+        world.embed();
         world.submit()?;
         Ok(world)
+    }
+
+    /// The referee comes with the coordinator.
+    fn embed(&mut self) {
+        let referee = self.places.iter().find(|place| place.machine.kind == Kind::Referee);
+        if let Some(place) = referee {
+            self.core.set_embedded(place.machine.key);
+        }
     }
 
     fn add(&mut self, kind: Kind) {
@@ -161,7 +173,10 @@ impl World {
         let (key, account) = self.identity();
         machine.name(key, account);
         let line_ms = LINE_MS + self.random.below(LINES);
-        let network = 1_000 + index as u64;
+        let network = match kind {
+            Kind::Sybil { .. } => SYBIL_NETWORKS_FIRST + index as u64 % SYBIL_NETWORKS,
+            _ => 1_000 + index as u64,
+        };
         self.places.push(Place {
             machine,
             network,
@@ -277,6 +292,7 @@ impl World {
         let seed = self.random.bytes();
         self.core = engine::load(&self.store, PROJECT, self.now, seed)
             .map_err(|error| format!("after a crash: {error}"))?;
+        self.embed();
         if self.setup.check {
             self.core.check_invariants().map_err(|broken| format!("after a crash: {broken}"))?;
         }
@@ -496,21 +512,11 @@ impl World {
             credit: u64::try_from(credit).unwrap_or(u64::MAX),
             sequence,
         };
-        self.happen(index, agent::Event::Attached(welcome))?;
-        if self.places[index].machine.kind == Kind::Referee {
-            let worker = self.places[index].machine.key;
-            self.tell(Event::Appoint { worker, appointed: true })?;
-        }
-        Ok(())
+        self.happen(index, agent::Event::Attached(welcome))
     }
 
     /// The coordinator hears what a worker said.
-    fn said(&mut self, index: usize, session: Session, mut event: Event) -> Result<(), String> {
-        if let (Event::Want(_, want), Kind::Referee) = (&mut event, self.places[index].machine.kind)
-        {
-            // It is there for disputes.
-            *want = Want::default();
-        }
+    fn said(&mut self, index: usize, session: Session, event: Event) -> Result<(), String> {
         let Some((reply, messages)) = self.apply(event)? else { return Ok(()) };
         self.say(messages);
         if let Reply::Acks(acks) = reply {

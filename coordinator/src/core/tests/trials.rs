@@ -234,6 +234,9 @@ fn a_colluding_majority_loses_against_one_honest_worker_before_a_referee() {
         }
         env.answer(referee, None);
         env.answer(honest, None);
+        // It checks what the others agree on.
+        env.want(referee, 1);
+        env.report_traced(referee, job, None);
         env.pass(11_000);
     }
     assert!(env.is_done(job), "{:?}", env.core.why(job, Some(UnitIndex(0))));

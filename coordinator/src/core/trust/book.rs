@@ -23,6 +23,8 @@ pub enum Who {
     Account(u32),
     /// A network, by what its addresses begin with.
     Network(u64),
+    /// All whom the operator has not appointed, together.
+    Crowd,
 }
 
 /// Of whom, and for which class of units.
@@ -110,6 +112,20 @@ impl Book {
         for (who, class) in lost {
             self.change(who, class, |standing| (standing.passed, standing.parts) = (0, 0));
         }
+    }
+
+    /// What a referee has found of units on which the crowd agreed: checks passed since it was wrong last. It is of people, and
+    /// not of a kernel.
+    #[must_use]
+    pub fn crowd(&self) -> Standing {
+        self.get(Who::Crowd, 0)
+    }
+
+    /// A referee has found a unit right on which the crowd agreed, or wrong.
+    pub fn check_crowd(&mut self, right: bool) {
+        self.change(Who::Crowd, 0, |standing| {
+            standing.passed = if right { standing.passed.saturating_add(1) } else { 0 };
+        });
     }
 
     /// Whether anything changed since the last commit.

@@ -12,6 +12,11 @@ pub const STRANGERS_BAD: f64 = 0.1;
 /// Share of a trusted worker's units that are checked, whatever its history, unless the operator sets another.
 pub const CHECK_FLOOR: f64 = 0.01;
 
+/// Chance of the crowd agreeing on something wrong, on purpose, at which its word is taken where a job asks for less: what it says
+/// waits for a referee all the same. Fewer than 1e-4 take so many checks of whole units that nobody would wait for them:
+/// this takes 34.
+pub const CROWD_DOUBT: f64 = 1e-4;
+
 /// What is known of a worker for one class of units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
@@ -22,6 +27,9 @@ pub struct Standing {
     /// How often its account was caught, so far as that is not forgiven.
     pub caught: u32,
 }
+
+/// What is taken to be known of a worker that the operator has appointed: it is as good as a machine gets.
+pub const REFEREE: Standing = Standing { passed: 10_000, parts: 0, caught: 0 };
 
 impl Standing {
     /// Chance that its next result is wrong.

@@ -128,6 +128,7 @@ impl Core {
         if 0 < self.missing(id, unit) {
             self.put_back(id, Some(account), Run::new(unit, 1));
         }
+        self.watch(id, unit);
     }
 
     /// Takes a unit out of those that wait; nothing if it does not.
@@ -150,11 +151,7 @@ impl Core {
             let Some(known) = job.known.get_mut(&unit) else { continue };
             if agreeing.contains(&worker) {
                 known.held = false;
-                let said = std::mem::take(&mut known.said);
-                for said in &said {
-                    self.close_report(said.place.worker, said.place.sequence);
-                }
-                self.settle(id, unit, &said, &[0]);
+                self.reach(id, unit, &[0]);
             } else {
                 job.gates.hold(worker, unit);
             }
@@ -174,9 +171,9 @@ impl Core {
     /// wait: of each worker the newest, so that nobody gets away with lying at the end.
     pub(in crate::core) fn close_gates(&mut self) {
         let ripe = |job: &Job| {
-            let all = job.gates.waiting() + job.gates.checks();
+            let all = job.gates.waiting() + job.gates.checks() + job.pool.waiting();
             0 < job.gates.waiting()
-                && (job.cut_unsettled() == all || KNOWN_UNITS_MAX / 2 <= job.known.len())
+                && (job.cut_unsettled() <= all || KNOWN_UNITS_MAX / 2 <= job.known.len())
         };
         let jobs: Vec<JobId> = self
             .dirty
@@ -201,6 +198,7 @@ impl Core {
                 if 0 < self.missing(id, unit) {
                     self.put_back(id, account, Run::new(unit, 1));
                 }
+                self.watch(id, unit);
             }
         }
     }

@@ -7,6 +7,7 @@ use crate::core::record::{AgainRecord, End, Place, Table, VoidRecord};
 use crate::core::time::Now;
 use crate::core::trust::Caught;
 use crate::core::trust::estimate::Figure;
+use crate::core::verdict::Said;
 use proto::{JobId, LeaseId, UnitIndex};
 use roaring::RoaringTreemap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,25 +63,29 @@ impl Core {
             for &worker in &workers {
                 self.withdraw(now, id, worker);
             }
-            self.judge_again(id, account);
+            self.judge_again(id, account, network);
         }
     }
 
-    /// Judges the open units anew of which the account has said something.
-    fn judge_again(&mut self, id: JobId, account: u32) {
+    /// Judges the open units anew of which the account has said something, or another of its network.
+    fn judge_again(&mut self, id: JobId, account: u32, network: u64) {
         let Self { jobs, workers, book, .. } = self;
         let Some(job) = jobs.get_mut(&id) else { return };
         let mut units = Vec::new();
         let classes: (u64, u64) = (super::class(job, 0), super::class(job, job.record.units - 1));
         for (&unit, known) in &mut job.known {
-            for said in known.said.iter_mut().filter(|said| said.account == account) {
+            let with = |said: &&mut Said| {
+                said.account == account || network != 0 && said.network == network
+            };
+            for said in known.said.iter_mut().filter(|said| !said.referee).filter(with) {
                 let class = if unit < job.cut_units { classes.0 } else { classes.1 };
                 let network = workers[said.place.worker as usize].record.network;
-                said.standing = book.of(said.place.worker, account, network, class);
+                said.standing = book.of(said.place.worker, said.account, network, class);
                 units.push(unit);
             }
         }
         units.sort_unstable();
+        units.dedup();
         for unit in units {
             self.judge(id, unit);
             if 0 < self.missing(id, unit) {
@@ -184,6 +189,9 @@ impl Core {
     fn forget_reports(&mut self, id: JobId, unit: u64) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let known = job.known.remove(&unit);
+        if known.as_ref().is_some_and(|known| known.pooled) {
+            job.pool.drop();
+        }
         for said in known.map(|known| known.said).unwrap_or_default() {
             self.strike_out(said.place);
             self.close_report(said.place.worker, said.place.sequence);

@@ -5,6 +5,8 @@ fn said(word: &str) -> Vec<Said> {
         account,
         network: 0,
         standing: Standing::default(),
+        referee: false,
+        learned: false,
         place: Place { worker: account, sequence: 1, position: 0 },
         fuel: 1,
         result: Ok(Digest([0; 32])),
@@ -15,7 +17,7 @@ fn said(word: &str) -> Vec<Said> {
 }
 
 fn check(copies: u32, word: &str, expected: &Verdict) {
-    let verdict = judge(Policy::Copies(copies), &said(word), false);
+    let verdict = judge(Policy::Copies(copies), &said(word), false, false);
     assert_eq!(verdict, *expected, "{copies} copies of {word:?}");
 }
 
@@ -59,7 +61,7 @@ fn endless_disagreement_gives_up() {
 fn copies_of_one_network_are_one() {
     let mut reports = said("aab");
     (reports[0].network, reports[1].network, reports[2].network) = (7, 7, 8);
-    let judged = |said: &[Said], copies| judge(Policy::Copies(copies), said, false);
+    let judged = |said: &[Said], copies| judge(Policy::Copies(copies), said, false, false);
     assert_eq!(judged(&reports[..2], 2), Verdict::Need(1));
     assert_eq!(judged(&reports, 2), Verdict::Need(1));
     assert_eq!(judged(&reports[..2], 1), Verdict::Settle(vec![0, 1]));
@@ -77,7 +79,7 @@ fn confident(word: &str, passed: &[i64], checked: bool) -> Verdict {
             parts: 0,
         };
     }
-    judge(Policy::Confidence(1e-6), &said, checked)
+    judge(Policy::Confidence(1e-6), &said, checked, false)
 }
 
 #[test]
@@ -113,7 +115,7 @@ fn one_network_has_one_voice() {
     for said in &mut said {
         said.network = 7;
     }
-    assert_eq!(judge(Policy::Confidence(1e-6), &said, false), Verdict::Need(1));
+    assert_eq!(judge(Policy::Confidence(1e-6), &said, false, false), Verdict::Need(1));
 }
 
 #[test]

@@ -74,6 +74,7 @@ fn start(disk: Arc<Disk>, blobs: Arc<MemoryBlobs>) -> Grid {
         clock: Arc::new(Still),
         reserve_bytes: RESERVE,
         check_floor: crate::core::trust::estimate::CHECK_FLOOR,
+        referee: None,
         account_bytes: u64::MAX,
     };
     let (engine, handle) = Engine::start(config).unwrap();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use program::shell::word;
 use proto::job::JobSpec;
-use proto::{Digest, JobId, pb};
+use proto::{Digest, JobId, pb, text};
 use serde_json::json;
 
 use super::view::{View, line};
@@ -29,6 +29,9 @@ pub(super) async fn run(args: Submit, context: &Context) -> Result<(), Error> {
     let pending = Pending::of(&job.spec, &client, context)?;
     let status = submit(&client, &job.spec, pending.id(context.output)?).await?;
     pending.done()?;
+    for warning in &status.warnings {
+        context.output.note(&format!("note: {}", text::printable(warning)));
+    }
     let id = JobId(status.job_id);
     if !args.watch && to.is_none() {
         context.output.answer(&View::from(&status), || {

@@ -37,6 +37,8 @@ pub(super) struct View {
     evidence: u64,
     /// Why it does not move, of a job that does not.
     waiting: Vec<String>,
+    /// What its answers are not protected from.
+    warnings: Vec<String>,
     units_per_second: f64,
     submitted_at: Option<String>,
     ended_at: Option<String>,
@@ -78,6 +80,7 @@ impl From<&pb::JobStatus> for View {
             segments_fuel: status.segments_fuel,
             evidence: status.evidence,
             waiting: status.waiting.clone(),
+            warnings: status.warnings.clone(),
             units_per_second: rate(status),
             submitted_at: time(status.submitted_at_ms),
             ended_at: time(status.ended_at_ms),

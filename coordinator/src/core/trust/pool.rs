@@ -1,0 +1,336 @@
+//! What waits for a referee. Keys are free, so that somebody who has made many can agree with himself: agreement tells broken
+//! machines from good ones, and nothing of people. Where the operator has appointed a referee, what the crowd agrees on waits in
+//! a pool until the referee has computed a unit that was drawn from it by secret chance, and has found the same. The checks
+//! that were passed since the last that was not say how far the crowd's word goes ([`Book::crowd`]).
+//!
+//! [`Book::crowd`]: super::book::Book::crowd
+
+use crate::core::Core;
+use crate::core::bounds::{
+    CHECKS_TRIED, KNOWN_UNITS_MAX, LOOKED_AGAIN_AT_TAIL, REFEREE_PART, RELEASED_AT_ONCE,
+};
+use crate::core::job::Job;
+use crate::core::queue::Run;
+use crate::core::trust;
+use crate::core::trust::estimate::CROWD_DOUBT;
+use crate::core::unit::Unit;
+use crate::core::verdict::{self, Said, Verdict};
+use proto::{JobId, LeaseId};
+use std::collections::VecDeque;
+
+/// Units of one job that wait for a referee, and those that wait for their workers' records to grow.
+#[derive(Debug, Default)]
+pub(in crate::core) struct Pool {
+    /// Were there when the last check was drawn. Some may have gone, as in all of these lists.
+    older: Vec<u64>,
+    /// Came since.
+    newer: Vec<u64>,
+    /// A check was passed that was drawn while they were there.
+    released: Vec<u64>,
+    /// Units that wait.
+    waiting: u64,
+    /// The unit that a referee computes, and its lease.
+    check: Option<(u64, LeaseId)>,
+    /// Checks that were drawn since the start.
+    drawn: u64,
+    /// Units with reports that nobody disputes and that are not enough yet: looked at again one by one.
+    watched: VecDeque<u64>,
+    /// How many of them are still to be looked at since nothing else is left to lend.
+    tail_left: Option<usize>,
+}
+
+impl Pool {
+    /// Units that wait for a referee.
+    pub(in crate::core) fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
+    fn hold(&mut self, unit: u64) {
+        self.newer.push(unit);
+        self.waiting += 1;
+    }
+
+    /// A unit waits no more.
+    pub(in crate::core) fn drop(&mut self) {
+        self.waiting -= 1;
+    }
+
+    /// All that wait are let go.
+    fn release_all(&mut self) {
+        self.released.append(&mut self.older);
+        self.released.append(&mut self.newer);
+    }
+}
+
+impl Job {
+    /// Whether units of which two parties say the same may wait for those parties' records to grow: there is other work.
+    pub(in crate::core) fn patient(&self) -> bool {
+        self.estimates() && 0 < self.fresh() && self.known.len() < KNOWN_UNITS_MAX / 4
+    }
+}
+
+impl Core {
+    /// Whether what the crowd agrees on waits for a referee.
+    pub(in crate::core) fn pools(&self, id: JobId) -> bool {
+        !self.referees.is_empty() && self.jobs.get(&id).is_some_and(Job::estimates)
+    }
+
+    /// A unit has what its verdict takes: it is settled, or waits for a referee where there is one and it has not spoken.
+    pub(in crate::core) fn reach(&mut self, id: JobId, unit: u64, agreeing: &[usize]) {
+        let pools = self.pools(id);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(known) = job.known.get_mut(&unit) else { return };
+        let by_referee = agreeing.iter().any(|&index| known.said[index].referee);
+        if !pools || by_referee {
+            return self.conclude(id, unit, agreeing);
+        }
+        if !known.pooled {
+            known.pooled = true;
+            job.pool.hold(unit);
+            self.dirty.jobs.insert(id);
+        }
+    }
+
+    /// Settles a unit, whatever it has been waiting for.
+    fn conclude(&mut self, id: JobId, unit: u64, agreeing: &[usize]) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(known) = job.known.get_mut(&unit) else { return };
+        let pooled = std::mem::take(&mut known.pooled);
+        if pooled {
+            job.pool.drop();
+        }
+        known.checked = false;
+        let said = std::mem::take(&mut known.said);
+        for said in &said {
+            self.close_report(said.place.worker, said.place.sequence);
+        }
+        self.hear_check(id, unit, &said, pooled);
+        self.settle(id, unit, &said, agreeing);
+    }
+
+    /// Learns from what a referee says of a unit how far the crowd's word goes.
+    fn hear_check(&mut self, id: JobId, unit: u64, said: &[Said], pooled: bool) {
+        let Some(referee) = said.iter().find(|said| said.referee) else { return };
+        let mut crowd =
+            said.iter().filter(|said| !said.referee && said.standing.caught == 0).peekable();
+        let heard = crowd.peek().is_some();
+        let (right, wrong) = crowd.fold((true, true), |(right, wrong), said| {
+            let same = said.statement == referee.statement;
+            (right && same, wrong && !same)
+        });
+        if heard && right {
+            self.book.check_crowd(true);
+        } else if pooled && wrong {
+            self.book.check_crowd(false);
+            for job in self.jobs.values_mut() {
+                let Pool { older, released, .. } = &mut job.pool;
+                older.append(released);
+            }
+        }
+        let crowd = self.book.crowd().doubt();
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        if job.pool.check.is_none_or(|(checked, _)| checked != unit) {
+            return;
+        }
+        job.pool.check = None;
+        if heard
+            && right
+            && job.spec.confidence.is_some_and(|target| crowd <= target.max(CROWD_DOUBT))
+        {
+            let Pool { older, released, .. } = &mut job.pool;
+            released.append(older);
+            self.releasing.insert(id);
+        }
+    }
+
+    /// Nobody is appointed any more: what waits for a referee has its verdict without.
+    pub(in crate::core) fn release_pools(&mut self) {
+        for (id, job) in &mut self.jobs {
+            job.pool.release_all();
+            self.releasing.insert(*id);
+        }
+    }
+
+    /// Settles some of the units that were let go.
+    pub(in crate::core) fn settle_released(&mut self) {
+        for _ in 0..RELEASED_AT_ONCE {
+            let Some(&id) = self.releasing.first() else { return };
+            match self.jobs.get_mut(&id).and_then(|job| job.pool.released.pop()) {
+                Some(unit) => self.settle_one_released(id, unit),
+                None => drop(self.releasing.remove(&id)),
+            }
+        }
+    }
+
+    fn settle_one_released(&mut self, id: JobId, unit: u64) {
+        self.refresh(id, unit);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let policy = job.policy();
+        let Some(known) = job.known.get_mut(&unit).filter(|known| known.pooled) else { return };
+        let checked = job.pool.check.is_some_and(|(checked, _)| checked == unit);
+        match verdict::judge(policy, &known.said, known.checked, known.patient) {
+            // Another check of it is under way.
+            Verdict::Settle(_) | Verdict::Hold if checked => job.pool.newer.push(unit),
+            Verdict::Settle(agreeing) => self.conclude(id, unit, &agreeing),
+            Verdict::Hold => self.conclude(id, unit, &[0]),
+            Verdict::Need(_) | Verdict::Wait | Verdict::GiveUp(_) => self.judge_anew(id, unit),
+        }
+    }
+
+    /// Brings what is known of those who have reported a unit up to date.
+    pub(in crate::core) fn refresh(&mut self, id: JobId, unit: u64) {
+        let Self { jobs, workers, book, .. } = self;
+        let Some(job) = jobs.get_mut(&id) else { return };
+        let class = trust::class(job, unit);
+        let Some(known) = job.known.get_mut(&unit) else { return };
+        for said in known.said.iter_mut().filter(|said| !said.referee) {
+            let network = workers[said.place.worker as usize].record.network;
+            said.standing = book.of(said.place.worker, said.account, network, class);
+        }
+    }
+
+    /// Judges a unit, and sees to it that somebody is lent it if it needs somebody more than before.
+    pub(in crate::core) fn judge_anew(&mut self, id: JobId, unit: u64) {
+        let before = self.missing(id, unit);
+        self.judge(id, unit);
+        if before < self.missing(id, unit) {
+            self.put_back(id, None, Run::new(unit, 1));
+        }
+    }
+
+    /// Notes that those who agree on a unit are each other's witnesses: a check passed, for each of them once.
+    pub(in crate::core) fn witness(&mut self, id: JobId, unit: u64) {
+        let Self { jobs, workers, book, .. } = self;
+        let Some(job) = jobs.get_mut(&id).filter(|job| job.estimates()) else { return };
+        let class = trust::class(job, unit);
+        let Some(known) = job.known.get_mut(&unit) else { return };
+        let standing = known.said.iter().filter(|said| said.standing.caught == 0);
+        let Some(statement) = standing.map(|said| said.statement).next() else { return };
+        if !verdict::undisputed(&known.said) {
+            return;
+        }
+        let mut agreeing: Vec<&mut Said> =
+            known.said.iter_mut().filter(|said| said.statement == statement).collect();
+        if agreeing.len() < 2 {
+            return;
+        }
+        for said in agreeing.iter_mut().filter(|said| !said.learned) {
+            said.learned = true;
+            let record = &workers[said.place.worker as usize].record;
+            book.pass(said.place.worker, record.account, record.network, class);
+        }
+    }
+
+    /// Puts a unit among those that are looked at again, unless what is known of it is in dispute.
+    pub(in crate::core) fn watch(&mut self, id: JobId, unit: u64) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.estimates()) else { return };
+        let Some(known) = job.known.get_mut(&unit) else { return };
+        if !known.watched && verdict::undisputed(&known.said) {
+            known.watched = true;
+            job.pool.watched.push_back(unit);
+        }
+    }
+
+    /// Looks at some of the units again whose workers' records may have grown meanwhile.
+    pub(in crate::core) fn look_again(&mut self, id: JobId, units: usize) {
+        for _ in 0..units {
+            let Some(job) = self.jobs.get_mut(&id) else { return };
+            let (patient, policy) = (job.patient(), job.policy());
+            let Some(unit) = job.pool.watched.pop_front() else { return };
+            let Some(known) = job.known.get_mut(&unit) else { continue };
+            known.watched = false;
+            if !waits(known) {
+                continue;
+            }
+            let before = known.missing(policy);
+            known.patient = patient;
+            self.refresh(id, unit);
+            self.judge(id, unit);
+            if before < self.missing(id, unit) {
+                self.put_back(id, None, Run::new(unit, 1));
+            }
+        }
+    }
+
+    /// Nothing else is left to lend of a job: those who agree on a unit have earned what they could, and others are asked. Whether
+    /// any unit was looked at.
+    pub(in crate::core) fn look_again_at_tail(&mut self, id: JobId) -> bool {
+        let Some(job) = self.jobs.get_mut(&id) else { return false };
+        if job.patient() {
+            job.pool.tail_left = None;
+            return false;
+        }
+        let watched = job.pool.watched.len();
+        let left = job.pool.tail_left.get_or_insert(watched);
+        let units = (*left).min(LOOKED_AGAIN_AT_TAIL);
+        *left -= units;
+        self.look_again(id, units);
+        0 < units
+    }
+
+    /// Draws a unit of a job for a referee to check: one of those that wait for it, or one with reports that are not enough.
+    pub(in crate::core) fn draw_check(&mut self, id: JobId, number: u32) -> Option<u64> {
+        let crowd = self.book.crowd().doubt();
+        let Self { jobs, leases, workers, dice, .. } = self;
+        let account = workers[number as usize].record.account;
+        let job = jobs.get_mut(&id)?;
+        let target = job.spec.confidence?.max(CROWD_DOUBT);
+        let runs = |lease: &LeaseId| {
+            let lease = leases.get(lease).filter(|lease| lease.active());
+            lease.is_some_and(|lease| workers[lease.worker as usize].live.is_some())
+        };
+        if job.pool.check.is_some_and(|(_, lease)| runs(&lease)) {
+            return None;
+        }
+        let affords = job.pool.drawn * REFEREE_PART < job.record.copies;
+        if crowd <= target && 0 < job.fresh() && !affords {
+            return None;
+        }
+        let Job { pool, known, .. } = job;
+        let may = |known: &Unit| {
+            known.trial.is_none()
+                && !known.said.is_empty()
+                && known.said.iter().all(|said| said.account != account && !said.referee)
+        };
+        pool.older.append(&mut pool.newer);
+        for _ in 0..CHECKS_TRIED {
+            if pool.older.is_empty() {
+                break;
+            }
+            let at = index(dice.below(pool.older.len() as u64));
+            let unit = pool.older[at];
+            match known.get(&unit).filter(|known| known.pooled) {
+                Some(known) if may(known) => return Some(unit),
+                Some(_) => {}
+                None => drop(pool.older.swap_remove(at)),
+            }
+        }
+        for _ in 0..CHECKS_TRIED.min(pool.watched.len()) {
+            let unit = pool.watched[index(dice.below(pool.watched.len() as u64))];
+            if known.get(&unit).is_some_and(|known| waits(known) && may(known)) {
+                return Some(unit);
+            }
+        }
+        None
+    }
+
+    /// Notes under which lease a referee checks a unit.
+    pub(in crate::core) fn begin_check(&mut self, id: JobId, unit: u64, lease: LeaseId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.pool.check = Some((unit, lease));
+        job.pool.drawn += 1;
+    }
+}
+
+/// Whether a unit has reports that are not enough, and nobody disputes them.
+fn waits(known: &Unit) -> bool {
+    known.trial.is_none()
+        && !known.pooled
+        && !known.held
+        && !known.said.is_empty()
+        && verdict::undisputed(&known.said)
+}
+
+fn index(below: u64) -> usize {
+    usize::try_from(below).unwrap_or(0)
+}
