@@ -190,6 +190,9 @@ fn status_text(status: &pb::StatusReply) -> String {
         let digest = digest_text(&blob.digest);
         line("", format!("{copies:.2} copies of {digest} ({})", ByteSize(blob.len)));
     }
+    if !status.compile_walls.is_empty() {
+        line("walls", format!("{} (where kernels are compiled)", status.compile_walls));
+    }
     if !status.trouble.is_empty() {
         line("TROUBLE", status.trouble.clone());
     }
@@ -213,6 +216,7 @@ fn status_value(status: &pb::StatusReply) -> Value {
         "blob_bytes_given": status.blob_bytes_given,
         "given_most": status.given_most.iter().map(given_value).collect::<Vec<_>>(),
         "trouble": status.trouble,
+        "compile_walls": status.compile_walls,
     })
 }
 

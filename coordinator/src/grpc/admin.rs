@@ -40,6 +40,7 @@ impl pb::admin_server::Admin for Admin {
             uptime_ms: self.0.clock.now().monotonic_ms.saturating_sub(self.0.started_ms),
             software: SOFTWARE.into(),
             trouble: totals.trouble,
+            compile_walls: self.0.compiler.walls().into(),
             given_most: self.0.given.most(GIVEN_MAX).into_iter().map(convert::of_blob).collect(),
         }))
     }
