@@ -3,7 +3,7 @@
 use crate::blobs::BlobStore;
 use crate::core::time::Clock;
 use crate::engine::Handle;
-use crate::project::Identity;
+use crate::project;
 use crate::rebuild::Gather;
 use crate::tally::Heads;
 use crate::tasks::Tasks;
@@ -11,6 +11,7 @@ use access::{Access, Caller};
 use ed25519_dalek::SigningKey;
 use given::Given;
 use named::Named;
+use parts::Parts;
 use proto::bounds::{CHUNK_BYTES_MAX, MESSAGE_BYTES_MAX, SPEC_BYTES_MAX};
 use proto::pb;
 use proto::ticket::Office;
@@ -24,8 +25,13 @@ use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::http;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
+use tonic::transport::server::Router;
+use tower::layer::util::{Identity, Stack};
+use tower::util::MapRequestLayer;
 
 pub(crate) mod access;
 mod admin;
@@ -38,6 +44,7 @@ pub(crate) mod held;
 mod jobs;
 mod log;
 pub(crate) mod named;
+mod parts;
 pub(crate) mod peers;
 mod places;
 mod rebuild;
@@ -168,7 +175,7 @@ async fn end<T>(shared: &Shared, stream: &mpsc::Sender<Result<T, Status>>, refus
 /// When the certificate cannot be used.
 pub(crate) fn serve(
     listener: TcpListener,
-    identity: &Identity,
+    identity: &project::Identity,
     connections_max: usize,
     shared: &Arc<Shared>,
 ) -> Result<(), rustls::Error> {
@@ -189,7 +196,14 @@ pub(crate) fn serve(
     Ok(())
 }
 
-fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
+fn router(
+    shared: &Arc<Shared>,
+) -> Router<
+    Stack<
+        MapRequestLayer<impl Fn(http::Request<Body>) -> http::Request<Body> + Clone + use<>>,
+        Identity,
+    >,
+> {
     use pb::{
         admin_server, blobs_server, grid_server, held_server, jobs_server, log_server,
         peers_server, rebuild_server,
@@ -228,7 +242,9 @@ fn router(shared: &Arc<Shared>) -> tonic::transport::server::Router {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .expect("our own description of the protocol is well-formed");
+    let parts = Parts::new(shared.patience.silence);
     let router = Server::builder()
+        .layer(MapRequestLayer::new(move |request| parts.bound(request)))
         .max_concurrent_streams(STREAMS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

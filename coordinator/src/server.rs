@@ -38,6 +38,8 @@ mod sweep;
 
 /// Where volunteers find a coordinator, unless told otherwise.
 pub(crate) const PORT: u16 = 7700;
+/// How often memory that was freed is given back to the system.
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(10);
 /// How often jobs that have ended are forgotten where that is only to save memory.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
 
@@ -423,9 +425,16 @@ fn spawn_housekeeping(shared: &Arc<Shared>, summary_every: Duration) {
                 let _ = tokio::time::timeout(FORGET_EVERY, shared.unwanted.notified()).await;
             }
         };
+        let giving_back = async {
+            loop {
+                tokio::time::sleep(GIVE_BACK_EVERY).await;
+                let _ = tokio::task::spawn_blocking(worker::memory::give_back).await;
+            }
+        };
+        let walls = shared.compiler.look_at_walls();
         tokio::select! {
             () = stop.cancelled() => {}
-            () = async { tokio::join!(summaries, forgetting, sweeping); } => {}
+            () = async { tokio::join!(walls, summaries, forgetting, sweeping, giving_back); } => {}
         }
     });
 }

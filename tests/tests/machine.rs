@@ -1,10 +1,11 @@
 //! Machines that lack something, or lose it on the way: they say so, nobody's unit is spent on them, and they go on when
 //! it is there again.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use proto::cut::Axis;
 use proto::{JobId, pb};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -148,6 +149,82 @@ async fn a_machine_that_can_run_nothing_asks_for_nothing_and_says_why() -> Resul
     ensure!(reasons.contains("starling-worker why"), "{reasons}");
     ensure!(coordinator.job(job).await?.leased == 0);
     fs::remove_file(&obstacle)?;
+    all_done(&coordinator, job, units).await?;
+    coordinator.stop_and_check().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn room_that_is_to_stay_free_is_left_free_and_that_is_said() -> Result<()> {
+    let coordinator = Coordinator::start(Profile::Same).await?;
+    let units = 5;
+    let job = job_without_second_attempt(&coordinator, units).await?;
+    let mut worker = Worker::join(Profile::Same, &coordinator.join, "ada")?;
+    let usual = worker.arguments.clone();
+    worker.arguments.extend(["--reserve", "1EB"].map(str::to_owned));
+    worker.restart()?;
+    let told = until("a worker that says what it lacks", async || {
+        Ok(Some(why(&worker)?).filter(|why| why.contains("--reserve")))
+    })
+    .await?;
+    ensure!(told.contains("the disk is full") && told.contains("are left free"), "{told}");
+    ensure!(worker.program().runs()?, "it has ended");
+    ensure!(coordinator.job(job).await?.settled == 0, "something was computed");
+    worker.program().terminate().await?;
+    worker.arguments = [&usual[..], &["--reserve".into(), "1MB".into()]].concat();
+    worker.restart()?;
+    all_done(&coordinator, job, units).await?;
+    coordinator.stop_and_check().await
+}
+
+/// Starts a worker on a system without Landlock, as containers are that forbid it: the thread that starts it is forbidden it.
+fn restart_without_landlock(worker: &mut Worker) -> Result<()> {
+    let rules = [(libc::SYS_landlock_create_ruleset, Vec::new())].into();
+    let forbid = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
+    let target = std::env::consts::ARCH.try_into()?;
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, forbid, target)?;
+    let program: BpfProgram = filter.try_into()?;
+    std::thread::scope(|scope| {
+        let start = || apply_filter(&program).map_err(Error::from).and_then(|()| worker.restart());
+        scope.spawn(start).join().map_err(|_| anyhow!("the thread that starts it panicked"))?
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn which_walls_stand_is_said_and_where_they_are_required_nothing_runs_without() -> Result<()>
+{
+    let coordinator = Coordinator::start(Profile::Same).await?;
+    let compiled = until("what the coordinator compiles behind", async || {
+        Ok(Some(coordinator.status().await?.compile_walls).filter(|walls| !walls.is_empty()))
+    })
+    .await?;
+    ensure!(compiled.contains("no privileges"), "{compiled}");
+    let units = 5;
+    let job = job_without_second_attempt(&coordinator, units).await?;
+    let mut worker = Worker::join(Profile::Same, &coordinator.join, "ada")?;
+    let usual = worker.arguments.clone();
+    worker.arguments.push("--require-walls".into());
+    restart_without_landlock(&mut worker)?;
+    let told = until("a worker that refuses", async || {
+        Ok(Some(why(&worker)?).filter(|why| why.contains("--require-walls")))
+    })
+    .await?;
+    ensure!(told.contains("(Landlock)"), "{told}");
+    ensure!(coordinator.job(job).await?.settled == 0, "something was computed");
+    worker.program().terminate().await?;
+    // Without, it computes, and says what is lacking; a namespace stands for it where the system lets one.
+    worker.arguments = usual;
+    restart_without_landlock(&mut worker)?;
+    all_done(&coordinator, job, units).await?;
+    let walls = worker.told("status")?["walls"].to_string();
+    ensure!(walls.contains(r#""landlock":null"#) && walls.contains(r#""calls":true"#), "{walls}");
+    worker.program().terminate().await?;
+    // And where all stand, requiring them refuses nothing.
+    if compiled.contains("lacks") {
+        return coordinator.stop_and_check().await;
+    }
+    let job = job_without_second_attempt(&coordinator, units).await?;
+    worker.arguments.push("--require-walls".into());
+    worker.restart()?;
     all_done(&coordinator, job, units).await?;
     coordinator.stop_and_check().await
 }

@@ -3,26 +3,34 @@
 //! docs/operating.md.
 
 use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::StreamBody;
 use proto::cut::Axis;
-use proto::job::JobSpec;
+use proto::job::{Input, JobSpec, Limits};
 use proto::join::Join;
 use proto::pb::coordinator_message::Kind as Said;
 use proto::pb::worker_message::Kind as Say;
 use proto::report::{Outcome, Output};
 use proto::{Digest, JobId, pb, tls};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::any::Any;
+use std::convert::Infallible;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tests::grid::{Coordinator, Profile, Worker, until};
-use tests::volunteer::Volunteer;
+use tests::volunteer::{Volunteer, honest};
 use tests::wire::Wire;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::body::Body;
+use tonic::codegen::{Service, http};
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
@@ -41,7 +49,7 @@ type Attempt = (Box<dyn Any + Send>, String);
 
 struct Lab {
     coordinator: Coordinator,
-    _worker: Worker,
+    worker: Worker,
     /// The token of an honest researcher.
     ada: String,
     /// The token of a greedy one.
@@ -90,41 +98,36 @@ fn range(units: u64) -> Axis {
 }
 
 impl Lab {
-    async fn new() -> Result<Self> {
+    /// With so many bytes for each account.
+    async fn of(quota: u64) -> Result<Self> {
         let mut coordinator = Coordinator::start(Profile::Same).await?;
-        let arguments = ["--account-bytes", &QUOTA.to_string(), "--connections", "400"];
+        let arguments = ["--account-bytes", &quota.to_string(), "--connections", "400"];
         coordinator.arguments.extend(arguments.map(str::to_owned));
         coordinator.kill()?;
         coordinator.restart().await?;
         let wire = Wire::coming_from(coordinator.address, FAR).await?;
         let far = Join { address: wire.address.to_string(), ..coordinator.join.clone() };
-        let mut admin = pb::admin_client::AdminClient::new(coordinator.channel().await?);
-        let mut token = async |account: &str| {
-            let role = pb::issue_token_request::Role::Researcher.into();
-            let request = pb::IssueTokenRequest { account: account.into(), role };
-            let issued = admin.issue_token(coordinator.with_token(request)).await?;
-            anyhow::Ok(issued.into_inner().token)
-        };
-        let (ada, mallory) = (token("ada").await?, token("mallory").await?);
+        let (ada, mallory, greedy) = (String::new(), String::new(), String::new());
         let kernel = coordinator.trivial_spec(range(1), 1).await?;
-        let greedy = token("greedy").await?;
-        for token in [&ada, &mallory, &greedy] {
-            put(coordinator.channel().await?, token, shipped::MERSENNE).await?;
-        }
         let worker = Worker::start(Profile::Same, &coordinator.join, "honest")?;
-        let mut lab = Self {
-            coordinator,
-            _worker: worker,
-            ada,
-            mallory,
-            greedy,
-            far,
-            _wire: wire,
-            kernel,
-            served: 0,
-        };
+        let mut lab =
+            Self { coordinator, worker, ada, mallory, greedy, far, _wire: wire, kernel, served: 0 };
+        lab.ada = lab.token("ada").await?;
+        lab.mallory = lab.token("mallory").await?;
+        lab.greedy = lab.token("greedy").await?;
         lab.serve().await?;
         Ok(lab)
+    }
+
+    /// The token of a new researcher, who has put the kernel.
+    async fn token(&self, account: &str) -> Result<String> {
+        let mut admin = pb::admin_client::AdminClient::new(self.coordinator.channel().await?);
+        let role = pb::issue_token_request::Role::Researcher.into();
+        let request = pb::IssueTokenRequest { account: account.into(), role };
+        let issued = admin.issue_token(self.coordinator.with_token(request)).await?;
+        let token = issued.into_inner().token;
+        put(self.coordinator.channel().await?, &token, shipped::MERSENNE).await?;
+        Ok(token)
     }
 
     /// An honest researcher has a job computed by an honest worker, and a volunteer that is known comes and is heard.
@@ -154,17 +157,36 @@ impl Lab {
     }
 
     /// An attempt lasts while the honest are served; a line of the table.
-    async fn stand(&mut self, what: &str, attempt: Attempt) -> Result<()> {
-        let (held, came_to) = attempt;
+    async fn stand(&mut self, attempt: impl AsyncFnOnce(&Self) -> Result<Attempt>) -> Result<()> {
+        let (held, what) = attempt(self).await?;
         let mut longest = Duration::ZERO;
         for _ in 0..ROUNDS {
             longest = longest.max(self.serve().await.with_context(|| format!("during: {what}"))?);
         }
-        let (memory, _) = self.coordinator.usage()?;
-        println!("| {what} | {came_to} | {:.2} s | {memory} MB |", longest.as_secs_f64());
+        let ((memory, _), (its, _)) = (self.coordinator.usage()?, self.worker.usage()?);
+        println!("| {what} | {:.2} s | {memory} MB | {its} MB |", longest.as_secs_f64());
         ensure!(memory < MEMORY_MB_MAX, "{what}: the coordinator takes {memory} MB");
+        ensure!(its < MEMORY_MB_MAX, "{what}: the honest worker takes {its} MB");
         drop(held);
         Ok(())
+    }
+
+    /// A specification of nearly a megabyte of parameters.
+    fn large_spec(&self, number: u64, params: Value, units: u64) -> Vec<u8> {
+        let mut spec = serde_json::to_value(&self.kernel).unwrap_or_default();
+        spec["params"] = params;
+        spec["name"] = format!("large {number}").into();
+        spec["cut"] = json!([range(units)]);
+        spec.to_string().into_bytes()
+    }
+
+    /// Volunteers that are welcome, each by a connection of its own, from the other network.
+    async fn volunteers(&self, first: u64) -> Result<Vec<Volunteer>> {
+        let mut volunteers = Vec::new();
+        for number in first..first + 6 {
+            volunteers.push(Volunteer::connect(&self.far, number, number).await?);
+        }
+        Ok(volunteers)
     }
 
     fn blob_bytes(&self) -> Result<u64> {
@@ -201,39 +223,127 @@ async fn idle(lab: &Lab) -> Result<Attempt> {
     Ok((Box::new(channels), "300 connections that only answer pings".into()))
 }
 
-async fn readers(lab: &Lab) -> Result<Attempt> {
-    let digest = put(lab.far().await?, &lab.mallory, &vec![5; 9 << 20]).await?;
-    let (mut streams, mut refused) = (Vec::new(), 0);
+/// Calls as which a blob is read or written: a connection, and the token on it.
+type Callers = Vec<(Channel, String)>;
+
+async fn callers_of(lab: &Lab, token: &str) -> Result<Callers> {
+    let mut callers = Vec::new();
     for _ in 0..6 {
-        let channel = lab.far().await?;
+        callers.push((lab.far().await?, token.to_owned()));
+    }
+    Ok(callers)
+}
+
+fn sessions(volunteers: &[Volunteer]) -> Callers {
+    let session = |volunteer: &Volunteer| {
+        (volunteer.channel.clone(), volunteer.welcome.session_token.clone())
+    };
+    volunteers.iter().map(session).collect()
+}
+
+/// A hundred readings by each caller, of which nothing is taken; and how many were refused.
+async fn read(callers: Callers, digest: Digest) -> Result<(Box<dyn Any + Send>, usize)> {
+    let (mut streams, mut refused) = (Vec::new(), 0);
+    for (channel, token) in callers {
         for _ in 0..100 {
             let request = pb::GetRequest { digest: digest.0.to_vec().into(), ..Default::default() };
             let mut blobs = pb::blobs_client::BlobsClient::new(channel.clone());
-            match blobs.get(bearer(&lab.mallory, request)?).await {
+            match blobs.get(bearer(&token, request)?).await {
                 Ok(stream) => streams.push(stream.into_inner()),
                 Err(_) => refused += 1,
             }
         }
     }
-    let came_to = format!("600 readings of a blob that nobody reads, {refused} refused");
-    Ok((Box::new(streams), came_to))
+    Ok((Box::new(streams), refused))
 }
 
-async fn writers(lab: &Lab) -> Result<Attempt> {
+/// A hundred blobs that each caller begins and never brings.
+async fn write(callers: Callers) -> Result<Box<dyn Any + Send>> {
     let (mut sides, mut writers) = (Vec::new(), JoinSet::new());
-    for _ in 0..4 {
-        let channel = lab.far().await?;
+    for (channel, token) in callers {
         for number in 0..100_u64 {
             let (send, messages) = mpsc::channel(1);
             let digest = Digest::of(&number.to_le_bytes()).0.to_vec().into();
             send.send(pb::PutRequest { digest, len: 1000, ..Default::default() }).await?;
-            let request = bearer(&lab.mallory, ReceiverStream::new(messages))?;
+            let request = bearer(&token, ReceiverStream::new(messages))?;
             let mut blobs = pb::blobs_client::BlobsClient::new(channel.clone());
             writers.spawn(async move { blobs.put(request).await.is_ok() });
             sides.push(send);
         }
     }
-    Ok((Box::new((sides, writers)), "400 blobs that are begun and never come".into()))
+    Ok(Box::new((sides, writers)))
+}
+
+async fn readers(lab: &Lab) -> Result<Attempt> {
+    let digest = put(lab.far().await?, &lab.mallory, &vec![5; 9 << 20]).await?;
+    let (held, refused) = read(callers_of(lab, &lab.mallory).await?, digest).await?;
+    Ok((held, format!("600 readings by a researcher who takes nothing: {refused} refused")))
+}
+
+async fn readers_of_a_network(lab: &Lab) -> Result<Attempt> {
+    let content = vec![6; 9 << 20];
+    let digest = put(lab.coordinator.channel().await?, &lab.ada, &content).await?;
+    let input = Input { name: "input".into(), digest, len: content.len() as u64 };
+    // More memory than anybody lends, so that it stays.
+    let limits = Limits { memory_bytes: 4 << 30, ..lab.kernel.limits };
+    let spec = JobSpec { inputs: vec![input], limits, ..lab.kernel.clone() };
+    submit(lab.coordinator.channel().await?, &lab.ada, spec.encode()).await?;
+    let volunteers = lab.volunteers(300).await?;
+    let (held, refused) = read(sessions(&volunteers), digest).await?;
+    let came_to = format!("600 readings by volunteers who take nothing: {refused} refused");
+    Ok((Box::new((held, volunteers)), came_to))
+}
+
+async fn writers(lab: &Lab) -> Result<Attempt> {
+    let held = write(callers_of(lab, &lab.mallory).await?).await?;
+    Ok((held, "600 blobs that a researcher begins and never brings".into()))
+}
+
+async fn writers_of_a_network(lab: &Lab) -> Result<Attempt> {
+    let volunteers = lab.volunteers(400).await?;
+    let held = write(sessions(&volunteers)).await?;
+    Ok((Box::new((held, volunteers)), "600 blobs that volunteers begin and never bring".into()))
+}
+
+/// Says all of the largest message but its end on a stream of a connection whose owner is known, and counts when it is refused.
+async fn say_half(mut channel: Channel, refused: Arc<AtomicUsize>) -> Result<()> {
+    const LEN: usize = proto::bounds::MESSAGE_BYTES_MAX;
+    let (send, parts) = mpsc::channel::<Result<Frame<Bytes>, Infallible>>(1);
+    let body = Body::new(StreamBody::new(ReceiverStream::new(parts)));
+    let request = http::Request::post("http://grid/starling.v1.Grid/Attach")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    std::future::poll_fn(|context| channel.poll_ready(context)).await?;
+    // Answered at once by a challenge, and then by the end, if it is turned away.
+    let answer = channel.call(request.body(body)?).await?;
+    let head = [&[0][..], &u32::try_from(LEN)?.to_be_bytes()].concat();
+    send.send(Ok(Frame::data(head.into()))).await?;
+    let part = Bytes::from(vec![7; 64 << 10]);
+    for _ in 1..LEN / part.len() {
+        if send.send(Ok(Frame::data(part.clone()))).await.is_err() {
+            refused.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
+    }
+    std::future::pending::<()>().await;
+    drop((send, answer));
+    Ok(())
+}
+
+async fn halves(lab: &Lab) -> Result<Attempt> {
+    let volunteers = lab.volunteers(500).await?;
+    let (refused, mut streams) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
+    for volunteer in &volunteers {
+        for _ in 0..100 {
+            streams.spawn(say_half(volunteer.channel.clone(), Arc::clone(&refused)));
+        }
+    }
+    let refused = until("the refusal of all but those that may wait", async || {
+        Ok(Some(refused.load(Ordering::Relaxed)).filter(|refused| 500 <= *refused))
+    })
+    .await?;
+    let came_to = format!("600 messages of 4 MiB whose end never comes: {refused} refused");
+    Ok((Box::new((streams, volunteers)), came_to))
 }
 
 async fn unread(lab: &Lab) -> Result<Attempt> {
@@ -269,14 +379,10 @@ async fn submit_all(
 }
 
 async fn large(lab: &Lab) -> Result<Attempt> {
-    let (count, why) = submit_all(lab, &lab.mallory, |number| {
-        let mut spec = serde_json::to_value(&lab.kernel).unwrap_or_default();
-        let params = (0..60_000).map(|n| (format!("q{n:07}"), json!(n)));
-        spec["params"] = params.collect::<serde_json::Map<_, _>>().into();
-        spec["name"] = format!("large {number}").into();
-        spec.to_string().into_bytes()
-    })
-    .await?;
+    let params = (0..60_000).map(|n| (format!("q{n:07}"), json!(n)));
+    let params = Value::from(params.collect::<serde_json::Map<_, _>>());
+    let spec = |number| lab.large_spec(number, params.clone(), 30);
+    let (count, why) = submit_all(lab, &lab.mallory, spec).await?;
     ensure!(why.contains("--account-bytes"), "{why}");
     Ok((Box::new(()), format!("jobs of 60,000 parameters: {count}, then refused")))
 }
@@ -327,29 +433,57 @@ async fn outputs(lab: &Lab) -> Result<Attempt> {
     Ok((Box::new(volunteer), came_to))
 }
 
+async fn nothing(_: &Lab) -> Result<Attempt> {
+    Ok((Box::new(()), "none".into()))
+}
+
 /// Nobody is starved by what others try, one after the other, at one coordinator.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_client_starves_nobody() -> Result<()> {
-    let mut lab = Lab::new().await?;
-    println!("| attempt | came to | an honest round took at most | coordinator |");
+    let mut lab = Lab::of(QUOTA).await?;
+    println!("| attempt | an honest round took at most | coordinator | honest worker |");
     println!("| --- | --- | --- | --- |");
-    lab.stand("none", (Box::new(()), String::new())).await?;
-    let attempt = silence(&lab).await?;
-    lab.stand("silence", attempt).await?;
-    let attempt = idle(&lab).await?;
-    lab.stand("idle", attempt).await?;
-    let attempt = readers(&lab).await?;
-    lab.stand("slow readers", attempt).await?;
-    let attempt = writers(&lab).await?;
-    lab.stand("slow writers", attempt).await?;
-    let attempt = unread(&lab).await?;
-    lab.stand("unread answers", attempt).await?;
-    let attempt = axes(&lab).await?;
-    lab.stand("many axes", attempt).await?;
-    let attempt = large(&lab).await?;
-    lab.stand("large specifications", attempt).await?;
-    let attempt = outputs(&lab).await?;
-    lab.stand("outputs", attempt).await?;
+    lab.stand(nothing).await?;
+    lab.stand(silence).await?;
+    lab.stand(idle).await?;
+    lab.stand(readers).await?;
+    lab.stand(readers_of_a_network).await?;
+    lab.stand(writers).await?;
+    lab.stand(writers_of_a_network).await?;
+    lab.stand(unread).await?;
+    lab.stand(halves).await?;
+    lab.stand(axes).await?;
+    lab.stand(large).await?;
+    lab.stand(outputs).await?;
+    lab.coordinator.stop_and_check().await
+}
+
+/// A hundred large specifications wait: leases are made and honest jobs done all the same, in little memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_large_specifications_hold_up_no_lease() -> Result<()> {
+    const ACCOUNTS: u64 = 5;
+    const EACH: u64 = 20;
+    const LEASES: usize = 20;
+    let (mut lab, start) = (Lab::of(1 << 40).await?, Instant::now());
+    let text = json!({ "text": "x".repeat(900_000) });
+    for account in 0..ACCOUNTS {
+        let token = lab.token(&format!("greedy {account}")).await?;
+        for number in 0..EACH {
+            submit(lab.far().await?, &token, lab.large_spec(number, text.clone(), 8)).await?;
+        }
+    }
+    println!("{} jobs came in {:.0} s", ACCOUNTS * EACH, start.elapsed().as_secs_f64());
+    let mut volunteer = Volunteer::connect(&lab.coordinator.join, 600, 600).await?;
+    let (start, mut leases) = (Instant::now(), 0);
+    while leases < LEASES {
+        let new = volunteer.lease(64).await?;
+        leases += new.len();
+        volunteer.report(&new, honest).await?;
+    }
+    let (jobs, seconds) = (volunteer.jobs.len(), start.elapsed().as_secs_f64());
+    println!("{leases} leases of {jobs} large jobs took {seconds:.2} s");
+    let what = format!("{} jobs of a megabyte each", ACCOUNTS * EACH);
+    lab.stand(async |_| Ok((Box::new(volunteer) as Box<dyn Any + Send>, what))).await?;
     lab.coordinator.stop_and_check().await
 }
 

@@ -146,7 +146,7 @@ fn one(program: &Path, file: &Path, repetitions: usize) -> Result<()> {
                 walls: WallPlan::default(),
             };
             match compilation.run(|| false) {
-                Ok(cost) => costs.push(cost),
+                Ok((cost, _)) => costs.push(cost),
                 Err(CompileStop::Trouble(trouble)) => {
                     println!("| {name} | {inlining:?}: {trouble} |")
                 }

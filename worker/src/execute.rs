@@ -32,7 +32,7 @@ pub use compile::{
 };
 pub use pool::{Config, Error, Pool, Priority, Running, Status, run_once, run_watched};
 pub use process::own_program;
-pub use trial::trial;
+pub use trial::{compile_trial, trial};
 pub use unit::{
     Begin, Digest, Event, FUEL_MAX, Failure, Fault, Finished, INPUTS_MAX, Input, KeepPlan, Kernel,
     Limits, MEMORY_BYTES_MAX, OUTPUT_BYTES_MAX, Outcome, PARAMS_BYTES_MAX, SEGMENTS_MAX, Segment,

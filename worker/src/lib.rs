@@ -13,6 +13,7 @@ pub mod fault;
 pub mod folder;
 mod holding;
 mod machine;
+pub mod memory;
 mod metrics;
 pub mod outbox;
 pub mod p2p;

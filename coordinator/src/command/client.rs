@@ -200,6 +200,9 @@ fn status_text(status: &pb::StatusReply) -> String {
         ),
         referees => line("referees", format!("{referees} connected, {checks}")),
     }
+    if !status.compile_walls.is_empty() {
+        line("walls", format!("{} (where kernels are compiled)", status.compile_walls));
+    }
     if !status.trouble.is_empty() {
         line("TROUBLE", status.trouble.clone());
     }
@@ -225,6 +228,7 @@ fn status_value(status: &pb::StatusReply) -> Value {
         "referees": status.referees,
         "crowd_checks": status.crowd_checks,
         "trouble": status.trouble,
+        "compile_walls": status.compile_walls,
     })
 }
 

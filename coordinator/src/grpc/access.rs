@@ -109,6 +109,9 @@ impl Access {
             sessions.contains_key(&digest)
         };
         if digest == self.operator || read(&self.people) || volunteer() {
+            if let Some(peer) = request.extensions().get::<Peer>() {
+                peer.is_known();
+            }
             Ok(request)
         } else {
             Err(unknown().into())

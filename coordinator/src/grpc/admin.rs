@@ -42,6 +42,7 @@ impl pb::admin_server::Admin for Admin {
             referees: totals.referees,
             crowd_checks: totals.crowd_checks,
             trouble: totals.trouble,
+            compile_walls: self.0.compiler.walls().into(),
             given_most: self.0.given.most(GIVEN_MAX).into_iter().map(convert::of_blob).collect(),
         }))
     }

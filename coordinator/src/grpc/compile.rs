@@ -8,12 +8,13 @@ use proto::Digest;
 use proto::job::Nan;
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tonic::Status;
 use worker::execute::{
     Compilation, CompileLimits, CompileStop, Fault, Kernel, Priority, Trouble, WallPlan,
+    compile_trial,
 };
 
 /// Compilations at a time: each may take two gigabytes, and a core that the coordinator has other use for.
@@ -43,6 +44,8 @@ pub(crate) struct Compiler {
     accounts: Turns,
     known: Mutex<Known>,
     stopped: tokio_util::sync::CancellationToken,
+    /// What stands around its children, or why there can be none.
+    walls: OnceLock<String>,
 }
 
 /// What came of the last compilations.
@@ -84,7 +87,39 @@ impl Compiler {
             accounts: Turns::default(),
             known: Mutex::default(),
             stopped,
+            walls: OnceLock::new(),
         }
+    }
+
+    /// The walls around the children that compile strangers' kernels, or why nothing can be compiled, for people; empty as
+    /// long as it is not known.
+    pub(crate) fn walls(&self) -> &str {
+        self.walls.get().map_or("", String::as_str)
+    }
+
+    /// Finds that out by a kernel of this program's own, and says it.
+    pub(crate) async fn look_at_walls(self: &Arc<Self>) {
+        let Ok(_turn) = self.turns.acquire().await else { return };
+        let compiler = Arc::clone(self);
+        let tried = tokio::task::spawn_blocking(move || {
+            compile_trial(&compiler.program, || compiler.stopped.is_cancelled())
+        });
+        let walls = match tried.await {
+            Ok(Ok(walls)) => {
+                match walls.lacking() {
+                    None => tracing::info!("kernels are compiled behind walls: {walls}"),
+                    Some(_) => tracing::warn!("kernels are compiled behind fewer walls: {walls}"),
+                }
+                walls.to_string()
+            }
+            Ok(Err(CompileStop::Trouble(trouble))) => {
+                let trouble = told(&trouble);
+                tracing::warn!("no kernel can be compiled, so no job is taken: {trouble}");
+                format!("no kernel can be compiled: {trouble}")
+            }
+            Ok(Err(CompileStop::Stopped)) | Err(_) => return,
+        };
+        let _ = self.walls.set(walls);
     }
 
     /// Makes sure that workers can compile a kernel of a job whose units may use `memory` bytes; `what` is its name in the
@@ -139,7 +174,7 @@ impl Compiler {
             walls: WallPlan::default(),
         };
         let result = match compilation.run(|| self.stopped.is_cancelled()) {
-            Ok(cost) => {
+            Ok((cost, _)) => {
                 tracing::info!(
                     kernel = %key.kernel,
                     cpu = ?cost.cpu,

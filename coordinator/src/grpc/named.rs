@@ -276,3 +276,25 @@ impl Named {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn only_what_was_put_makes_room_when_it_is_reported() {
+        let (named, here) = (Named::default(), Crowd::of(Ipv4Addr::LOCALHOST.into()));
+        let digest = |n: u8| Digest([n; 32]);
+        let put = |n, len| named.put_ahead(here, digest(n), len, u64::MAX);
+        assert!(put(1, AHEAD_BYTES_MAX - 10) && put(2, 10));
+        assert!(!put(3, 1), "all is taken");
+        // Whatever is said of others, and of what another network has put.
+        assert!(!named.reported(here, &digest(9)));
+        assert!(!named.reported(Crowd::of(Ipv4Addr::BROADCAST.into()), &digest(1)));
+        assert!(!put(3, 1), "still");
+        assert!(named.reported(here, &digest(2)) && !named.reported(here, &digest(2)));
+        assert!(put(3, 10) && !put(4, 1), "as much as was reported");
+        assert!(put(3, 10), "the same again is counted once");
+    }
+}

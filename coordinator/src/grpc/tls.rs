@@ -47,6 +47,11 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    /// Whether no call has shown yet who it is.
+    pub(crate) fn is_stranger(&self) -> bool {
+        lock(&self.stranger).is_some()
+    }
+
     /// A call has shown who it is: the connection may stay.
     pub(crate) fn is_known(&self) {
         // Dropped after the lock is free.

@@ -188,3 +188,45 @@ async fn calls_need_a_token_and_researchers_see_their_own_jobs() -> Result<()> {
     assert!(!why.reasons.is_empty());
     Ok(())
 }
+
+/// Whatever is asked of another's job is answered as if there were none of that number.
+#[tokio::test]
+async fn another_s_job_is_as_if_it_were_not_there() -> Result<()> {
+    let project = Project::start().await?;
+    let ada = project.token("ada", Role::Researcher).await?;
+    let bob = project.token("bob", Role::Researcher).await?;
+    project.put(&ada, KERNEL).await?;
+    let hers = project.submit(&ada, &spec(vec![range(3)], 1)).await?.job_id;
+    let channel = project.channel().await?;
+    let mut jobs = JobsClient::new(channel.clone());
+    let mut log = pb::log_client::LogClient::new(channel);
+    let nobodys = 99;
+    let mut answers = Vec::new();
+    for job_id in [hers, nobodys] {
+        let (job, unit) = (pb::JobRequest { job_id }, pb::UnitRequest { job_id, unit: 0 });
+        let cancel = pb::CancelRequest { job_id, outputs: true };
+        let fetch = pb::FetchRequest { job_id, ..Default::default() };
+        let logs = pb::LogsRequest { job_id, unit: None, follow: false };
+        let refusals = [
+            jobs.get(bearer(&bob, job)).await.err(),
+            jobs.watch(bearer(&bob, job)).await.err(),
+            jobs.cancel(bearer(&bob, cancel)).await.err(),
+            jobs.fetch(bearer(&bob, fetch)).await.err(),
+            jobs.logs(bearer(&bob, logs)).await.err(),
+            jobs.evidence(bearer(&bob, pb::EvidenceRequest { job_id, number: 0 })).await.err(),
+            jobs.why(bearer(&bob, pb::WhyRequest { job_id, unit: None })).await.err(),
+            jobs.receipt(bearer(&bob, unit)).await.err(),
+            jobs.spec(bearer(&bob, job)).await.err(),
+            log.locate(bearer(&bob, unit)).await.err(),
+        ];
+        let name = proto::JobId(job_id).to_string();
+        answers.push(refusals.map(|refusal| {
+            let refusal = refusal.expect("it is refused");
+            assert_eq!(refusal.code(), Code::NotFound, "{refusal}");
+            refusal.message().replace(&name, "")
+        }));
+    }
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(project.coordinator.engine().job(proto::JobId(hers)).await?.unwrap().settled, 0);
+    Ok(())
+}

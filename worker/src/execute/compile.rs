@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::process::{Child, ChildStdout, ExitStatus};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use super::hand;
 use super::pool::Priority;
 use super::process;
 use super::unit::{Kernel, Trouble};
-use super::walls::{self, WallPlan};
+use super::walls::{self, WallPlan, Walls};
 use program::file::is_no_room;
 
 /// Bytes of a module: the kernel contract allows less, and says so better.
@@ -123,20 +123,30 @@ pub enum Stop {
 }
 
 impl Compilation<'_> {
-    /// Has a child compile the kernel; `stopped` is asked now and then whether to give up.
+    /// Has a child compile the kernel; `stopped` is asked now and then whether to give up. What it took, and the walls that
+    /// stood around it.
     ///
     /// # Errors
     /// [`Stop`]. The trouble tells whether it is the kernel's or this machine's.
-    pub fn run(&self, stopped: impl Fn() -> bool) -> Result<CompileCost, Stop> {
-        let failed = |error: io::Error| {
-            let text = format!("the process that compiles could not be driven: {error}");
-            Stop::Trouble(Trouble::Machine(text))
-        };
+    pub fn run(&self, stopped: impl Fn() -> bool) -> Result<(CompileCost, Walls), Stop> {
         let module = File::open(&self.kernel.path).map_err(|error| {
             let text = format!("the kernel's file could not be read: {error}");
             Stop::Trouble(Trouble::Machine(text))
         })?;
-        let mut child = self.start(&module).map_err(failed)?;
+        self.run_of(module.as_fd(), stopped)
+    }
+
+    /// As [`Self::run`], of a kernel that is read from what is open.
+    pub(super) fn run_of(
+        &self,
+        module: BorrowedFd<'_>,
+        stopped: impl Fn() -> bool,
+    ) -> Result<(CompileCost, Walls), Stop> {
+        let failed = |error: io::Error| {
+            let text = format!("the process that compiles could not be driven: {error}");
+            Stop::Trouble(Trouble::Machine(text))
+        };
+        let mut child = self.start(module).map_err(failed)?;
         let mut frames = Frames::default();
         match wait(&mut child, &mut frames, self.limits.wall, stopped).map_err(failed)? {
             Waited::Stopped => Err(Stop::Stopped),
@@ -148,7 +158,7 @@ impl Compilation<'_> {
         }
     }
 
-    fn start(&self, module: &File) -> io::Result<Child> {
+    fn start(&self, module: BorrowedFd<'_>) -> io::Result<Child> {
         use io::ErrorKind::{BrokenPipe, ConnectionReset};
         let Self { kernel, priority, limits, inlining, walls, .. } = *self;
         let order = CompileOrder {
@@ -163,7 +173,7 @@ impl Compilation<'_> {
         let mut bytes = Vec::new();
         frame::write(&mut bytes, &frame::Order::Compile(order), &[])?;
         let (mut child, orders) = process::start(self.program)?;
-        let told = hand::send(&orders, &bytes, Some(module.as_fd()));
+        let told = hand::send(&orders, &bytes, Some(module));
         // A child that has ended before it heard tells by its end why.
         match told {
             Err(error) if !matches!(error.kind(), BrokenPipe | ConnectionReset) => {
@@ -174,11 +184,15 @@ impl Compilation<'_> {
         }
     }
 
-    fn verdict(&self, frames: &mut Frames, status: ExitStatus) -> Result<CompileCost, Trouble> {
+    fn verdict(
+        &self,
+        frames: &mut Frames,
+        status: ExitStatus,
+    ) -> Result<(CompileCost, Walls), Trouble> {
         use std::os::unix::process::ExitStatusExt;
         if let Ok(Some((verdict, code))) = frames.take::<Verdict>() {
-            let compiled = verdict?;
-            return self.store(&compiled, &code).map(|()| compiled.cost);
+            let (compiled, walls) = verdict?;
+            return self.store(&compiled, &code).map(|()| (compiled.cost, walls));
         }
         let limits = &self.limits;
         Err(match status.signal() {
@@ -283,7 +297,7 @@ pub(super) fn child(order: &CompileOrder, module: Option<File>) -> io::Result<(V
         Ok((mut compiled, code)) => {
             (compiled.cost.memory, compiled.cost.space) = process::peak(status.as_ref());
             compiled.cost.cpu = process::cpu();
-            (Ok(compiled), code)
+            (Ok((compiled, walls)), code)
         }
         Err(trouble) => (Err(trouble), Vec::new()),
     })

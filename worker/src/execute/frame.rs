@@ -59,8 +59,8 @@ pub(super) struct ServeOrder {
     pub(super) walls: WallPlan,
 }
 
-/// What came of a compilation. The payload is the code.
-pub(super) type Verdict = Result<Compiled, Trouble>;
+/// What came of a compilation, and the walls around it. The payload is the code.
+pub(super) type Verdict = Result<(Compiled, Walls), Trouble>;
 
 /// To a unit child.
 #[derive(Debug, Serialize, Deserialize)]

@@ -2,16 +2,17 @@
 //! before a unit of anybody is spent on it.
 
 use std::fs;
-use std::io;
-use std::path::Path;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kernel::NanMode;
 
-use super::compile::CompileLimits;
-use super::pool::{Config, run_walled};
+use super::compile::{Compilation, CompileLimits, Stop};
+use super::pool::{Config, Priority, run_walled};
 use super::unit::{Event, Kernel, Limits, Outcome, SnapshotPlan, Trouble, Unit};
-use super::walls::Walls;
+use super::walls::{WallPlan, Walls};
 use program::file::is_no_room;
 
 /// The kernel; `trial.wat` is its text.
@@ -35,6 +36,32 @@ pub fn trial(config: &Config, folder: &Path) -> Result<Option<Walls>, Trouble> {
     let tried = run(config, folder);
     let cleared = clear(folder).map_err(|error| machine("its folder cannot be removed", &error));
     tried.and_then(|walls| cleared.map(|()| walls))
+}
+
+/// Compiles the trial unit's kernel in a child of `program`, as a kernel is that is submitted; the walls that stood around it.
+/// `stopped` is asked now and then whether to give up.
+///
+/// # Errors
+/// Why this machine cannot compile kernels.
+pub fn compile_trial(program: &Path, stopped: impl Fn() -> bool) -> Result<Walls, Stop> {
+    let compilation = Compilation {
+        program,
+        kernel: &kernel(PathBuf::new()),
+        cache: None,
+        priority: Priority::Normal,
+        limits: CompileLimits::at_submission(0),
+        inlining: None,
+        walls: WallPlan::default(),
+    };
+    // Its few bytes fit into a pipe, and nothing is written anywhere.
+    let module = io::pipe().and_then(|(module, mut to)| to.write_all(MODULE).map(|()| module));
+    let module = module
+        .map_err(|error| Stop::Trouble(machine("its kernel cannot be handed over", &error)))?;
+    compilation.run_of(module.as_fd(), stopped).map(|(_, walls)| walls)
+}
+
+fn kernel(path: PathBuf) -> Kernel {
+    Kernel { path, digest: blake3::hash(MODULE).into(), nan: NanMode::Canonical }
 }
 
 fn clear(folder: &Path) -> io::Result<()> {
@@ -80,9 +107,9 @@ fn run(config: &Config, folder: &Path) -> Result<Option<Walls>, Trouble> {
     }
 }
 
-fn unit(path: std::path::PathBuf, folder: &Path) -> Unit {
+fn unit(path: PathBuf, folder: &Path) -> Unit {
     Unit {
-        kernel: Kernel { path, digest: blake3::hash(MODULE).into(), nan: NanMode::Canonical },
+        kernel: kernel(path),
         params: b"{}".to_vec(),
         inputs: Vec::new(),
         seed: [0; 32],

@@ -30,7 +30,7 @@ pub struct WallPlan {
     pub landlock: bool,
     /// The filter of system calls. Left out as Landlock is.
     pub calls: bool,
-    /// Namespaces of its own. Left out as Landlock is.
+    /// Namespaces of its own, where Landlock denies no ports. Left out as Landlock is.
     pub namespaces: bool,
     /// Whether nothing of a stranger is touched where the system lacks one of the walls that count.
     pub required: bool,
@@ -55,7 +55,7 @@ pub struct Walls {
     pub landlock: Option<u32>,
     /// The system ends it at any call that computing does not need: no file is opened, no socket and no process made.
     pub calls: bool,
-    /// Its network, and what processes share without files, is its own and empty.
+    /// Its network, and what processes share without files, is its own and empty; not where Landlock denies ports.
     pub namespaces: bool,
 }
 
@@ -144,17 +144,14 @@ mod tests {
             untraceable: true,
             landlock: Some(7),
             calls: true,
-            namespaces: true,
+            namespaces: false,
         };
-        assert_eq!(
-            all.to_string(),
-            "seccomp, Landlock 7, no privileges, not traceable, own namespaces"
-        );
+        assert_eq!(all.to_string(), "seccomp, Landlock 7, no privileges, not traceable");
         assert_eq!(all.refusal(&WallPlan { required: true, ..WallPlan::default() }), None);
-        let old = Walls { landlock: None, namespaces: false, ..all };
+        let old = Walls { landlock: None, namespaces: true, ..all };
         assert_eq!(
             old.to_string(),
-            "seccomp, no privileges, not traceable; this system lacks Landlock"
+            "seccomp, no privileges, not traceable, own namespaces; this system lacks Landlock"
         );
         assert_eq!(old.refusal(&WallPlan::default()), None);
         let refusal = old.refusal(&WallPlan { required: true, ..WallPlan::default() }).unwrap();

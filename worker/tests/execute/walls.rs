@@ -69,6 +69,20 @@ fn units_come_to_the_same_behind_fewer_walls_and_that_is_said() {
 }
 
 #[test]
+fn a_namespace_stands_only_where_landlock_denies_no_ports() {
+    let lab = Lab::new();
+    let stands = walls(&lab, WallPlan::default()).1.unwrap();
+    assert!(!stands.namespaces || stands.landlock < Some(4), "{stands}");
+    let (outcome, older) = walls(&lab, WallPlan { landlock: false, ..WallPlan::default() });
+    assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+    // Where the system lets one at all, which a namespace of a user that is made here tells.
+    let lets = std::process::Command::new("unshare").args(["-Un", "true"]).status();
+    if lets.is_ok_and(|status| status.success()) {
+        assert!(older.unwrap().namespaces, "{older:?}");
+    }
+}
+
+#[test]
 fn where_walls_are_required_nothing_runs_without_them() {
     let lab = Lab::new();
     let full = WallPlan { required: true, ..WallPlan::default() };

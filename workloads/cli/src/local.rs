@@ -201,7 +201,7 @@ impl Local {
             inlining: None,
             walls: WallPlan::default(),
         };
-        compilation.run(|| false).map_err(|stop| match stop {
+        compilation.run(|| false).map(|(cost, _)| cost).map_err(|stop| match stop {
             CompileStop::Trouble(trouble) => Error::Failed(trouble.to_string()),
             CompileStop::Stopped => Error::Failed("stopped".into()),
         })

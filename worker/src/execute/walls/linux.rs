@@ -15,15 +15,18 @@ use super::{WallPlan, Walls, calls};
 
 /// The newest Landlock whose every right is denied; systems with an older one deny what they know.
 const LANDLOCK: ABI = ABI::V7;
+/// From this version on Landlock denies ports too, and the network needs no namespace for a second wall beside the filter of
+/// calls: one takes a millisecond to make, and many on a busy machine.
+const PORTS: u32 = 4;
 /// Descriptors above those of input, output and error text.
 const FIRST_OTHER: c_uint = 3;
 
 /// The walls of a process that has one thread, which those that it starts later inherit.
 pub(super) fn alone(plan: &WallPlan) -> Walls {
-    let namespaces = plan.namespaces && own_namespaces();
+    let landlock = if plan.landlock { no_files().ok().flatten() } else { None };
+    let namespaces = plan.namespaces && landlock < Some(PORTS) && own_namespaces();
     // Also what a namespace of its own has given it there.
     let no_privileges = drop_capabilities().is_ok() && set_no_new_privs(true).is_ok();
-    let landlock = if plan.landlock { no_files().ok().flatten() } else { None };
     // After a change of its rights, which would undo both.
     let untraceable = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).is_ok();
     // It was set before once and is only made sure of.
