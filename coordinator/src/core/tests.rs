@@ -7,6 +7,7 @@ mod leases;
 mod ledger;
 mod logs;
 mod merges;
+mod pool;
 mod replay;
 mod reports;
 mod trials;
