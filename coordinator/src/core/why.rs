@@ -81,12 +81,13 @@ impl Core {
     /// Why nobody, or too few, can compute units of the job.
     fn why_nobody(&self, job: &Job) -> Vec<String> {
         let (mut accounts, mut parties, mut fitting) = (BTreeSet::new(), BTreeSet::new(), 0);
-        let mut most = 0;
+        let (mut most, mut newest) = (0, 0);
         for session in &self.sessions {
             let worker = self.worker(session.worker);
             let Some(live) = &worker.live else { continue };
             most = most.max(live.want.memory_bytes);
-            if job.spec.limits.memory_bytes <= live.want.memory_bytes {
+            newest = newest.max(live.contract);
+            if live.fits(&job.spec) {
                 fitting += 1;
                 let WorkerRecord { account, network, .. } = worker.record;
                 accounts.insert(account);
@@ -100,6 +101,12 @@ impl Core {
             reasons.push(format!(
                 "none of the {} connected workers asks for work: `starling-worker why` on each tells the reason",
                 self.sessions.len()
+            ));
+        } else if newest < job.spec.contract {
+            reasons.push(format!(
+                "none of the {} connected workers knows kernel contract {}: their owners must install the newest release",
+                self.sessions.len(),
+                job.spec.contract
             ));
         } else if fitting == 0 && job.leased == 0 {
             let needs = job.spec.limits.memory_bytes;

@@ -7,6 +7,7 @@ fn spec(cut: Vec<Axis>) -> JobSpec {
         version: VERSION,
         name: "test".into(),
         kernel: Digest([1; 32]),
+        contract: 1,
         nan: Nan::Canonical,
         numbers: Numbers::Binary,
         params: [("mode".to_owned(), json!("fast").into())].into(),

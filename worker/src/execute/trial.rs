@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use kernel::NanMode;
+use kernel::{Contract, NanMode};
 
 use super::compile::CompileLimits;
 use super::pool::{Config, run_walled};
@@ -82,7 +82,12 @@ fn run(config: &Config, folder: &Path) -> Result<Option<Walls>, Trouble> {
 
 fn unit(path: std::path::PathBuf, folder: &Path) -> Unit {
     Unit {
-        kernel: Kernel { path, digest: blake3::hash(MODULE).into(), nan: NanMode::Canonical },
+        kernel: Kernel {
+            path,
+            digest: blake3::hash(MODULE).into(),
+            nan: NanMode::Canonical,
+            contract: Contract::NEWEST,
+        },
         params: b"{}".to_vec(),
         inputs: Vec::new(),
         seed: [0; 32],

@@ -31,6 +31,7 @@ pub(super) fn spec(units: u64, copies: u32) -> JobSpec {
         version: proto::job::VERSION,
         name: "test".into(),
         kernel: Digest([1; 32]),
+        contract: proto::job::CONTRACT,
         nan: Default::default(),
         numbers: proto::job::Numbers::Binary,
         params: Default::default(),
@@ -230,6 +231,7 @@ impl Env {
             memory_bytes: 1 << 30,
             name,
             account_name,
+            contract: proto::job::CONTRACT,
             network: 0,
         };
         match self.apply(Event::Connected(hello)) {

@@ -1,13 +1,13 @@
 //! Fuel: what is charged, alike on every engine, and that it stops exactly.
 
-use kernel::{NanMode, Prepared, prepare};
+use kernel::{Contract, NanMode, Prepared, prepare};
 
 use crate::checks::exact_stop;
 use crate::engines::{Call, Kind, run};
 
 const CALLS: &[&str] = &["starling_start", "starling_step"];
 
-fn kernel(body: &str) -> Prepared {
+fn kernel(body: &str, contract: Contract) -> Prepared {
     let text = format!(
         r#"(module
         (import "starling" "params_len" (func $params_len (result i32)))
@@ -35,7 +35,7 @@ fn kernel(body: &str) -> Prepared {
         {body})"#
     );
     let wasm = wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"));
-    prepare(&wasm, NanMode::Canonical).unwrap()
+    prepare(&wasm, NanMode::Canonical, contract).unwrap()
 }
 
 fn spent(prepared: &Prepared) -> i64 {
@@ -53,10 +53,18 @@ fn spent(prepared: &Prepared) -> i64 {
     budget - left.fuel.unwrap()
 }
 
+/// Fuel that both contracts charge alike.
 fn check(body: &str, fuel: i64) {
-    let prepared = kernel(body);
-    assert_eq!(spent(&prepared), fuel, "{body}");
-    assert!(exact_stop(&prepared, CALLS, 200));
+    check_each(body, fuel, fuel);
+}
+
+/// Fuel by contract 1 and by contract 2.
+fn check_each(body: &str, first: i64, second: i64) {
+    for (contract, fuel) in [(Contract::One, first), (Contract::Two, second)] {
+        let prepared = kernel(body, contract);
+        assert_eq!(spent(&prepared), fuel, "{contract:?}: {body}");
+        assert!(exact_stop(&prepared, CALLS, 200));
+    }
 }
 
 /// One `starling_step` that does nothing costs its constant and its end.
@@ -143,7 +151,10 @@ fn bulk_memory_costs_by_length() {
 
 #[test]
 fn a_kernel_that_loops_for_ever_is_stopped() {
-    let prepared = kernel(&format!(r#"(func (export "starling_start") (loop $l (br $l))) {STEP}"#));
+    let prepared = kernel(
+        &format!(r#"(func (export "starling_start") (loop $l (br $l))) {STEP}"#),
+        Contract::NEWEST,
+    );
     for kind in [Kind::Cranelift, Kind::Winch, Kind::Pulley] {
         let left = run(kind, &prepared.wasm, Some(&prepared.layout), 100_001, CALLS).unwrap();
         assert_eq!(left.calls, [Call::Spent]);
@@ -159,7 +170,8 @@ fn a_trap_of_the_kernel_is_not_taken_for_the_budget() {
         ("(drop (i32.div_u (i32.const 1) (global.get $g)))", "IntegerDivisionByZero"),
         ("(loop (memory.fill (i32.const -1) (i32.const 0) (i32.const 2)))", "MemoryOutOfBounds"),
     ] {
-        let prepared = kernel(&format!(r#"(func (export "starling_start") {body}) {STEP}"#));
+        let prepared =
+            kernel(&format!(r#"(func (export "starling_start") {body}) {STEP}"#), Contract::NEWEST);
         for kind in [Kind::Cranelift, Kind::Winch, Kind::Pulley] {
             let left = run(kind, &prepared.wasm, Some(&prepared.layout), 1000, CALLS).unwrap();
             assert_eq!(left.calls, [Call::Trapped(trap.into())], "{kind:?}");
