@@ -339,3 +339,24 @@ fn a_merge_tells_what_it_merged_and_no_unit_nothing() {
     assert_eq!(merges(10), json!({"level": 2, "first": 7, "end": 10}));
     assert_eq!(about(&spec, 11), json!({}));
 }
+
+#[test]
+fn a_specification_names_its_contract_but_for_the_first() {
+    let old = spec(vec![range(2, 100, 10)]);
+    let new = JobSpec { contract: CONTRACT, ..old.clone() };
+    let text = String::from_utf8(new.encode()).unwrap();
+    assert_eq!(text.replace(r#""contract":2,"#, "").as_bytes(), old.encode());
+    for spec in [&old, &new] {
+        assert_eq!(&JobSpec::parse(&spec.encode()).unwrap(), spec);
+        assert_eq!(unit(spec, 0).contract, spec.contract);
+        assert_eq!(spec.outline().contract, spec.contract);
+    }
+    for unknown in [0, CONTRACT + 1] {
+        let error = JobSpec { contract: unknown, ..old.clone() }.check().unwrap_err();
+        assert_eq!(error.to_string(), format!("contract: {unknown} is not allowed: give 1 to 2"));
+    }
+    // What runs already goes on; what comes now has the newest.
+    assert!(new.check_new().is_ok());
+    let error = old.check_new().unwrap_err().to_string();
+    assert!(error.starts_with("contract: 1 is not taken any more"), "{error}");
+}

@@ -65,8 +65,8 @@ impl<'a> Body<'a> {
             joins: 0,
         };
         let mut flow = Flow::default();
-        let mut counter = Counter::new(contract);
         let mut operators = OperatorsReader::new(reader);
+        let mut counter = Counter::new(contract, operators.clone());
         for index in 0u32.. {
             if operators.eof() {
                 break;

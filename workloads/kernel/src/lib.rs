@@ -39,10 +39,10 @@ use wasmparser::WasmFeatures;
 /// a value below zero means that the budget was spent; otherwise the trap has another cause.
 pub const FUEL_EXPORT: &str = "starling:fuel";
 
-/// Exported mutable `i64` global of a module prepared by contract 2: always zero, which no compiler can know.
+/// Exported mutable `i64` global of a module prepared by contract 2: always one, which no compiler can know.
 ///
-/// With it a charge takes time in proportion to what it charges. Nothing writes it and no state holds it.
-pub const DRAG_EXPORT: &str = "starling:drag";
+/// By it a charge takes time in proportion to what it charges. Nothing writes it and no state holds it.
+pub const ONE_EXPORT: &str = "starling:one";
 
 /// Every export that [`prepare()`] adds starts with this; a kernel may not use it.
 pub const RESERVED_PREFIX: &str = "starling:";

@@ -13,7 +13,7 @@ use crate::module::Module;
 use crate::nan::NanMode;
 use crate::refusal::Refusal;
 use crate::scratch::encode_type;
-use crate::{Contract, DRAG_EXPORT, FUEL_EXPORT, RESERVED_PREFIX, abi};
+use crate::{Contract, FUEL_EXPORT, ONE_EXPORT, RESERVED_PREFIX, abi};
 
 /// A module that any engine runs to the same bytes and the same fuel.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -87,19 +87,19 @@ fn write(
 ) -> Vec<u8> {
     let fuel = index(module.globals.len());
     let added = added(contract);
-    let drag = (1 < added.len()).then_some(fuel + 1);
+    let one = (1 < added.len()).then_some(fuel + 1);
     let mut types = function::BlockTypes::new(index(module.types.len()));
     let mut code = Vec::new();
     module.bodies.len().encode(&mut code);
     for body in &module.bodies {
-        let function = function::write(module, body, nan, Globals { fuel, drag }, &mut types);
+        let function = function::write(module, body, nan, Globals { fuel, one }, &mut types);
         function.as_slice().encode(&mut code);
     }
 
     let mut added_globals = Vec::new();
-    for _ in added {
+    for (_, value) in added {
         encode_type(ValType::I64, &mut added_globals);
-        added_globals.extend([1, 0x42, 0, 0x0b]); // mutable; i64.const 0; end
+        added_globals.extend([1, 0x42, *value, 0x0b]); // mutable; i64.const; end
     }
 
     let mut wasm = b"\0asm\x01\0\0\0".to_vec();
@@ -129,19 +129,23 @@ fn write(
     wasm
 }
 
-/// The names of the globals that a contract adds, all mutable `i64` and 0 at the start.
-const fn added(contract: Contract) -> &'static [&'static str] {
+/// The globals that a contract adds, all mutable `i64`: their names and their values at the start, a byte each.
+const fn added(contract: Contract) -> &'static [(&'static str, u8)] {
     match contract {
-        Contract::One => &[FUEL_EXPORT],
-        Contract::Two => &[FUEL_EXPORT, DRAG_EXPORT],
+        Contract::One => &[(FUEL_EXPORT, 0)],
+        Contract::Two => &[(FUEL_EXPORT, 0), (ONE_EXPORT, 1)],
     }
 }
 
 /// The exports of the kernel's mutable globals and of the added ones, whose first index is `fuel`: their number, encoded.
-fn encode_exports(fuel: u32, added: &[&str], globals: &[(u32, GlobalExport)]) -> (u32, Vec<u8>) {
+fn encode_exports(
+    fuel: u32,
+    added: &[(&str, u8)],
+    globals: &[(u32, GlobalExport)],
+) -> (u32, Vec<u8>) {
     let mut encoded = Vec::new();
     let own = globals.iter().map(|(index, export)| (export.name.as_str(), *index));
-    for (name, global) in own.chain(added.iter().copied().zip(fuel..)) {
+    for (name, global) in own.chain(added.iter().map(|(name, _)| *name).zip(fuel..)) {
         name.encode(&mut encoded);
         encoded.push(ExternalKind::Global as u8);
         global.encode(&mut encoded);

@@ -4,7 +4,7 @@
 //! stretch that is skippable and small belongs to the region of the stretch around it; any other is a region of its own,
 //! which is charged where it begins.
 
-use wasmparser::Operator;
+use wasmparser::{Operator, OperatorsReader};
 
 use crate::contract::Contract;
 
@@ -56,6 +56,8 @@ struct Block {
     live: bool,
     /// Whether a branch in it leads beyond its end, so that what follows the end is skipped.
     left: bool,
+    /// Whether what follows its end stops the kernel, so that a branch there skips nothing.
+    fatal: bool,
 }
 
 /// Reads the operators of one function.
@@ -65,13 +67,18 @@ pub(crate) struct Counter {
     stretches: Vec<Stretch>,
     /// The function's own block first.
     open: Vec<Block>,
+    /// For each block that is to be opened yet, in their order, whether what follows its end stops the kernel.
+    fatal: std::vec::IntoIter<bool>,
 }
 
 impl Counter {
-    pub(crate) fn new(contract: Contract) -> Self {
+    /// For a function whose operators `reader` reads, which need not be valid yet.
+    pub(crate) fn new(contract: Contract, reader: OperatorsReader<'_>) -> Self {
         let whole = Stretch { kind: Kind::Whole, behind: 0, around: 0, operators: 0 };
-        let body = Block { stretch: 0, turns: None, reached: true, live: true, left: false };
-        Self { contract, stretches: vec![whole], open: vec![body] }
+        let body =
+            Block { stretch: 0, turns: None, reached: true, live: true, left: false, fatal: false };
+        let fatal = if contract == Contract::One { Vec::new() } else { fatal(reader) };
+        Self { contract, stretches: vec![whole], open: vec![body], fatal: fatal.into_iter() }
     }
 
     /// Blocks that are open inside the function.
@@ -109,8 +116,9 @@ impl Counter {
             Operator::End => self.close(index),
             _ if self.contract == Contract::One || !live => {}
             Operator::BrIf { relative_depth } => {
-                self.branch(*relative_depth);
-                self.last().stretch = self.skippable(index, around, live);
+                if self.branch(*relative_depth) {
+                    self.last().stretch = self.skippable(index, around, live);
+                }
             }
             Operator::Br { relative_depth } => {
                 self.branch(*relative_depth);
@@ -176,7 +184,9 @@ impl Counter {
     }
 
     fn push(&mut self, stretch: usize, turns: Option<usize>, live: bool) {
-        self.open.push(Block { stretch, turns, reached: live, live, left: false });
+        // There are as many as the function has blocks, unless it has turned out to be invalid.
+        let fatal = self.fatal.next().unwrap_or(false);
+        self.open.push(Block { stretch, turns, reached: live, live, left: false, fatal });
     }
 
     fn begin(&mut self, kind: Kind, behind: u32, around: usize) -> usize {
@@ -192,14 +202,18 @@ impl Counter {
         self.begin(Kind::Skippable, behind, around)
     }
 
-    /// Notes a branch to the block so many outside the innermost.
-    fn branch(&mut self, depth: u32) {
+    /// Notes a branch to the block so many outside the innermost; whether it skips anything.
+    fn branch(&mut self, depth: u32) -> bool {
         let inside = depth as usize;
         let target = self.open.len() - 1 - inside;
+        if self.open[target].fatal && self.open[target].turns.is_none() {
+            return false;
+        }
         self.open.iter_mut().skip(target + 1).for_each(|block| block.left = true);
         if let Some(stretch) = self.open[target].turns {
             self.stretches[stretch].kind = Kind::Loop { turns: true };
         }
+        true
     }
 
     fn close(&mut self, index: u32) {
@@ -209,4 +223,31 @@ impl Counter {
             self.last().stretch = self.skippable(index, around, live);
         }
     }
+}
+
+/// For each block of a function, in the order in which they open, whether what follows its end reaches `unreachable` before
+/// any other operator of control.
+fn fatal(mut operators: OperatorsReader<'_>) -> Vec<bool> {
+    let (mut fatal, mut open) = (Vec::new(), Vec::new());
+    // Blocks whose end has come since the last operator of control.
+    let mut ended = Vec::new();
+    // Where the function is not valid that is found out later.
+    while let Ok(operator) = operators.read() {
+        match operator {
+            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+                ended.clear();
+                open.push(fatal.len());
+                fatal.push(false);
+            }
+            Operator::End => ended.extend(open.pop()),
+            Operator::Unreachable => ended.drain(..).for_each(|block: usize| fatal[block] = true),
+            Operator::Else
+            | Operator::Br { .. }
+            | Operator::BrIf { .. }
+            | Operator::BrTable { .. }
+            | Operator::Return => ended.clear(),
+            _ => {}
+        }
+    }
+    fatal
 }

@@ -22,7 +22,7 @@
 //!
 //! By contract 2 a charge is a chain of operations, each of which needs the one before, that takes a processor longer
 //! than any kernel needs for as many operators: a kernel of operators that a compiler leaves out waits for it, and any
-//! other runs beside it. So that no compiler can see through the chain, it reads a global that is always zero.
+//! other runs beside it. So that no compiler can see through the chain, it reads a global that is always one.
 
 use wasm_encoder::{Encode, InstructionSink};
 use wasmparser::{BinaryReader, Operator, OperatorsReader, ValType};
@@ -36,13 +36,14 @@ use crate::scratch::{Scratch, encode_type, value_type};
 /// Bytes that one unit of fuel moves: measured, a vector's worth.
 const BULK_SHIFT: i64 = 4;
 
-/// Operators that a charge takes at once; the last piece of a charge has what remains. The subtraction, multiplication
-/// and addition take five cycles of the processors of today: 24 operators a cycle, where kernels reach 5 to 13.
-const PIECE: u64 = 120;
-/// Operators of a piece above which its operations are those five cycles long.
-const LONG: u64 = 48;
-/// Operators of a piece above which they are two cycles long, below it is one.
-const SHORT: u64 = 24;
+/// Most operators that a charge takes at once; its last piece has what remains. A piece is multiplied by one besides: with
+/// the subtraction these are four cycles of the processors of today, 19 operators a cycle, where the fastest kernels need a
+/// cycle for 13.
+const PIECE: u64 = 76;
+/// Most operators of a piece that is not multiplied, for which one of the operators is subtracted apart: two cycles.
+const HALF: u64 = 38;
+/// Most operators of a piece that is subtracted at once, in a cycle.
+const SMALL: u64 = 20;
 
 /// The block types that are added to a module: of functions with several results.
 #[derive(Debug)]
@@ -90,8 +91,8 @@ impl BlockTypes {
 pub(super) struct Globals {
     /// The fuel left.
     pub(super) fuel: u32,
-    /// The zero, if charges are to take time.
-    pub(super) drag: Option<u32>,
+    /// The one, if charges are to take time.
+    pub(super) one: Option<u32>,
 }
 
 /// Writes a function's locals and code.
@@ -99,7 +100,7 @@ pub(super) fn write(
     module: &Module<'_>,
     body: &Body<'_>,
     nan: NanMode,
-    Globals { fuel, drag }: Globals,
+    Globals { fuel, one }: Globals,
     types: &mut BlockTypes,
 ) -> Vec<u8> {
     let mut locals =
@@ -115,7 +116,7 @@ pub(super) fn write(
     let mut writer = Writer {
         body,
         fuel,
-        drag,
+        one,
         scratch: Scratch::new(body.locals),
         code: Vec::with_capacity(range.len() * 5 / 4),
         metering: if body.loops == 0 { Metering::Global } else { Metering::Local },
@@ -144,7 +145,7 @@ enum Metering {
 struct Writer<'a> {
     body: &'a Body<'a>,
     fuel: u32,
-    drag: Option<u32>,
+    one: Option<u32>,
     scratch: Scratch,
     code: Vec<u8>,
     metering: Metering,
@@ -232,8 +233,7 @@ impl Writer<'_> {
         self.code.extend(raw);
     }
 
-    /// The local that counts, of a function with loops; in another it holds the fuel only while that is charged. It is
-    /// the only scratch local of its type.
+    /// The local that counts, of a function with loops: the only scratch local of its type.
     fn counter(&mut self) -> u32 {
         self.scratch.of(ValType::I64)
     }
@@ -246,9 +246,9 @@ impl Writer<'_> {
             let local = self.counter();
             InstructionSink::new(&mut self.code).local_get(local);
         }
-        match self.drag {
+        match self.one {
             None => self.subtract(cost),
-            Some(zero) => self.subtract_slowly(cost, zero),
+            Some(one) => self.subtract_slowly(cost, one),
         }
         self.take();
     }
@@ -259,18 +259,19 @@ impl Writer<'_> {
         InstructionSink::new(&mut self.code).i64_const(cost).i64_sub();
     }
 
-    /// The same in pieces, with operations behind each that change nothing and take time; `zero` is the global.
-    fn subtract_slowly(&mut self, mut cost: u64, zero: u32) {
+    /// The same in pieces, with operations that take time in proportion; `one` is the global.
+    fn subtract_slowly(&mut self, mut cost: u64, one: u32) {
         loop {
             let piece = cost.min(PIECE);
             cost -= piece;
-            self.subtract(piece);
-            if LONG < piece {
-                let fuel = self.counter();
-                let mut sink = InstructionSink::new(&mut self.code);
-                sink.local_tee(fuel).local_get(fuel).global_get(zero).i64_mul().i64_add();
-            } else if SHORT < piece {
-                InstructionSink::new(&mut self.code).global_get(zero).i64_xor();
+            if piece <= SMALL {
+                self.subtract(piece);
+            } else if piece <= HALF {
+                self.subtract(piece - 1);
+                InstructionSink::new(&mut self.code).global_get(one).i64_sub();
+            } else {
+                self.subtract(piece);
+                InstructionSink::new(&mut self.code).global_get(one).i64_mul();
             }
             if cost == 0 {
                 return;

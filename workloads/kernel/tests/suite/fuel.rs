@@ -63,7 +63,7 @@ fn check_each(body: &str, first: i64, second: i64) {
     for (contract, fuel) in [(Contract::One, first), (Contract::Two, second)] {
         let prepared = kernel(body, contract);
         assert_eq!(spent(&prepared), fuel, "{contract:?}: {body}");
-        assert!(exact_stop(&prepared, CALLS, 200));
+        assert!(exact_stop(&prepared, CALLS, 40));
     }
 }
 
@@ -119,18 +119,117 @@ fn calls_cost_what_they_call() {
 
 #[test]
 fn every_way_out_of_a_function_keeps_the_count() {
-    // pair: loop, unreachable, end; a turn has 21 operators.
-    for (argument, turns) in [(7, 5), (3, 1), (2, 3)] {
+    // pair: loop, unreachable, end; a turn has 21 operators, of which two ends cannot be reached.
+    for (argument, turns) in [(7, 5_i64), (3, 1), (2, 3)] {
         let body = format!(
             "(local $a i32) (local $b i64) (call $pair (i32.const {argument}))
              (local.set $b) (local.set $a)"
         );
-        let fuel = 5 + 3 + turns * 21 + STEP_FUEL;
-        check(&format!(r#"(func (export "starling_start") {body}) {STEP}"#), fuel);
+        let fuel = |turn: i64| 5 + 2 + turns * turn + STEP_FUEL;
+        let start = format!(r#"(func (export "starling_start") {body}) {STEP}"#);
+        check_each(&start, fuel(21) + 1, fuel(19));
     }
     // A branch by table to the function's own label.
     let body = "(loop $l (br_table 1 0 (i32.const 0)))";
-    check(&format!(r#"(func (export "starling_start") {body}) {STEP}"#), 2 + 3 + STEP_FUEL);
+    let start = format!(r#"(func (export "starling_start") {body}) {STEP}"#);
+    check_each(&start, 2 + 3 + STEP_FUEL, 2 + 2 + STEP_FUEL);
+}
+
+/// `n` operators that do nothing.
+fn nops(n: usize) -> String {
+    "nop ".repeat(n)
+}
+
+/// What `starling_start` is charged by contract 1 and by contract 2, without its own end.
+fn check_start(body: &str, first: i64, second: i64) {
+    let start = format!(r#"(func (export "starling_start") {body}) {STEP}"#);
+    check_each(&start, first + 1 + STEP_FUEL, second + 1 + STEP_FUEL);
+}
+
+#[test]
+fn what_cannot_be_reached_costs_nothing_by_contract_2() {
+    check_start(&format!("(block (br 0) {})", nops(9)), 3 + 9, 2);
+    check_start(
+        &format!("(block (block (br_table 0 1 (i32.const 0)) (loop {} (br 0))))", nops(9)),
+        7,
+        4 + 1,
+    );
+    check_start(&format!("(block (return) {})", nops(200)), 203, 2);
+}
+
+#[test]
+fn large_arms_cost_when_they_are_taken_by_contract_2() {
+    for taken in [0, 1] {
+        // Each arm with the `else` or `end` that closes it; the second is small enough to be charged always.
+        let body = format!("(if (i32.const {taken}) (then {}) (else {}))", nops(70), nops(10));
+        check_start(&body, 2 + 71 + 11, 2 + taken * 71 + 11);
+        // What is small enough alone is not together: 41 and 21 are within 64, 31 more are not.
+        let body = format!(
+            "(if (i32.const {taken}) (then {}) (else {})) (if (i32.const {taken}) (then {}))",
+            nops(40),
+            nops(20),
+            nops(30)
+        );
+        check_start(&body, 4 + 41 + 21 + 31, 4 + 41 + 21 + taken * 31);
+        // At the edge.
+        for (n, charged) in [(63, 64), (64, taken * 65)] {
+            let body = format!("(if (i32.const {taken}) (then {}))", nops(n));
+            check_start(&body, 2 + n as i64 + 1, 2 + charged);
+        }
+    }
+}
+
+#[test]
+fn what_a_branch_leaves_out_costs_when_it_is_reached_by_contract_2() {
+    for skips in [0, 1] {
+        // The rest of the block that is left, with its end.
+        let body = format!("(block (br_if 0 (i32.const {skips})) {})", nops(100));
+        check_start(&body, 3 + 101, 3 + (1 - skips) * 101);
+        // And what follows the blocks in between.
+        let body =
+            format!("(block (block (br_if 1 (i32.const {skips})) {}) {})", nops(100), nops(200));
+        check_start(&body, 4 + 101 + 201, 4 + (1 - skips) * (101 + 201));
+        // Not so where the block that is left is followed by `unreachable`, which ends everything.
+        let body = format!(
+            "(block $done (block $panic (br_if $panic (i32.const 0)) {} (br $done)) (unreachable))",
+            nops(100)
+        );
+        check_start(&body, 2 + 2 + 100 + 1 + 1 + 1 + 1, 2 + 2 + 100 + 1 + 1);
+    }
+    // One case of a switch out of three.
+    for (case, fuel) in [(0, 81 + 91), (1, 91), (2, 0)] {
+        let (first, second) = (nops(80), nops(90));
+        let body =
+            format!("(block (block (block (br_table 0 1 2 (i32.const {case}))) {first}) {second})");
+        check_start(&body, 6 + 81 + 91, 5 + fuel);
+    }
+    // A loop that is left in the middle.
+    let body = format!(
+        "(local $n i32) (loop $l {0} (local.tee $n (i32.add (local.get $n) (i32.const 1)))
+            (if (i32.lt_u (i32.const 5)) (then {0} (br $l))))",
+        nops(80)
+    );
+    check_start(&body, 1 + 5 * (87 + 82 + 1), 1 + 5 * 88 + 4 * 81);
+}
+
+#[test]
+fn a_loop_that_nothing_repeats_costs_with_what_is_around_it_by_contract_2() {
+    check_start(&format!("(loop {})", nops(30)), 1 + 31, 1 + 31);
+    check_start(&format!("(if (i32.const 0) (then (loop {})))", nops(80)), 4, 2);
+    check_start(&format!("(if (i32.const 0) (then (loop {})))", nops(10)), 4, 2 + 2 + 11);
+}
+
+#[test]
+fn charges_of_every_size_are_exact() {
+    for n in (0..240).chain([3_000]) {
+        let prepared = kernel(
+            &format!(r#"(func (export "starling_start") (loop $l {})) {STEP}"#, nops(n)),
+            Contract::Two,
+        );
+        let left =
+            run(Kind::Cranelift, &prepared.wasm, Some(&prepared.layout), 5_000, CALLS).unwrap();
+        assert_eq!(left.fuel, Some(5_000 - n as i64 - 3 - STEP_FUEL));
+    }
 }
 
 #[test]
