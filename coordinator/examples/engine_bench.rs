@@ -87,6 +87,7 @@ fn spec(kernel: Digest, units: u64, copies: u32) -> JobSpec {
         version: proto::job::VERSION,
         name: "bench".into(),
         kernel,
+        contract: proto::job::CONTRACT,
         nan: proto::job::Nan::Canonical,
         numbers: proto::job::Numbers::Binary,
         params: Default::default(),
@@ -144,6 +145,7 @@ async fn volunteer(handle: Handle, job: JobId, spec: Digest, units: u32, client:
         memory_bytes: 1 << 30,
         name,
         account_name,
+        contract: proto::job::CONTRACT,
         network: 0,
     };
     let session = handle.connected(hello, sink).await.unwrap().unwrap().session;

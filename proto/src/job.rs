@@ -17,6 +17,8 @@ pub use outline::{Lines, Outline};
 
 /// Version of the specification's form.
 pub const VERSION: u32 = 1;
+/// The newest version of the kernel contract, which new jobs name.
+pub const CONTRACT: u32 = 2;
 /// Smallest chance of a wrong unit that may be asked for: below it the estimate's assumptions matter more than its
 /// arithmetic.
 pub const CONFIDENCE_MIN: f64 = 1e-12;
@@ -33,6 +35,10 @@ pub struct JobSpec {
     pub name: String,
     /// The kernel's module, as its author built it.
     pub kernel: Digest,
+    /// The version of the kernel contract: by what units are charged, up to [`CONTRACT`]. Specifications did not name
+    /// the first.
+    #[serde(default = "first_contract", skip_serializing_if = "is_first_contract")]
+    pub contract: u32,
     /// How NaN bits are treated.
     #[serde(default)]
     pub nan: Nan,
@@ -74,6 +80,15 @@ pub struct JobSpec {
     /// Fuel between two points of a unit's trace, from [`trace::SPACING_MIN`].
     #[serde(default = "spacing", skip_serializing_if = "is_default_spacing")]
     pub trace_fuel: u64,
+}
+
+fn first_contract() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_first_contract(contract: &u32) -> bool {
+    *contract == first_contract()
 }
 
 fn spacing() -> u64 {
@@ -224,6 +239,8 @@ pub enum UnitInput {
 pub struct Unit {
     /// The kernel's module.
     pub kernel: Digest,
+    /// The version of the kernel contract.
+    pub contract: u32,
     /// How NaN bits are treated.
     pub nan: Nan,
     /// One JSON object, canonical.
@@ -338,6 +355,7 @@ impl JobSpec {
     /// [`Invalid`], naming the field and what is allowed.
     pub fn check(&self) -> Result<(), Invalid> {
         within("version", self.version.into(), VERSION.into(), VERSION.into())?;
+        within("contract", self.contract.into(), 1, CONTRACT.into())?;
         within("name (bytes)", self.name.len() as u64, 1, NAME_BYTES_MAX as u64)?;
         if self.name.chars().any(char::is_control) {
             return Err(field("name", "control characters are not allowed"));
@@ -366,12 +384,20 @@ impl JobSpec {
         within("cut (units)", self.cut_units(), 1, UNITS_MAX)
     }
 
-    /// Checks the names of inputs and axes, which people see, and how many axes there are: for jobs that are submitted now.
-    /// Those that were submitted to older releases stay as they are.
+    /// Checks the contract, the names of inputs and axes, which people see, and how many axes there are: for jobs that are
+    /// submitted now. Those that were submitted to older releases stay as they are.
     ///
     /// # Errors
     /// [`Invalid`], naming the field and what is allowed.
     pub fn check_new(&self) -> Result<(), Invalid> {
+        if self.contract != CONTRACT {
+            let allowed = format!(
+                "{} is not taken any more, for it charges what is not computed: submit with a release of Starling that \
+                 knows contract {CONTRACT}",
+                self.contract
+            );
+            return Err(field("contract", allowed));
+        }
         within("cut (axes)", self.cut.len() as u64, 0, AXES_MAX as u64)?;
         for (index, input) in self.inputs.iter().enumerate() {
             check_name(&format!("inputs[{index}].name"), &input.name, INPUT_NAME_BYTES_MAX)?;
@@ -470,7 +496,8 @@ impl JobSpec {
             .finalize()
             .as_bytes();
         let (limits, exit_codes) = (self.limits, self.exit_codes.clone());
-        Ok(Unit { kernel, nan: self.nan, params, inputs, seed, limits, exit_codes })
+        let (contract, nan) = (self.contract, self.nan);
+        Ok(Unit { kernel, contract, nan, params, inputs, seed, limits, exit_codes })
     }
 }
 

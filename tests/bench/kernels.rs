@@ -10,7 +10,7 @@
 )]
 
 use anyhow::{Context, Result, ensure};
-use kernel::NanMode;
+use kernel::{Contract, NanMode};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -172,7 +172,7 @@ fn unit(case: &Case, folder: &Path, nan: NanMode) -> Result<Unit> {
         })
     };
     Ok(Unit {
-        kernel: Kernel { path, digest: digest.0, nan },
+        kernel: Kernel { path, digest: digest.0, nan, contract: Contract::NEWEST },
         params: case.params.into(),
         inputs: case.input.iter().map(whole).collect::<Result<_>>()?,
         seed: [0; 32],

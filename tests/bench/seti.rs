@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use kernel::NanMode;
+use kernel::{Contract, NanMode};
 use proto::trace::SPACING;
 use worker::execute::{
     self, Begin, Config, Event, Input, KeepPlan, Kernel, Limits, Outcome, Priority, Segment,
@@ -200,7 +200,7 @@ fn sandbox(
         Ok((path, digest.0))
     };
     let (path, digest) = file(shipped::SETI)?;
-    let kernel = Kernel { path, digest, nan };
+    let kernel = Kernel { path, digest, nan, contract: Contract::NEWEST };
     let (path, digest) = file(unit)?;
     let input =
         Input { segments: vec![Segment { path, digest, offset: 0, len: unit.len() as u64 }] };

@@ -473,6 +473,7 @@ impl Coordinator {
             version: VERSION,
             name: "trivial".into(),
             kernel,
+            contract: proto::job::CONTRACT,
             nan: Nan::Canonical,
             numbers: proto::job::Numbers::Binary,
             params: proto::json::Object::new(),

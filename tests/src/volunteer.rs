@@ -104,6 +104,7 @@ impl Volunteer {
             name: "volunteer".into(),
             account_name: String::new(),
             log_head: None,
+            contract: proto::job::CONTRACT,
         };
         change(&mut hello);
         say.send(pb::WorkerMessage { kind: Some(Say::Hello(hello)) }).await?;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use kernel::NanMode;
+use kernel::{Contract, NanMode};
 use worker::execute::{
     Compilation, CompileCost, CompileLimits, CompileStop, Config, Input, Kernel, Limits, Outcome,
     Priority, Segment, Unit, WallPlan, own_program, run_once,
@@ -86,7 +86,7 @@ fn speed(
     });
     let unit = Unit {
         exit_codes: vec![0],
-        kernel: Kernel { path, digest, nan: NanMode::Canonical },
+        kernel: Kernel { path, digest, nan: NanMode::Canonical, contract: Contract::NEWEST },
         params: params.into(),
         inputs: input.into_iter().collect::<Result<_>>()?,
         seed: [0; 32],
@@ -132,6 +132,7 @@ fn one(program: &Path, file: &Path, repetitions: usize) -> Result<()> {
         path: file.to_owned(),
         digest: blake3::hash(&module).into(),
         nan: NanMode::Canonical,
+        contract: Contract::NEWEST,
     };
     let mut costs = [Vec::new(), Vec::new()];
     for _ in 0..repetitions {

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use kernel::NanMode;
+use kernel::{Contract, NanMode};
 use proto::trace::SPACING;
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{
@@ -86,7 +86,7 @@ impl Bench {
         let path = self.dir.path().join(digest.to_hex().as_str());
         std::fs::write(&path, module)?;
         Ok(Unit {
-            kernel: Kernel { path, digest: digest.into(), nan },
+            kernel: Kernel { path, digest: digest.into(), nan, contract: Contract::NEWEST },
             params: PARAMS.into(),
             inputs: Vec::new(),
             seed: [0; 32],
@@ -109,7 +109,9 @@ impl Bench {
     /// CPU time of prepared units against the same module as it is in bare wasmtime, one after the other in turn.
     fn overhead(&self, repetitions: usize) -> Result<()> {
         let bare = Bare::new(shipped::MERSENNE)?;
-        let prepared = Bare::new(&kernel::prepare(shipped::MERSENNE, NanMode::Unchecked)?.wasm)?;
+        let prepared = Bare::new(
+            &kernel::prepare(shipped::MERSENNE, NanMode::Unchecked, Contract::NEWEST)?.wasm,
+        )?;
         let unchecked = self.unit(shipped::MERSENNE, NanMode::Unchecked)?;
         let canonical = self.unit(shipped::MERSENNE, NanMode::Canonical)?;
         let mut ratios = [Vec::new(), Vec::new(), Vec::new()];

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use kernel::NanMode;
+use kernel::{Contract, NanMode};
 use worker::execute::{
     Config, Event, Input, Kernel, Limits, Outcome, Pool, Priority, Segment, Unit, WallPlan,
     own_program,
@@ -144,7 +144,12 @@ impl Bench {
             std::fs::write(&path, &bytes)?;
         }
         Ok(Unit {
-            kernel: Kernel { path, digest: digest.into(), nan: NanMode::Unchecked },
+            kernel: Kernel {
+                path,
+                digest: digest.into(),
+                nan: NanMode::Unchecked,
+                contract: Contract::NEWEST,
+            },
             params: params.to_vec(),
             inputs: Vec::new(),
             seed: [0; 32],

@@ -43,6 +43,7 @@ impl Core {
         let live = Live {
             session,
             cores: hello.cores.clamp(1, CORES_MAX),
+            contract: hello.contract,
             want: Want::default(),
             told: BTreeSet::new(),
         };

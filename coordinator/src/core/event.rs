@@ -159,6 +159,8 @@ pub struct Hello {
     pub name: String,
     /// The account's name; empty keeps the one known.
     pub account_name: String,
+    /// The newest version of the kernel contract that it knows.
+    pub contract: u32,
     /// What the address that it comes from begins with; 0 when that tells nothing, as in one house.
     pub network: u64,
 }

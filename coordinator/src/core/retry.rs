@@ -108,10 +108,9 @@ impl Core {
         let Some(job) = jobs.get_mut(&id) else { return };
         let own = worker.map(|number| workers[number as usize].record.account);
         let shared: Arc<str> = reason.into();
-        let (attempts_max, memory_bytes) = (job.spec.attempts_max, job.spec.limits.memory_bytes);
-        let others = || {
-            sessions.iter().any(|session| workers[session.worker as usize].could(own, memory_bytes))
-        };
+        let (attempts_max, spec) = (job.spec.attempts_max, Arc::clone(&job.spec));
+        let others =
+            || sessions.iter().any(|session| workers[session.worker as usize].could(own, &spec));
         let mut alone = None;
         let mut hopeless = Vec::new();
         for &run in units {
@@ -156,9 +155,11 @@ impl Core {
         };
         let failed = self.worker(number);
         let account = failed.record.account;
-        let memory_bytes = self.jobs.get(&id).map_or(0, |job| job.spec.limits.memory_bytes);
-        let could = |worker: &Worker| worker.could(Some(account), memory_bytes) && shows(worker);
-        let others = || self.sessions.iter().any(|session| could(self.worker(session.worker)));
+        let others = || {
+            let Some(job) = self.jobs.get(&id) else { return false };
+            let could = |worker: &Worker| worker.could(Some(account), &job.spec) && shows(worker);
+            self.sessions.iter().any(|session| could(self.worker(session.worker)))
+        };
         if shows(failed) || !others() { account } else { NEWCOMERS }
     }
 

@@ -124,7 +124,7 @@ impl Core {
     pub(super) fn most(&self, now: Now, number: u32, job: &Job) -> u32 {
         let worker = self.worker(number);
         let Some(live) = &worker.live else { return 0 };
-        if live.want.memory_bytes < job.spec.limits.memory_bytes
+        if !live.fits(&job.spec)
             || job.returners.get(now.monotonic_ms, number).is_some()
             || self.lacks_room(job)
         {
@@ -165,18 +165,18 @@ impl Core {
         if self.jobs.is_empty() {
             return idle("no job is running".into(), IDLE_MS);
         }
-        let lends = live.want.memory_bytes;
-        let (fitting, least) = self.jobs.values().fold((0, u64::MAX), |(fitting, least), job| {
-            let needs = job.spec.limits.memory_bytes;
-            (fitting + usize::from(needs <= lends), least.min(needs))
-        });
-        if fitting == 0 {
-            return idle(
-                format!(
+        if !self.jobs.values().any(|job| live.fits(&job.spec)) {
+            let (lends, contract) = (live.want.memory_bytes, live.contract);
+            let known = self.jobs.values().filter(|job| job.spec.contract <= contract);
+            let why = match known.map(|job| job.spec.limits.memory_bytes).min() {
+                Some(least) => format!(
                     "every job needs more memory per unit ({least} bytes or more) than this worker lends ({lends} bytes)"
                 ),
-                IDLE_MS,
-            );
+                None => format!(
+                    "every job goes by a newer kernel contract than this worker knows ({contract}): install the newest release"
+                ),
+            };
+            return idle(why, IDLE_MS);
         }
         let given_back = self
             .jobs

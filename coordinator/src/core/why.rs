@@ -90,12 +90,13 @@ impl Core {
     /// Why nobody, or too few, can compute units of the job.
     fn why_nobody(&self, job: &Job) -> Vec<String> {
         let (mut accounts, mut parties, mut fitting) = (BTreeSet::new(), BTreeSet::new(), 0);
-        let mut most = 0;
+        let (mut most, mut newest) = (0, 0);
         let connected = self.volunteers().count();
         for worker in self.volunteers() {
             let Some(live) = &worker.live else { continue };
             most = most.max(live.want.memory_bytes);
-            if job.spec.limits.memory_bytes <= live.want.memory_bytes {
+            newest = newest.max(live.contract);
+            if live.fits(&job.spec) {
                 fitting += 1;
                 let WorkerRecord { account, network, .. } = worker.record;
                 accounts.insert(account);
@@ -108,6 +109,11 @@ impl Core {
         } else if most == 0 && job.leased == 0 {
             reasons.push(format!(
                 "none of the {connected} connected workers asks for work: `starling-worker why` on each tells the reason"
+            ));
+        } else if newest < job.spec.contract {
+            reasons.push(format!(
+                "none of the {connected} connected workers knows kernel contract {}: their owners must install the newest release",
+                job.spec.contract
             ));
         } else if fitting == 0 && job.leased == 0 {
             let needs = job.spec.limits.memory_bytes;

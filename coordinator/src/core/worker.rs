@@ -7,6 +7,7 @@ use crate::core::bounds::{
 use crate::core::event::{Session, Want};
 use crate::core::record::WorkerRecord;
 use proto::JobId;
+use proto::job::Outline;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -43,10 +44,19 @@ pub(super) struct Worker {
 pub(super) struct Live {
     pub(super) session: Session,
     pub(super) cores: u32,
+    /// The newest version of the kernel contract that it knows.
+    pub(super) contract: u32,
     /// What it still asks for.
     pub(super) want: Want,
     /// Jobs whose specification it was sent.
     pub(super) told: BTreeSet<JobId>,
+}
+
+impl Live {
+    /// Whether it lends the memory that units of a job need, and knows their contract.
+    pub(super) fn fits(&self, job: &Outline) -> bool {
+        job.limits.memory_bytes <= self.want.memory_bytes && job.contract <= self.contract
+    }
 }
 
 impl Worker {
@@ -69,10 +79,10 @@ impl Worker {
         }
     }
 
-    /// Whether it could compute, in place of one of `account`, a unit that needs so much memory, bytes.
-    pub(super) fn could(&self, account: Option<u32>, memory_bytes: u64) -> bool {
-        let lends = self.live.as_ref().map_or(0, |live| live.want.memory_bytes);
-        Some(self.record.account) != account && memory_bytes <= lends
+    /// Whether it could compute units of a job in place of one of `account`.
+    pub(super) fn could(&self, account: Option<u32>, job: &Outline) -> bool {
+        Some(self.record.account) != account
+            && self.live.as_ref().is_some_and(|live| live.fits(job))
     }
 
     /// A failure: the worker gets less, and after some in a row nothing for a while.

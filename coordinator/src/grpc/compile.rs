@@ -4,6 +4,7 @@
 use crate::grpc::refusal::{Refusal, blocking};
 use crate::grpc::told;
 use crate::grpc::turns::Turns;
+use kernel::Contract;
 use proto::Digest;
 use proto::job::Nan;
 use std::collections::{HashMap, VecDeque};
@@ -31,6 +32,7 @@ const FAILED_FOR: Duration = Duration::from_secs(600);
 struct Key {
     kernel: Digest,
     canonical: bool,
+    contract: Contract,
     /// Memory that it may take, bytes.
     memory: u64,
 }
@@ -129,11 +131,11 @@ impl Compiler {
         account: &str,
         what: &str,
         (kernel, path): (Digest, PathBuf),
-        nan: Nan,
+        (nan, contract): (Nan, Contract),
         memory: u64,
     ) -> Result<(), Refusal> {
         let limits = CompileLimits::at_submission(memory);
-        let key = Key { kernel, canonical: nan == Nan::Canonical, memory: limits.memory };
+        let key = Key { kernel, canonical: nan == Nan::Canonical, contract, memory: limits.memory };
         if let Some(result) = lock(&self.known).get(key) {
             return result.map_err(|trouble| refusal(what, &trouble, &limits));
         }
@@ -163,7 +165,7 @@ impl Compiler {
         }
         let nan =
             if key.canonical { kernel::NanMode::Canonical } else { kernel::NanMode::Unchecked };
-        let kernel = Kernel { path, digest: key.kernel.0, nan };
+        let kernel = Kernel { path, digest: key.kernel.0, nan, contract: key.contract };
         let compilation = Compilation {
             program: &self.program,
             kernel: &kernel,
@@ -224,7 +226,12 @@ mod tests {
     use super::*;
 
     fn key(n: u64) -> Key {
-        Key { kernel: Digest::of(&n.to_le_bytes()), canonical: true, memory: 1 }
+        Key {
+            kernel: Digest::of(&n.to_le_bytes()),
+            canonical: true,
+            contract: Contract::NEWEST,
+            memory: 1,
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::core::status::{Cursor, JobState, JobStatus};
 use crate::grpc::access::Person;
 use crate::grpc::refusal::{Refusal, blocking};
 use crate::grpc::{Shared, convert};
+use kernel::Contract;
 use proto::job::JobSpec;
 use proto::{Digest, JobId, UnitIndex, pb};
 use std::sync::Arc;
@@ -46,6 +47,12 @@ impl Jobs {
         let (shared, who, named) = (Arc::clone(&self.0), person.clone(), Arc::clone(spec));
         blocking(move || check_owner(&shared, &who, &named)).await?;
         let account = &person.account;
+        let contract = Contract::of(spec.contract).ok_or_else(|| {
+            Refusal(Status::invalid_argument(format!(
+                "contract: {} is not known here",
+                spec.contract
+            )))
+        })?;
         let merge_kernel = spec.merge.and_then(|merge| merge.kernel);
         for (what, digest) in std::iter::once(("kernel", spec.kernel))
             .chain(merge_kernel.map(|k| ("merge.kernel", k)))
@@ -54,7 +61,7 @@ impl Jobs {
             let memory = spec.limits.memory_bytes;
             blocking(move || check_kernel(&blobs, what, &digest, memory)).await?;
             let module = (digest, self.0.blobs.path(&digest));
-            self.0.compiler.check(account, what, module, spec.nan, memory).await?;
+            self.0.compiler.check(account, what, module, (spec.nan, contract), memory).await?;
         }
         if spec.line_file().is_some() {
             let (shared, spec, person) = (Arc::clone(&self.0), Arc::clone(spec), person.clone());

@@ -94,6 +94,12 @@ async fn a_submission_that_cannot_be_computed_is_refused_with_its_reason() -> Re
         .await;
     project.put(&token, KERNEL).await?;
     check(
+        &proto::job::JobSpec { contract: 1, ..job.clone() },
+        Code::InvalidArgument,
+        "contract: 1 is not taken any more",
+    )
+    .await;
+    check(
         &proto::job::JobSpec { copies: 0, ..job.clone() },
         Code::InvalidArgument,
         "copies: 0 is not allowed",

@@ -140,6 +140,7 @@ pub(super) fn spec(cut: Vec<Axis>, copies: u32) -> JobSpec {
         version: VERSION,
         name: "test".into(),
         kernel: Digest::of(KERNEL),
+        contract: proto::job::CONTRACT,
         nan: Nan::Canonical,
         numbers: proto::job::Numbers::Binary,
         params: Default::default(),
@@ -225,6 +226,7 @@ impl Stranger {
             name: "machine".into(),
             account_name: "owner".into(),
             log_head: None,
+            contract: proto::job::CONTRACT,
         })
     }
 

@@ -9,6 +9,8 @@ use crate::{Digest, UnitIndex};
 pub struct Outline {
     /// The kernel's module.
     pub kernel: Digest,
+    /// The version of the kernel contract.
+    pub contract: u32,
     /// The last stage, where there is one.
     pub merge: Option<Merge>,
     /// Units of the cut.
@@ -48,6 +50,7 @@ impl Outline {
     pub fn of(spec: &JobSpec) -> Self {
         Self {
             kernel: spec.kernel,
+            contract: spec.contract,
             merge: spec.merge,
             cut_units: spec.cut_units(),
             lines: cut::lines_of(spec),

@@ -7,6 +7,7 @@ fn spec(cut: Vec<Axis>) -> JobSpec {
         version: VERSION,
         name: "test".into(),
         kernel: Digest([1; 32]),
+        contract: CONTRACT,
         nan: Nan::Canonical,
         numbers: Numbers::Binary,
         params: [("mode".to_owned(), json!("fast").into())].into(),
@@ -43,10 +44,11 @@ fn unit(spec: &JobSpec, index: u64) -> Unit {
 
 #[test]
 fn the_canonical_form_of_a_specification_is_pinned() {
-    let text = String::from_utf8(spec(vec![range(2, 100, 10)]).encode()).unwrap();
-    assert_eq!(JobSpec::parse(text.as_bytes()).unwrap(), spec(vec![range(2, 100, 10)]));
+    let spec = JobSpec { contract: 1, ..spec(vec![range(2, 100, 10)]) };
+    let text = String::from_utf8(spec.encode()).unwrap();
+    assert_eq!(JobSpec::parse(text.as_bytes()).unwrap(), spec);
     assert_eq!(text, include_str!("golden_spec.json").trim());
-    let first = unit(&spec(vec![range(2, 100, 10)]), 0);
+    let first = unit(&spec, 0);
     assert_eq!(
         Digest(first.seed).to_string(),
         "632f4bab7aa59a4f25121719aec4d11cebb84a7e8e7faabe90ee86670c5860dc"
@@ -337,4 +339,25 @@ fn a_merge_tells_what_it_merged_and_no_unit_nothing() {
     assert_eq!(merges(9), json!({"level": 1, "first": 6, "end": 7}));
     assert_eq!(merges(10), json!({"level": 2, "first": 7, "end": 10}));
     assert_eq!(about(&spec, 11), json!({}));
+}
+
+#[test]
+fn a_specification_names_its_contract_but_for_the_first() {
+    let new = spec(vec![range(2, 100, 10)]);
+    let old = JobSpec { contract: 1, ..new.clone() };
+    let text = String::from_utf8(new.encode()).unwrap();
+    assert_eq!(text.replace(r#""contract":2,"#, "").as_bytes(), old.encode());
+    for spec in [&old, &new] {
+        assert_eq!(&JobSpec::parse(&spec.encode()).unwrap(), spec);
+        assert_eq!(unit(spec, 0).contract, spec.contract);
+        assert_eq!(spec.outline().contract, spec.contract);
+    }
+    for unknown in [0, CONTRACT + 1] {
+        let error = JobSpec { contract: unknown, ..old.clone() }.check().unwrap_err();
+        assert_eq!(error.to_string(), format!("contract: {unknown} is not allowed: give 1 to 2"));
+    }
+    // What runs already goes on; what comes now has the newest.
+    assert!(new.check_new().is_ok());
+    let error = old.check_new().unwrap_err().to_string();
+    assert!(error.starts_with("contract: 1 is not taken any more"), "{error}");
 }

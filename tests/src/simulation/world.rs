@@ -208,6 +208,7 @@ impl World {
             version: proto::job::VERSION,
             name: "simulated".into(),
             kernel: Digest([1; 32]),
+            contract: proto::job::CONTRACT,
             nan: Nan::Canonical,
             numbers: proto::job::Numbers::Binary,
             params: Default::default(),
@@ -494,6 +495,7 @@ impl World {
             memory_bytes: MEMORY_BYTES,
             name: String::new(),
             account_name: String::new(),
+            contract: proto::job::CONTRACT,
             network: place.network,
         };
         let (welcome, messages) = match self.apply(Event::Connected(hello))? {

@@ -16,6 +16,7 @@ fn spec(name: &str, memory_mib: u64) -> JobSpec {
         version: VERSION,
         name: name.into(),
         kernel: Digest([1; 32]),
+        contract: proto::job::CONTRACT,
         nan: Nan::Canonical,
         numbers: proto::job::Numbers::Binary,
         params: proto::json::Object::new(),

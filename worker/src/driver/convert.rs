@@ -228,10 +228,13 @@ pub(super) fn unit(blobs: &Blobs, unit: &Unit, inline: PathBuf) -> io::Result<ex
     if !inline.content.is_empty() {
         std::fs::write(&inline.path, &inline.content)?;
     }
+    let contract = kernel::Contract::of(unit.contract)
+        .ok_or_else(|| io::Error::other("this release does not know the contract of the job"))?;
     Ok(execute::Unit {
         kernel: execute::Kernel {
             path: blobs.path(&unit.kernel),
             digest: unit.kernel.0,
+            contract,
             nan: match unit.nan {
                 Nan::Canonical => kernel::NanMode::Canonical,
                 Nan::Unchecked => kernel::NanMode::Unchecked,

@@ -168,6 +168,7 @@ fn introduce(hello: &Introduction, nonce: &[u8]) -> pb::Hello {
         name: project.name.clone(),
         account_name: project.account_name.clone(),
         log_head: log_head.clone(),
+        contract: proto::job::CONTRACT,
     }
 }
 

@@ -78,7 +78,7 @@ impl Directory {
         for (_, engine) in engines.all() {
             engine.precompile_compatibility_hash().hash(&mut hasher);
         }
-        (kernel::CONTRACT_VERSION, kernel.digest, kernel.nan == kernel::NanMode::Canonical)
+        (kernel.contract.number(), kernel.digest, kernel.nan == kernel::NanMode::Canonical)
             .hash(&mut hasher);
         Key(hasher.0.finalize().into())
     }

@@ -164,6 +164,7 @@ impl Compilation<'_> {
         let order = CompileOrder {
             digest: kernel.digest,
             nan: kernel.nan,
+            contract: kernel.contract,
             priority,
             cpu_s: limits.cpu.as_secs().max(1),
             memory: limits.memory,
@@ -315,7 +316,7 @@ fn compile(order: &CompileOrder, file: Option<File>) -> Result<(Compiled, Vec<u8
             "the kernel's file does not have the digest it should have: fetch it again".to_owned(),
         ));
     }
-    let prepared = kernel::prepare(&module, order.nan)
+    let prepared = kernel::prepare(&module, order.nan, order.contract)
         .map_err(|refusal| Trouble::Refused(refusal.to_string()))?;
     drop(module);
     let engines = Engines::new()

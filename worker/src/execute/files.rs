@@ -142,7 +142,12 @@ pub(super) fn bare() -> Unit {
     use super::unit::{Kernel, Limits};
 
     Unit {
-        kernel: Kernel { path: PathBuf::new(), digest: [1; 32], nan: kernel::NanMode::Canonical },
+        kernel: Kernel {
+            path: PathBuf::new(),
+            digest: [1; 32],
+            nan: kernel::NanMode::Canonical,
+            contract: kernel::Contract::NEWEST,
+        },
         params: Vec::new(),
         inputs: Vec::new(),
         seed: [0; 32],

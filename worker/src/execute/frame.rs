@@ -5,7 +5,7 @@
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
-use kernel::NanMode;
+use kernel::{Contract, NanMode};
 use proto::trace::{Point, Trace};
 use proto::unit_log::Line;
 use serde::de::DeserializeOwned;
@@ -40,6 +40,7 @@ pub(super) enum Order {
 pub(super) struct CompileOrder {
     pub(super) digest: Digest,
     pub(super) nan: NanMode,
+    pub(super) contract: Contract,
     pub(super) priority: Priority,
     /// CPU time in whole seconds.
     pub(super) cpu_s: u64,

@@ -138,7 +138,7 @@ pub(super) fn latest(
 }
 
 fn header(unit: &Unit) -> Header {
-    snapshot::header(b"starkept", &snapshot::identity(unit))
+    snapshot::header(b"starkept", unit.kernel.contract, &snapshot::identity(unit))
 }
 
 #[cfg(test)]

@@ -242,7 +242,9 @@ impl Kernel<'_> {
         let step: TypedFunc<(), i32> =
             self.instance.get_typed_func(&mut *store, "starling_step")?;
         let mut snapshots = run.unit.snapshot.as_ref().map(|plan| {
-            Snapshots::new(plan.interval, trace::run_identity(run.unit), run.files.clone())
+            let identity = trace::run_identity(run.unit);
+            let contract = run.unit.kernel.contract;
+            Snapshots::new(plan.interval, contract, &identity, run.files.clone())
         });
         let resumed = match &mut snapshots {
             Some(snapshots) => self.resume(run, store, snapshots)?,

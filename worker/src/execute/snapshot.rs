@@ -14,6 +14,7 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use kernel::Contract;
 use proto::state::{PAGE_BYTES, ZERO_PAGE, page_digest};
 use serde::{Deserialize, Serialize};
 
@@ -82,7 +83,7 @@ pub(super) struct Chain {
     output_len: usize,
 }
 
-/// By what a file of states knows its unit: all that the result depends on.
+/// By what a file of states knows its unit, besides its contract: all that the result depends on.
 pub(super) fn identity(unit: &Unit) -> Digest {
     let segments = |input: &super::unit::Input| -> Vec<_> {
         input.segments.iter().map(|segment| (segment.digest, segment.offset, segment.len)).collect()
@@ -96,11 +97,16 @@ pub(super) fn identity(unit: &Unit) -> Digest {
 }
 
 impl Snapshots {
-    pub(super) fn new(interval: Duration, identity: Digest, files: Files) -> Self {
+    pub(super) fn new(
+        interval: Duration,
+        contract: Contract,
+        identity: &Digest,
+        files: Files,
+    ) -> Self {
         Self {
             files,
             interval,
-            header: header(MAGIC, &identity),
+            header: header(MAGIC, contract, identity),
             taken_at: Instant::now(),
             file: None,
         }
@@ -152,12 +158,12 @@ impl Snapshots {
     }
 }
 
-/// How a file of states begins.
-pub(super) fn header(magic: &[u8; 8], identity: &Digest) -> Header {
+/// How a file of states begins, which belong to a contract as much as to a unit.
+pub(super) fn header(magic: &[u8; 8], contract: Contract, identity: &Digest) -> Header {
     let mut header = [0; HEADER_BYTES];
     header[..8].copy_from_slice(magic);
     header[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    header[12..16].copy_from_slice(&kernel::CONTRACT_VERSION.to_le_bytes());
+    header[12..16].copy_from_slice(&contract.number().to_le_bytes());
     header[16..].copy_from_slice(identity);
     header
 }

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kernel::NanMode;
+use kernel::{Contract, NanMode};
 
 use super::compile::{Compilation, CompileLimits, Stop};
 use super::pool::{Config, Priority, run_walled};
@@ -61,7 +61,12 @@ pub fn compile_trial(program: &Path, stopped: impl Fn() -> bool) -> Result<Walls
 }
 
 fn kernel(path: PathBuf) -> Kernel {
-    Kernel { path, digest: blake3::hash(MODULE).into(), nan: NanMode::Canonical }
+    Kernel {
+        path,
+        digest: blake3::hash(MODULE).into(),
+        nan: NanMode::Canonical,
+        contract: Contract::NEWEST,
+    }
 }
 
 fn clear(folder: &Path) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kernel::NanMode;
+use kernel::{Contract, NanMode};
 pub use proto::bounds::{INPUTS_MAX, OUTPUT_BYTES_MAX};
 use proto::trace::{Point, Trace};
 use proto::unit_log::Line;
@@ -54,6 +54,8 @@ pub struct Kernel {
     pub digest: Digest,
     /// How NaN bits are treated.
     pub nan: NanMode,
+    /// The contract by which it is prepared: what it is charged, and with that what its states are.
+    pub contract: Contract,
 }
 
 /// One input: the concatenation of segments of files, read where the kernel asks and never copied whole.

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use kernel::NanMode;
+use kernel::{Contract, NanMode};
 use worker::execute::{
     Config, Event, Finished, Input, Kernel, Limits, Pool, Priority, Segment, SnapshotPlan, Unit,
 };
@@ -74,7 +74,7 @@ impl Lab {
         };
         let (path, digest) = self.file(&module);
         Unit {
-            kernel: Kernel { path, digest, nan: NanMode::Canonical },
+            kernel: Kernel { path, digest, nan: NanMode::Canonical, contract: Contract::NEWEST },
             params: b"{}".to_vec(),
             inputs: Vec::new(),
             seed: [7; 32],

@@ -1,5 +1,6 @@
 //! What honest units come to.
 
+use kernel::Contract;
 use worker::execute::{Event, Failure, Input, Limits, Outcome, Segment, Unit};
 
 use super::lab::{Lab, logged, step_kernel, stepping};
@@ -154,4 +155,47 @@ fn many_short_units_each_end_once_with_their_own_output() {
     }
     let status = slots.pool.status();
     assert_eq!((status.queued, status.paused), (0, false));
+}
+
+/// Each step jumps over 200 operators.
+fn skipping() -> String {
+    let nops = "nop ".repeat(200);
+    step_kernel(&format!(
+        r#"(memory (export "memory") 1) (global $n (mut i32) (i32.const 0))
+        (func (export "starling_start"))
+        (func (export "starling_step") (result i32)
+          (block (br_if 0 (i32.const 1)) {nops})
+          (global.set $n (i32.add (global.get $n) (i32.const 1)))
+          (i32.lt_u (global.get $n) (i32.const 10)))"#
+    ))
+}
+
+#[test]
+fn units_of_both_contracts_run_side_by_side_each_with_its_own_fuel() {
+    let lab = Lab::new();
+    let fuel = |contract| {
+        let mut unit = lab.unit(skipping());
+        unit.kernel.contract = contract;
+        match lab.run(unit).0.outcome {
+            Outcome::Done { fuel, .. } => fuel,
+            other => panic!("{other:?}"),
+        }
+    };
+    // The start has one operator; a step 12 and those that it jumps over, with the end behind them.
+    for _ in 0..2 {
+        assert_eq!(fuel(Contract::One), 1 + 10 * (11 + 201));
+        assert_eq!(fuel(Contract::Two), 1 + 10 * 11);
+    }
+}
+
+#[test]
+fn a_state_of_one_contract_is_not_taken_for_one_of_the_other() {
+    let lab = Lab::new();
+    let mut unit = lab.unit(skipping());
+    unit.kernel.contract = Contract::One;
+    unit.snapshot = lab.snapshot();
+    lab.run(unit.clone());
+    unit.kernel.contract = Contract::Two;
+    let Outcome::Done { fuel, .. } = lab.run(unit).0.outcome else { panic!("it did not end") };
+    assert_eq!(fuel, 1 + 10 * 11);
 }

@@ -10,7 +10,7 @@ mod text;
 use std::path::Path;
 
 use proto::Digest;
-use proto::job::{Input, JobSpec, Limits, Merge, Nan, Numbers, VERSION, success};
+use proto::job::{CONTRACT, Input, JobSpec, Limits, Merge, Nan, Numbers, VERSION, success};
 use toml::de::DeTable;
 
 pub use files::{Blob, Content};
@@ -136,6 +136,7 @@ fn build(mut root: Fields<'_>, places: &Places, mut files: Files) -> Result<Job,
     let mut spec = JobSpec {
         version: VERSION,
         kernel,
+        contract: CONTRACT,
         nan,
         numbers: Numbers::Binary,
         params,

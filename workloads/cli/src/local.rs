@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ::kernel::NanMode;
+use ::kernel::{Contract, NanMode};
 use proto::cut;
 use proto::job::{Extra, Input, JobSpec, Nan, Segment, Unit, UnitInput};
 use proto::report::{Failure, Output};
@@ -151,7 +151,14 @@ impl Local {
             Nan::Canonical => NanMode::Canonical,
             Nan::Unchecked => NanMode::Unchecked,
         };
-        let kernel = execute::Kernel { path: self.path(&unit.kernel)?, digest: unit.kernel.0, nan };
+        let contract = Contract::of(unit.contract).ok_or_else(|| {
+            Error::Failed(format!(
+                "contract {} is not known to this release: install a newer one",
+                unit.contract
+            ))
+        })?;
+        let (path, digest) = (self.path(&unit.kernel)?, unit.kernel.0);
+        let kernel = execute::Kernel { path, digest, nan, contract };
         let inputs =
             unit.inputs.into_iter().map(|input| self.input(input)).collect::<Result<_, _>>()?;
         let limits = execute::Limits {

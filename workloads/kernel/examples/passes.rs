@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::time::Instant;
 
-use kernel::{NanMode, inspect, prepare};
+use kernel::{Contract, NanMode, inspect, prepare};
 
 fn main() -> Result<(), Box<dyn Error>> {
     for path in std::env::args().skip(1) {
@@ -14,10 +14,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         for limit in &summary.limits {
             println!("  {}: {} of {}", limit.what, limit.value, limit.max);
         }
-        for nan in [NanMode::Unchecked, NanMode::Canonical] {
-            let start = Instant::now();
-            let bytes = prepare(&wasm, nan)?.wasm.len();
-            println!("  {nan:?}: {bytes} bytes, {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
+        for contract in [Contract::One, Contract::Two] {
+            for nan in [NanMode::Unchecked, NanMode::Canonical] {
+                let start = Instant::now();
+                let bytes = prepare(&wasm, nan, contract)?.wasm.len();
+                let ms = start.elapsed().as_secs_f64() * 1e3;
+                println!("  contract {}, {nan:?}: {bytes} bytes, {ms:.1} ms", contract.number());
+            }
         }
     }
     Ok(())

@@ -6,10 +6,12 @@ use wasmparser::{
     ValidatorResources,
 };
 
+use crate::contract::Contract;
 use crate::limits::{self, check_in};
 use crate::module::Module;
 use crate::operators::forbidden;
 use crate::refusal::{Refusal, shorten};
+use crate::regions::{Charges, Counter};
 use crate::vectors::Flow;
 
 /// What the passes need of a valid function within the limits.
@@ -18,15 +20,16 @@ pub(crate) struct Body<'a> {
     /// Index of the function, imports counted.
     pub(crate) function: u32,
     pub(crate) code: FunctionBody<'a>,
-    /// Fuel of each region: first of the function outside its loops, then of each loop outside the
-    /// loops in it, in the order in which they open. One for each operator, none left out.
-    pub(crate) regions: Vec<u64>,
+    /// What it is charged, and where.
+    pub(crate) charges: Charges,
     /// Indices, ascending, of the operators whose vector must be made canonical at once.
     pub(crate) visible_vectors: Vec<u32>,
     /// Locals, parameters counted.
     pub(crate) locals: u32,
     /// Deepest nesting of blocks.
     pub(crate) nesting: u64,
+    /// Loops.
+    pub(crate) loops: u64,
     /// Ends of blocks and ifs.
     pub(crate) joins: u64,
 }
@@ -37,6 +40,7 @@ impl<'a> Body<'a> {
         module: &Module<'a>,
         validator: &mut FuncValidator<ValidatorResources>,
         code: FunctionBody<'a>,
+        contract: Contract,
     ) -> Result<Self, Refusal> {
         let function = validator.index();
         let invalid = |error: BinaryReaderError| Refusal::InvalidCode {
@@ -53,16 +57,16 @@ impl<'a> Body<'a> {
         let mut body = Self {
             function,
             code,
-            regions: vec![0],
+            charges: Charges::default(),
             visible_vectors: Vec::new(),
             locals,
             nesting: 0,
+            loops: 0,
             joins: 0,
         };
         let mut flow = Flow::default();
-        // The region of each open block, the function's own first.
-        let mut open = vec![0];
         let mut operators = OperatorsReader::new(reader);
+        let mut counter = Counter::new(contract, operators.clone());
         for index in 0u32.. {
             if operators.eof() {
                 break;
@@ -80,25 +84,22 @@ impl<'a> Body<'a> {
             let ends = validator.get_control_frame(0).map(|frame| frame.kind);
             validator.op(offset, &operator).map_err(invalid)?;
             flow.after(validator);
-            body.count(&mut open, &operator, ends);
+            counter.count(index, &operator);
+            body.measure(counter.nesting(), &operator, ends);
             check_in("nesting of blocks", body.nesting, limits::NESTING_MAX, place(offset))?;
         }
         operators.finish().map_err(invalid)?;
         body.visible_vectors = flow.visible();
+        body.charges = counter.charges();
         let (loops, joins) = (body.loops_times_locals(), body.joins_times_locals());
         check_in("loops times locals", loops, limits::LOOPS_TIMES_LOCALS_MAX, place(start))?;
         check_in("joins times locals", joins, limits::JOINS_TIMES_LOCALS_MAX, place(start))?;
         Ok(body)
     }
 
-    /// Number of loops.
-    pub(crate) fn loops(&self) -> u64 {
-        self.regions.len() as u64 - 1
-    }
-
     /// Loops times locals.
     pub(crate) fn loops_times_locals(&self) -> u64 {
-        self.loops() * u64::from(self.locals)
+        self.loops * u64::from(self.locals)
     }
 
     /// Ends of blocks and ifs, times locals.
@@ -106,22 +107,13 @@ impl<'a> Body<'a> {
         self.joins * u64::from(self.locals)
     }
 
-    /// Counts a valid operator. A loop's opening belongs to the region around it, its end to its own.
-    fn count(&mut self, open: &mut Vec<usize>, operator: &Operator<'_>, ends: Option<FrameKind>) {
-        let region = *open.last().expect("the function's frame is open until its end");
-        self.regions[region] += 1;
+    /// Notes what limits are on, once an operator has been counted after which so many blocks are open.
+    fn measure(&mut self, open: usize, operator: &Operator<'_>, ends: Option<FrameKind>) {
         match operator {
-            Operator::Loop { .. } => {
-                open.push(self.regions.len());
-                self.regions.push(0);
-            }
-            Operator::Block { .. } | Operator::If { .. } => open.push(region),
-            Operator::End => {
-                open.pop();
-                self.joins += u64::from(ends != Some(FrameKind::Loop));
-            }
+            Operator::Loop { .. } => self.loops += 1,
+            Operator::End => self.joins += u64::from(ends != Some(FrameKind::Loop)),
             _ => {}
         }
-        self.nesting = self.nesting.max(open.len().saturating_sub(1) as u64);
+        self.nesting = self.nesting.max(open as u64);
     }
 }

@@ -50,7 +50,7 @@ pub struct DataRange {
 /// whole state: tables cannot change, and no frame is on the stack.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct Layout {
-    /// [`crate::CONTRACT_VERSION`] of the crate that prepared the module.
+    /// The number of the contract by which the module was prepared.
     pub contract: u32,
     /// Which of the two kinds the module is.
     pub kind: Kind,

@@ -11,6 +11,7 @@
 
 mod abi;
 mod body;
+mod contract;
 mod layout;
 pub mod limits;
 mod module;
@@ -18,10 +19,12 @@ mod nan;
 mod operators;
 mod prepare;
 mod refusal;
+mod regions;
 mod scratch;
 mod summary;
 mod vectors;
 
+pub use self::contract::Contract;
 pub use self::layout::{DataRange, GlobalExport, Kind, Layout, ValueType};
 pub use self::nan::NanMode;
 pub use self::prepare::{Prepared, prepare};
@@ -30,15 +33,16 @@ pub use self::summary::{Import, Limit, Summary, inspect};
 
 use wasmparser::WasmFeatures;
 
-/// Version of the contract that this crate implements: the ABI, the admissible features, the limits,
-/// the passes and the count of fuel. Prepared modules of different versions must not be mixed.
-pub const CONTRACT_VERSION: u32 = 1;
-
 /// Exported mutable `i64` global of a prepared module: the fuel left.
 ///
 /// The host sets it to the budget before the kernel runs and charges its own calls to it. After a trap
 /// a value below zero means that the budget was spent; otherwise the trap has another cause.
 pub const FUEL_EXPORT: &str = "starling:fuel";
+
+/// Exported mutable `i64` global of a module prepared by contract 2: always one, which no compiler can know.
+///
+/// By it a charge takes time in proportion to what it charges. Nothing writes it and no state holds it.
+pub const ONE_EXPORT: &str = "starling:one";
 
 /// Every export that [`prepare()`] adds starts with this; a kernel may not use it.
 pub const RESERVED_PREFIX: &str = "starling:";

@@ -10,6 +10,7 @@ use wasmparser::{
 };
 
 use crate::body::Body;
+use crate::contract::Contract;
 use crate::layout::DataRange;
 use crate::limits::{self, check};
 use crate::refusal::Refusal;
@@ -67,7 +68,7 @@ pub(crate) const JOINS: &str = "joins times locals of all functions";
 
 impl<'a> Module<'a> {
     /// Reads and checks a whole module.
-    pub(crate) fn read(wasm: &'a [u8]) -> Result<Self, Refusal> {
+    pub(crate) fn read(wasm: &'a [u8], contract: Contract) -> Result<Self, Refusal> {
         check("bytes of the module", wasm.len() as u64, limits::MODULE_BYTES_MAX)?;
         let mut module = Self { wasm, ..Self::default() };
         let mut validator = Validator::new_with_features(crate::admissible_features());
@@ -84,7 +85,7 @@ impl<'a> Module<'a> {
                 limits::check_in("bytes of the body", bytes, limits::BODY_BYTES_MAX, || {
                     place(code.range().start)
                 })?;
-                let body = Body::read(&module, &mut validator, code)?;
+                let body = Body::read(&module, &mut validator, code, contract)?;
                 module.totals.add(&body)?;
                 module.bodies.push(body);
                 allocations = validator.into_allocations();

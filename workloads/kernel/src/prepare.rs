@@ -2,6 +2,8 @@
 
 mod function;
 
+use self::function::Globals;
+
 use wasm_encoder::Encode;
 use wasmparser::{ExternalKind, ValType};
 
@@ -11,7 +13,7 @@ use crate::module::Module;
 use crate::nan::NanMode;
 use crate::refusal::Refusal;
 use crate::scratch::encode_type;
-use crate::{CONTRACT_VERSION, FUEL_EXPORT, RESERVED_PREFIX, abi};
+use crate::{Contract, FUEL_EXPORT, ONE_EXPORT, RESERVED_PREFIX, abi};
 
 /// A module that any engine runs to the same bytes and the same fuel.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,22 +24,22 @@ pub struct Prepared {
     pub layout: Layout,
 }
 
-/// Checks a module against the contract and rewrites it, see the crate's documentation.
+/// Checks a module against a contract and rewrites it, see the crate's documentation.
 ///
 /// # Errors
 /// What the module has that no kernel may have.
-pub fn prepare(wasm: &[u8], nan: NanMode) -> Result<Prepared, Refusal> {
-    let module = Module::read(wasm)?;
+pub fn prepare(wasm: &[u8], nan: NanMode, contract: Contract) -> Result<Prepared, Refusal> {
+    let module = Module::read(wasm, contract)?;
     let kind = abi::check(&module)?;
     let memory = module.memory.ok_or_else(|| Refusal::MissingExport {
         name: crate::MEMORY_EXPORT,
         expected: "a memory".into(),
     })?;
     let globals = exports(&module);
-    let wasm = write(&module, nan, &globals);
+    let wasm = write(&module, nan, contract, &globals);
     check("bytes of the prepared module", wasm.len() as u64, limits::PREPARED_BYTES_MAX)?;
     let layout = Layout {
-        contract: CONTRACT_VERSION,
+        contract: contract.number(),
         kind,
         globals: globals.into_iter().map(|(_, export)| export).collect(),
         memory_min_pages: memory.initial,
@@ -77,29 +79,38 @@ const ORDER: [u8; 11] = [TYPE, 2, 3, 4, 5, GLOBAL, EXPORT, 9, DATA_COUNT, CODE, 
 
 /// Writes the module. No index changes: what is added comes after what there was, in each section, so
 /// that everything but the code is copied as it is.
-fn write(module: &Module<'_>, nan: NanMode, globals: &[(u32, GlobalExport)]) -> Vec<u8> {
+fn write(
+    module: &Module<'_>,
+    nan: NanMode,
+    contract: Contract,
+    globals: &[(u32, GlobalExport)],
+) -> Vec<u8> {
     let fuel = index(module.globals.len());
+    let added = added(contract);
+    let one = (1 < added.len()).then_some(fuel + 1);
     let mut types = function::BlockTypes::new(index(module.types.len()));
     let mut code = Vec::new();
     module.bodies.len().encode(&mut code);
     for body in &module.bodies {
-        let function = function::write(module, body, nan, fuel, &mut types);
+        let function = function::write(module, body, nan, Globals { fuel, one }, &mut types);
         function.as_slice().encode(&mut code);
     }
 
-    let mut fuel_global = Vec::new();
-    encode_type(ValType::I64, &mut fuel_global);
-    fuel_global.extend([1, 0x42, 0, 0x0b]); // mutable; i64.const 0; end
+    let mut added_globals = Vec::new();
+    for (_, value) in added {
+        encode_type(ValType::I64, &mut added_globals);
+        added_globals.extend([1, 0x42, *value, 0x0b]); // mutable; i64.const; end
+    }
 
     let mut wasm = b"\0asm\x01\0\0\0".to_vec();
     for id in ORDER {
         let section = module.section(id);
         match id {
             TYPE => append(id, section, types.count(), types.encoded(), &mut wasm),
-            GLOBAL => append(id, section, 1, &fuel_global, &mut wasm),
+            GLOBAL => append(id, section, index(added.len()), &added_globals, &mut wasm),
             EXPORT => {
-                let (count, added) = encode_exports(fuel, globals);
-                append(id, section, count, &added, &mut wasm);
+                let (count, exports) = encode_exports(fuel, added, globals);
+                append(id, section, count, &exports, &mut wasm);
             }
             CODE => encode_section(id, &code, &mut wasm),
             _ => {
@@ -118,15 +129,28 @@ fn write(module: &Module<'_>, nan: NanMode, globals: &[(u32, GlobalExport)]) -> 
     wasm
 }
 
-fn encode_exports(fuel: u32, globals: &[(u32, GlobalExport)]) -> (u32, Vec<u8>) {
-    let mut added = Vec::new();
-    let all = globals.iter().map(|(index, export)| (export.name.as_str(), *index));
-    for (name, global) in all.chain([(FUEL_EXPORT, fuel)]) {
-        name.encode(&mut added);
-        added.push(ExternalKind::Global as u8);
-        global.encode(&mut added);
+/// The globals that a contract adds, all mutable `i64`: their names and their values at the start, a byte each.
+const fn added(contract: Contract) -> &'static [(&'static str, u8)] {
+    match contract {
+        Contract::One => &[(FUEL_EXPORT, 0)],
+        Contract::Two => &[(FUEL_EXPORT, 0), (ONE_EXPORT, 1)],
     }
-    (index(globals.len() + 1), added)
+}
+
+/// The exports of the kernel's mutable globals and of the added ones, whose first index is `fuel`: their number, encoded.
+fn encode_exports(
+    fuel: u32,
+    added: &[(&str, u8)],
+    globals: &[(u32, GlobalExport)],
+) -> (u32, Vec<u8>) {
+    let mut encoded = Vec::new();
+    let own = globals.iter().map(|(index, export)| (export.name.as_str(), *index));
+    for (name, global) in own.chain(added.iter().map(|(name, _)| *name).zip(fuel..)) {
+        name.encode(&mut encoded);
+        encoded.push(ExternalKind::Global as u8);
+        global.encode(&mut encoded);
+    }
+    (index(globals.len() + added.len()), encoded)
 }
 
 /// Writes a section of `count` items more than it had.

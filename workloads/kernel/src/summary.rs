@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use crate::contract::Contract;
 use crate::layout::Kind;
 use crate::module::{self, Module};
 use crate::operators::proposal;
@@ -53,12 +54,12 @@ pub struct Summary {
     pub limits: Vec<Limit>,
 }
 
-/// Checks a module as [`crate::prepare()`] does and says what it is.
+/// Checks a module as [`crate::prepare()`] does and says what it is. What is admissible is the same by all contracts.
 ///
 /// # Errors
 /// What the module has that no kernel may have.
 pub fn inspect(wasm: &[u8]) -> Result<Summary, Refusal> {
-    let module = Module::read(wasm)?;
+    let module = Module::read(wasm, Contract::NEWEST)?;
     let kind = abi::check(&module)?;
     let import = |import: &wasmparser::Import<'_>| Import {
         module: import.module.to_owned(),

@@ -31,6 +31,7 @@ pub(super) fn spec(units: u64, copies: u32) -> JobSpec {
         version: proto::job::VERSION,
         name: "test".into(),
         kernel: Digest([1; 32]),
+        contract: proto::job::CONTRACT,
         nan: Default::default(),
         numbers: proto::job::Numbers::Binary,
         params: Default::default(),
@@ -221,6 +222,11 @@ impl Env {
     }
 
     pub(super) fn connect(&mut self, worker: usize) {
+        self.connect_as(worker, proto::job::CONTRACT);
+    }
+
+    /// Connects a worker of a release whose newest kernel contract is this.
+    pub(super) fn connect_as(&mut self, worker: usize, contract: u32) {
         let Volunteer { key, account, .. } = self.workers[worker];
         let (name, account_name) = (format!("w{worker}"), String::new());
         let hello = Hello {
@@ -230,6 +236,7 @@ impl Env {
             memory_bytes: 1 << 30,
             name,
             account_name,
+            contract,
             network: 0,
         };
         match self.apply(Event::Connected(hello)) {

@@ -418,3 +418,26 @@ fn a_huge_job_costs_no_more_than_a_small_one() {
     env.prove(worker);
     assert_eq!(env.lease(worker, 5000), ["j1 4000..8096", "j1 8096..9000"]);
 }
+
+#[test]
+fn a_worker_is_lent_units_of_contracts_that_it_knows_and_a_job_keeps_its_own() {
+    let mut env = Env::new();
+    let old = env.submit(JobSpec { contract: 1, ..spec(4, 1) });
+    let new = env.submit(spec(4, 1));
+    let worker = env.worker(1);
+    env.connect_as(worker, 1);
+    assert_eq!(env.lease(worker, 100), ["j1 0..4"]);
+    env.report_all(worker, old);
+    assert!(env.is_done(old));
+    env.want(worker, 100);
+    let heard = env.workers[worker].heard.last().unwrap();
+    assert!(heard.contains("newer kernel contract than this worker knows (1)"), "{heard}");
+    let why = env.core.why(new, None).unwrap();
+    assert!(why.iter().any(|why| why.contains("knows kernel contract 2")), "{why:?}");
+    // After a restart too, and with the newest release it is lent what is left.
+    env.crash();
+    env.connect(worker);
+    assert_eq!(env.lease(worker, 100), ["j2 0..4"]);
+    env.report_all(worker, new);
+    assert!(env.is_done(new));
+}

@@ -91,6 +91,7 @@ fn spec(blobs: &MemoryBlobs, cut: Axis) -> JobSpec {
         version: proto::job::VERSION,
         name: "test".into(),
         kernel: blobs.put(b"kernel"),
+        contract: proto::job::CONTRACT,
         nan: Default::default(),
         numbers: proto::job::Numbers::Binary,
         params: Default::default(),
@@ -137,6 +138,7 @@ fn hello() -> Hello {
         memory_bytes: 1 << 30,
         name: "w".into(),
         account_name: "a".into(),
+        contract: proto::job::CONTRACT,
         network: 0,
     }
 }

@@ -158,6 +158,8 @@ fn verify(shared: &Shared, nonce: &[u8], said: &pb::Hello) -> Result<Hello, End>
         memory_bytes: said.memory_bytes,
         name: convert::name(&said.name),
         account_name: convert::name(&said.account_name),
+        // Releases that did not say so knew the first.
+        contract: said.contract.max(1),
         network: 0,
     })
 }

@@ -100,3 +100,8 @@ fn answers_can_be_read_and_verified() {
         }
     }
 }
+
+#[test]
+fn specifications_and_kernels_have_the_same_newest_contract() {
+    assert_eq!(kernel::Contract::NEWEST.number(), proto::job::CONTRACT);
+}

@@ -21,7 +21,7 @@ fn meta(fuel: i64, memory: &[u8]) -> Meta {
 /// As a process has them that was just started.
 fn snapshots(dir: &Path, identity: u8) -> Snapshots {
     let unit = Unit { snapshot: Some(plan(dir)), ..bare() };
-    Snapshots::new(plan(dir).interval, [identity; 32], Files::of(unit))
+    Snapshots::new(plan(dir).interval, Contract::NEWEST, &[identity; 32], Files::of(unit))
 }
 
 fn plan(dir: &Path) -> SnapshotPlan {

@@ -13,5 +13,7 @@ mod interpreter;
 mod smith;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    checks::generated(smith::Diet::Arithmetic, bytes);
+    for contract in [kernel::Contract::One, kernel::Contract::Two] {
+        checks::generated(smith::Diet::Arithmetic, contract, bytes);
+    }
 });

@@ -1,6 +1,6 @@
 //! What must hold for any bytes and any module: run by the tests over seeds, and by the fuzzer.
 
-use kernel::{NanMode, Prepared, Refusal, inspect, prepare};
+use kernel::{Contract, NanMode, Prepared, Refusal, inspect, prepare};
 
 use crate::engines::{Call, Kind, Left, run};
 use crate::smith::{self, Diet};
@@ -28,12 +28,20 @@ pub(crate) enum Fate {
 /// Any bytes: no panic, the same verdict from both functions, and a valid module out.
 pub(crate) fn any_bytes(bytes: &[u8]) {
     let verdict = inspect(bytes);
-    for nan in [NanMode::Canonical, NanMode::Unchecked] {
-        match prepare(bytes, nan) {
+    let contracts = [Contract::One, Contract::Two];
+    for (nan, contract) in [NanMode::Canonical, NanMode::Unchecked]
+        .iter()
+        .flat_map(|nan| contracts.map(|by| (*nan, by)))
+    {
+        match prepare(bytes, nan, contract) {
             Ok(prepared) => {
                 assert!(verdict.is_ok());
                 validate(&prepared);
-                assert_eq!(prepare(bytes, nan).unwrap(), prepared, "not the same bytes twice");
+                assert_eq!(
+                    prepare(bytes, nan, contract).unwrap(),
+                    prepared,
+                    "not the same bytes twice"
+                );
             }
             Err(Refusal::Limit { what: "bytes of the prepared module", .. }) => {}
             Err(refusal) => {
@@ -47,15 +55,15 @@ pub(crate) fn any_bytes(bytes: &[u8]) {
 fn validate(prepared: &Prepared) {
     let mut validator = wasmparser::Validator::new_with_features(kernel::admissible_features());
     validator.validate_all(&prepared.wasm).unwrap();
-    let again = prepare(&prepared.wasm, NanMode::Canonical);
+    let again = prepare(&prepared.wasm, NanMode::Canonical, Contract::NEWEST);
     assert!(again.is_err(), "a prepared module has reserved exports");
 }
 
 /// A generated module behaves the same, prepared or not, on every engine.
-pub(crate) fn generated(diet: Diet, bytes: &[u8]) -> Fate {
+pub(crate) fn generated(diet: Diet, contract: Contract, bytes: &[u8]) -> Fate {
     let Some(wasm) = smith::module(diet, bytes) else { return Fate::None };
     any_bytes(&wasm);
-    let unchecked = match prepare(&wasm, NanMode::Unchecked) {
+    let unchecked = match prepare(&wasm, NanMode::Unchecked, contract) {
         Ok(prepared) => prepared,
         Err(refusal @ (Refusal::Segment { .. } | Refusal::Forbidden { .. })) => {
             println!("refused: {refusal}");
@@ -63,7 +71,7 @@ pub(crate) fn generated(diet: Diet, bytes: &[u8]) -> Fate {
         }
         Err(refusal) => panic!("{refusal}"),
     };
-    let canonical = prepare(&wasm, NanMode::Canonical).unwrap();
+    let canonical = prepare(&wasm, NanMode::Canonical, contract).unwrap();
     assert_eq!(unchecked.layout, canonical.layout);
     let run = |kind, prepared: &Prepared| {
         run(kind, &prepared.wasm, Some(&prepared.layout), AMPLE, smith::CALLS)

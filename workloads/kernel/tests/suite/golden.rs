@@ -1,6 +1,6 @@
 //! The exact bytes of prepared modules: a change here is a new version of the contract.
 
-use kernel::{NanMode, prepare};
+use kernel::{Contract, NanMode, prepare};
 
 /// A kernel with everything that the passes touch.
 const KERNEL: &str = r#"(module
@@ -28,13 +28,17 @@ const KERNEL: &str = r#"(module
         (v128.store (i32.const 32) (f32x4.add (local.get $v) (local.get $v))))
     (func (export "starling_step") (result i32) (i32.const 0)))"#;
 
-fn check(nan: NanMode, digest: &str) {
-    let wasm = prepare(&wat::parse_str(KERNEL).unwrap(), nan).unwrap().wasm;
+fn check(contract: Contract, nan: NanMode, digest: &str) {
+    let wasm = prepare(&wat::parse_str(KERNEL).unwrap(), nan, contract).unwrap().wasm;
     assert_eq!(blake3::hash(&wasm).to_hex().as_str(), digest, "{nan:?}: {} bytes", wasm.len());
 }
 
 #[test]
 fn the_bytes_of_prepared_modules_are_pinned() {
-    check(NanMode::Unchecked, "00cc7916d4b07af4c760f923889b1b1dd49b2cad8d44791fffe590e99330a7b5");
-    check(NanMode::Canonical, "9a0eda1a521ed810dd798cf4c4e41df142a95a99fa84fb8651c95f22e4ab2ce0");
+    let check_1 = |nan, digest| check(Contract::One, nan, digest);
+    check_1(NanMode::Unchecked, "00cc7916d4b07af4c760f923889b1b1dd49b2cad8d44791fffe590e99330a7b5");
+    check_1(NanMode::Canonical, "9a0eda1a521ed810dd798cf4c4e41df142a95a99fa84fb8651c95f22e4ab2ce0");
+    let check_2 = |nan, digest| check(Contract::Two, nan, digest);
+    check_2(NanMode::Unchecked, "f810cd8cee9b5b5fc3418e030540f2868d09094cc0a45b882396fc00fbbf8b4b");
+    check_2(NanMode::Canonical, "c42a9ab5757370e8b479f4dda8ba911da47c73cd68dc44a1b842a4cc286aa37d");
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use kernel::{NanMode, prepare};
+use kernel::{Contract, NanMode, prepare};
 
 use crate::engines::{Kind, run};
 
@@ -195,7 +195,7 @@ const SIGN_WAYS: &[&str] =
 /// Checks a way to show bits; tells whether the engine alone, without the pass, shows others.
 fn check(ty: &str, shown: &str, keeps_sign: bool) -> bool {
     let wasm = module(ty, shown);
-    let prepared = prepare(&wasm, NanMode::Canonical).unwrap();
+    let prepared = prepare(&wasm, NanMode::Canonical, Contract::NEWEST).unwrap();
     let start = ["starling_start"].as_slice();
     let on = |kind| {
         run(kind, &prepared.wasm, Some(&prepared.layout), 1 << 40, start)
@@ -294,7 +294,7 @@ fn a_copied_nan_keeps_its_bits() {
             (func (export "starling_step") (result i32) (i32.const 0)))"#,
     )
     .unwrap();
-    let prepared = prepare(&wasm, NanMode::Canonical).unwrap();
+    let prepared = prepare(&wasm, NanMode::Canonical, Contract::NEWEST).unwrap();
     let plain = run(Kind::Cranelift, &wasm, None, 0, &["starling_start"]).unwrap();
     let left =
         run(Kind::Cranelift, &prepared.wasm, Some(&prepared.layout), 1 << 40, &["starling_start"]);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kernel::{NanMode, prepare};
+use kernel::{Contract, NanMode, prepare};
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 
 use crate::checks::{self, Fate};
@@ -17,14 +17,14 @@ fn bytes(seed: u64) -> Vec<u8> {
     bytes
 }
 
-fn check(diet: Diet, seeds: std::ops::Range<u64>) {
+fn check(diet: Diet, contract: Contract, seeds: std::ops::Range<u64>) {
     let mut fates = BTreeMap::new();
     let n_seeds = seeds.end - seeds.start;
     for seed in seeds {
         println!("seed {seed}");
-        *fates.entry(checks::generated(diet, &bytes(seed))).or_insert(0) += 1;
+        *fates.entry(checks::generated(diet, contract, &bytes(seed))).or_insert(0) += 1;
     }
-    println!("{diet:?}: {fates:?}");
+    println!("{diet:?}, {contract:?}: {fates:?}");
     let count = |fate| fates.get(&fate).copied().unwrap_or(0);
     let compared = count(Fate::Compared) + count(Fate::WithoutWinch);
     assert!(n_seeds / 2 < compared, "too few modules were compared: {fates:?}");
@@ -35,17 +35,20 @@ fn check(diet: Diet, seeds: std::ops::Range<u64>) {
 
 #[test]
 fn random_modules_behave_the_same_prepared_or_not_on_every_engine() {
-    check(Diet::Mixed, 0..150);
+    check(Diet::Mixed, Contract::One, 0..75);
+    check(Diet::Mixed, Contract::Two, 75..150);
 }
 
 #[test]
 fn random_modules_without_traps_behave_the_same_prepared_or_not_on_every_engine() {
-    check(Diet::Calm, 4_000..4_100);
+    check(Diet::Calm, Contract::One, 4_000..4_050);
+    check(Diet::Calm, Contract::Two, 4_050..4_100);
 }
 
 #[test]
 fn random_modules_of_arithmetic_behave_the_same_prepared_or_not_on_every_engine() {
-    check(Diet::Arithmetic, 1_000..1_150);
+    check(Diet::Arithmetic, Contract::One, 1_000..1_075);
+    check(Diet::Arithmetic, Contract::Two, 1_075..1_150);
 }
 
 #[test]
@@ -53,7 +56,8 @@ fn random_modules_stop_at_every_budget() {
     let mut n_modules = 0;
     for seed in 2_000..2_030 {
         let Some(wasm) = smith::module(Diet::Calm, &bytes(seed)) else { continue };
-        let Ok(prepared) = prepare(&wasm, NanMode::Canonical) else { continue };
+        let contract = if seed % 2 == 0 { Contract::One } else { Contract::Two };
+        let Ok(prepared) = prepare(&wasm, NanMode::Canonical, contract) else { continue };
         println!("seed {seed}");
         n_modules += u32::from(checks::exact_stop(&prepared, smith::CALLS, 20));
     }

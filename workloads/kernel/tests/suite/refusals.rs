@@ -1,13 +1,13 @@
 //! Modules that are no kernels: each gets its refusal, quickly, and says what is wrong.
 
-use kernel::{Kind, NanMode, Refusal, inspect, limits, prepare};
+use kernel::{Contract, Kind, NanMode, Refusal, inspect, limits, prepare};
 
 const STEP: &str = r#"(func (export "starling_abi_1")) (func (export "starling_start"))
     (func (export "starling_step") (result i32) (i32.const 0))"#;
 const MEMORY: &str = r#"(memory (export "memory") 1)"#;
 
 fn refusal(wasm: &[u8]) -> Refusal {
-    let refusal = prepare(wasm, NanMode::Canonical).unwrap_err();
+    let refusal = prepare(wasm, NanMode::Canonical, Contract::NEWEST).unwrap_err();
     assert_eq!(inspect(wasm).unwrap_err(), refusal);
     refusal
 }
@@ -33,9 +33,12 @@ fn what_is_no_module_is_refused() {
         assert!(matches!(refusal(bytes), Refusal::Invalid { .. }), "{bytes:?}");
     }
     let wasm = wat::parse_str(format!("(module {MEMORY} {STEP})")).unwrap();
-    assert!(prepare(&wasm, NanMode::Canonical).is_ok());
+    assert!(prepare(&wasm, NanMode::Canonical, Contract::NEWEST).is_ok());
     for len in 0..wasm.len() {
-        assert!(prepare(&wasm[..len], NanMode::Canonical).is_err(), "truncated at {len}");
+        assert!(
+            prepare(&wasm[..len], NanMode::Canonical, Contract::NEWEST).is_err(),
+            "truncated at {len}"
+        );
     }
 }
 

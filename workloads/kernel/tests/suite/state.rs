@@ -2,7 +2,8 @@
 //! had happened.
 
 use kernel::{
-    DataRange, FUEL_EXPORT, GlobalExport, Layout, MEMORY_EXPORT, NanMode, ValueType, prepare,
+    Contract, DataRange, FUEL_EXPORT, GlobalExport, Layout, MEMORY_EXPORT, NanMode, ValueType,
+    prepare,
 };
 use wasmtime::{Engine, Instance, Module, Store, Val};
 
@@ -99,7 +100,8 @@ impl Run {
 
 #[test]
 fn a_kernel_cut_between_steps_goes_on_elsewhere() {
-    let prepared = prepare(&wat::parse_str(KERNEL).unwrap(), NanMode::Canonical).unwrap();
+    let prepared =
+        prepare(&wat::parse_str(KERNEL).unwrap(), NanMode::Canonical, Contract::NEWEST).unwrap();
     let mut whole = Run::new(&prepared.wasm);
     whole.start();
     let mut n_steps = 1;
@@ -128,7 +130,9 @@ fn describe((memory, globals): &(Vec<u8>, Vec<Val>)) -> String {
 
 #[test]
 fn the_layout_says_where_the_state_is() {
-    let layout = prepare(&wat::parse_str(KERNEL).unwrap(), NanMode::Unchecked).unwrap().layout;
+    let layout = prepare(&wat::parse_str(KERNEL).unwrap(), NanMode::Unchecked, Contract::NEWEST)
+        .unwrap()
+        .layout;
     let global = |index, ty| GlobalExport { name: format!("starling:global:{index}"), ty };
     assert_eq!(
         layout.globals,
@@ -145,5 +149,5 @@ fn the_layout_says_where_the_state_is() {
         [DataRange { offset: 100, len: 7 }, DataRange { offset: 65600, len: 4 }]
     );
     assert_eq!((layout.memory_min_pages, layout.memory_max_pages), (2, Some(8)));
-    assert_eq!(layout.contract, kernel::CONTRACT_VERSION);
+    assert_eq!(layout.contract, Contract::NEWEST.number());
 }

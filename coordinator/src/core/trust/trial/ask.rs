@@ -167,7 +167,7 @@ impl Core {
         let Worker { live, caught_until_ms, .. } = self.worker(number);
         let fits = live.as_ref().is_some_and(|live| {
             // One that has not said what it wants yet does not say what it lends either.
-            job.spec.limits.memory_bytes <= live.want.memory_bytes
+            live.fits(&job.spec)
         });
         let busy = self.trials.busy.get(&number).copied().unwrap_or(0);
         fits && *caught_until_ms <= now.monotonic_ms

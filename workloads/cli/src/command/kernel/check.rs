@@ -130,6 +130,7 @@ fn unit(args: &Check, wasm: &[u8], local: &mut Local) -> Result<execute::Unit, E
     let limits = job_file::standard_limits();
     local.prepare(Unit {
         kernel,
+        contract: proto::job::CONTRACT,
         nan: Nan::Canonical,
         params,
         inputs,
