@@ -106,7 +106,7 @@ async fn with_referee() -> Result<Coordinator> {
 /// them out, and everything comes out right.
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_that_agree_with_each_other_settle_nothing_wrong() -> Result<()> {
-    const UNITS: u64 = 200;
+    const UNITS: u64 = 120;
     let coordinator = with_referee().await?;
     let mut spec = coordinator.trivial_spec(axis(UNITS), 1).await?;
     spec.confidence = Some(1e-6);
@@ -146,7 +146,7 @@ async fn keys_that_agree_with_each_other_settle_nothing_wrong() -> Result<()> {
 /// One person with two machines gets answers, as the referee is somebody else; without it he is told what he is not protected from.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_owner_and_the_referee_are_enough() -> Result<()> {
-    const UNITS: u64 = 60;
+    const UNITS: u64 = 40;
     let coordinator = with_referee().await?;
     let _worker = Worker::start(Profile::Same, &coordinator.join, "ada")?;
     let mut spec = coordinator.trivial_spec(axis(UNITS), 1).await?;

@@ -38,6 +38,8 @@ pub const MERGE_INPUTS_MAX: u32 = 4096;
 pub const KNOWN_UNITS_MAX: usize = 1 << 20;
 /// Of so many copies of a job's units, a referee computes one to check the crowd, once it is known how far the crowd's word goes.
 pub const REFEREE_PART: u64 = 50;
+/// Units of a job that referees check at once: what a machine with some cores takes.
+pub const CHECKS_AT_ONCE: usize = 16;
 /// Units drawn for a referee before none is found that it may compute.
 pub const CHECKS_TRIED: usize = 64;
 /// Units that get their verdict after one event, of those that a referee's check has let go: a few milliseconds of work.

@@ -72,22 +72,19 @@ impl Core {
         let worker = |index: usize| said[index].place.worker;
         let (agree, others): (Vec<usize>, Vec<usize>) =
             (0..said.len()).partition(|index| agreeing.contains(index));
-        let new: Vec<u32> = agree
-            .iter()
-            .filter(|&&index| !said[index].learned)
-            .map(|&index| worker(index))
-            .collect();
+        // Whoever is alone has no witness.
+        let new = agree.iter().filter(|&&index| 1 < agree.len() && !said[index].learned);
+        let new: Vec<u32> = new.map(|&index| worker(index)).collect();
         let agree: Vec<u32> = agree.into_iter().map(worker).collect();
         let shared = |index: usize| {
             said.iter().filter(|other| other.statement == said[index].statement).nth(1).is_some()
         };
         let others: Vec<(u32, bool)> =
             others.into_iter().map(|index| (worker(index), shared(index))).collect();
-        if let [alone] = agree[..] {
-            job.alone.entry(alone).or_default().add(unit, fuel, figure);
-        } else {
-            self.learn(id, unit, &new, &others);
+        if let ([alone], false) = (&agree[..], failed) {
+            job.alone.entry(*alone).or_default().add(unit, fuel, figure);
         }
+        self.learn(id, unit, &new, &others);
         self.close_verdict(id, unit, end, figure, fuel);
         if merged {
             // Should it be merged anew, what was said of it before must not come back.

@@ -7,7 +7,8 @@
 
 use crate::core::Core;
 use crate::core::bounds::{
-    CHECKS_TRIED, KNOWN_UNITS_MAX, LOOKED_AGAIN_AT_TAIL, REFEREE_PART, RELEASED_AT_ONCE,
+    CHECKS_AT_ONCE, CHECKS_TRIED, KNOWN_UNITS_MAX, LOOKED_AGAIN_AT_TAIL, REFEREE_PART,
+    RELEASED_AT_ONCE,
 };
 use crate::core::job::Job;
 use crate::core::queue::Run;
@@ -21,22 +22,31 @@ use std::collections::VecDeque;
 /// Units of one job that wait for a referee, and those that wait for their workers' records to grow.
 #[derive(Debug, Default)]
 pub(in crate::core) struct Pool {
-    /// Were there when the last check was drawn. Some may have gone, as in all of these lists.
-    older: Vec<u64>,
-    /// Came since.
-    newer: Vec<u64>,
+    /// In the order in which they came. Some may have gone, as in all of these lists.
+    entries: VecDeque<u64>,
+    /// Entries that are not there any more.
+    gone: u64,
     /// A check was passed that was drawn while they were there.
     released: Vec<u64>,
     /// Units that wait.
     waiting: u64,
-    /// The unit that a referee computes, and its lease.
-    check: Option<(u64, LeaseId)>,
+    /// Units that referees compute.
+    checks: Vec<Check>,
     /// Checks that were drawn since the start.
     drawn: u64,
     /// Units with reports that nobody disputes and that are not enough yet: looked at again one by one.
     watched: VecDeque<u64>,
     /// How many of them are still to be looked at since nothing else is left to lend.
     tail_left: Option<usize>,
+}
+
+/// A unit that a referee computes.
+#[derive(Clone, Copy, Debug)]
+struct Check {
+    unit: u64,
+    lease: LeaseId,
+    /// What came before this entry, counted from the first ever, was there when the unit was drawn.
+    until: u64,
 }
 
 impl Pool {
@@ -46,7 +56,7 @@ impl Pool {
     }
 
     fn hold(&mut self, unit: u64) {
-        self.newer.push(unit);
+        self.entries.push_back(unit);
         self.waiting += 1;
     }
 
@@ -55,10 +65,22 @@ impl Pool {
         self.waiting -= 1;
     }
 
-    /// All that wait are let go.
-    fn release_all(&mut self) {
-        self.released.append(&mut self.older);
-        self.released.append(&mut self.newer);
+    /// What came before an entry is let go.
+    fn release(&mut self, until: u64) {
+        let count = usize::try_from(until.saturating_sub(self.gone)).unwrap_or(usize::MAX);
+        let count = count.min(self.entries.len());
+        self.released.extend(self.entries.drain(..count));
+        self.gone += count as u64;
+    }
+
+    /// What was let go waits again.
+    fn recall(&mut self) {
+        self.entries.extend(self.released.drain(..));
+    }
+
+    /// The number of the next entry.
+    fn next(&self) -> u64 {
+        self.gone + self.entries.len() as u64
     }
 }
 
@@ -122,23 +144,17 @@ impl Core {
             self.book.check_crowd(true);
         } else if pooled && wrong {
             self.book.check_crowd(false);
-            for job in self.jobs.values_mut() {
-                let Pool { older, released, .. } = &mut job.pool;
-                older.append(released);
-            }
+            self.jobs.values_mut().for_each(|job| job.pool.recall());
         }
         let crowd = self.book.crowd().doubt();
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        if job.pool.check.is_none_or(|(checked, _)| checked != unit) {
-            return;
-        }
-        job.pool.check = None;
+        let Some(at) = job.pool.checks.iter().position(|check| check.unit == unit) else { return };
+        let check = job.pool.checks.swap_remove(at);
         if heard
             && right
             && job.spec.confidence.is_some_and(|target| crowd <= target.max(CROWD_DOUBT))
         {
-            let Pool { older, released, .. } = &mut job.pool;
-            released.append(older);
+            job.pool.release(check.until);
             self.releasing.insert(id);
         }
     }
@@ -146,7 +162,7 @@ impl Core {
     /// Nobody is appointed any more: what waits for a referee has its verdict without.
     pub(in crate::core) fn release_pools(&mut self) {
         for (id, job) in &mut self.jobs {
-            job.pool.release_all();
+            job.pool.release(u64::MAX);
             self.releasing.insert(*id);
         }
     }
@@ -167,10 +183,10 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let policy = job.policy();
         let Some(known) = job.known.get_mut(&unit).filter(|known| known.pooled) else { return };
-        let checked = job.pool.check.is_some_and(|(checked, _)| checked == unit);
+        let checked = job.pool.checks.iter().any(|check| check.unit == unit);
         match verdict::judge(policy, &known.said, known.checked, known.patient) {
             // Another check of it is under way.
-            Verdict::Settle(_) | Verdict::Hold if checked => job.pool.newer.push(unit),
+            Verdict::Settle(_) | Verdict::Hold if checked => job.pool.entries.push_back(unit),
             Verdict::Settle(agreeing) => self.conclude(id, unit, &agreeing),
             Verdict::Hold => self.conclude(id, unit, &[0]),
             Verdict::Need(_) | Verdict::Wait | Verdict::GiveUp(_) => self.judge_anew(id, unit),
@@ -279,7 +295,8 @@ impl Core {
             let lease = leases.get(lease).filter(|lease| lease.active());
             lease.is_some_and(|lease| workers[lease.worker as usize].live.is_some())
         };
-        if job.pool.check.is_some_and(|(_, lease)| runs(&lease)) {
+        job.pool.checks.retain(|check| runs(&check.lease));
+        if CHECKS_AT_ONCE <= job.pool.checks.len() {
             return None;
         }
         let affords = job.pool.drawn * REFEREE_PART < job.record.copies;
@@ -287,27 +304,29 @@ impl Core {
             return None;
         }
         let Job { pool, known, .. } = job;
-        let may = |known: &Unit| {
+        if pool.checks.is_empty() {
+            // Nothing counts on where they stand.
+            let before = pool.entries.len();
+            if pool.waiting * 2 < before as u64 {
+                pool.entries.retain(|unit| known.get(unit).is_some_and(|known| known.pooled));
+                pool.gone += (before - pool.entries.len()) as u64;
+            }
+        }
+        let may = |unit: u64, known: &Unit| {
             known.trial.is_none()
+                && pool.checks.iter().all(|check| check.unit != unit)
                 && !known.said.is_empty()
                 && known.said.iter().all(|said| said.account != account && !said.referee)
         };
-        pool.older.append(&mut pool.newer);
-        for _ in 0..CHECKS_TRIED {
-            if pool.older.is_empty() {
-                break;
-            }
-            let at = index(dice.below(pool.older.len() as u64));
-            let unit = pool.older[at];
-            match known.get(&unit).filter(|known| known.pooled) {
-                Some(known) if may(known) => return Some(unit),
-                Some(_) => {}
-                None => drop(pool.older.swap_remove(at)),
+        for _ in 0..CHECKS_TRIED.min(pool.entries.len()) {
+            let unit = pool.entries[index(dice.below(pool.entries.len() as u64))];
+            if known.get(&unit).is_some_and(|known| known.pooled && may(unit, known)) {
+                return Some(unit);
             }
         }
         for _ in 0..CHECKS_TRIED.min(pool.watched.len()) {
             let unit = pool.watched[index(dice.below(pool.watched.len() as u64))];
-            if known.get(&unit).is_some_and(|known| waits(known) && may(known)) {
+            if known.get(&unit).is_some_and(|known| waits(known) && may(unit, known)) {
                 return Some(unit);
             }
         }
@@ -317,7 +336,8 @@ impl Core {
     /// Notes under which lease a referee checks a unit.
     pub(in crate::core) fn begin_check(&mut self, id: JobId, unit: u64, lease: LeaseId) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        job.pool.check = Some((unit, lease));
+        let until = job.pool.next();
+        job.pool.checks.push(Check { unit, lease, until });
         job.pool.drawn += 1;
     }
 }
