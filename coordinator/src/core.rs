@@ -241,10 +241,10 @@ impl Core {
             Event::Tick => Reply::Done,
         };
         self.expire(now);
+        self.settle_released();
         self.judge_caught(now, effects);
         self.advance_trials(now, effects);
         self.judge_caught(now, effects);
-        self.settle_released();
         self.close_gates();
         self.end_finished_jobs(now, effects);
         self.serve_line(now, effects);

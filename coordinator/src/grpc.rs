@@ -196,14 +196,12 @@ pub(crate) fn serve(
     Ok(())
 }
 
+/// The layer that all requests pass first.
+type First<F> = Stack<MapRequestLayer<F>, Identity>;
+
 fn router(
     shared: &Arc<Shared>,
-) -> Router<
-    Stack<
-        MapRequestLayer<impl Fn(http::Request<Body>) -> http::Request<Body> + Clone + use<>>,
-        Identity,
-    >,
-> {
+) -> Router<First<impl Fn(http::Request<Body>) -> http::Request<Body> + Clone + use<>>> {
     use pb::{
         admin_server, blobs_server, grid_server, held_server, jobs_server, log_server,
         peers_server, rebuild_server,

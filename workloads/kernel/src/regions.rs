@@ -116,9 +116,11 @@ impl Counter {
             Operator::End => self.close(index),
             _ if self.contract == Contract::One || !live => {}
             Operator::BrIf { relative_depth } => {
-                if self.branch(*relative_depth) {
-                    self.last().stretch = self.skippable(index, around, live);
-                }
+                let stretch = match self.branch(*relative_depth) {
+                    true => self.skippable(index, around, live),
+                    false => self.last().stretch,
+                };
+                self.last().stretch = stretch;
             }
             Operator::Br { relative_depth } => {
                 self.branch(*relative_depth);
