@@ -244,6 +244,8 @@ pub struct Coordinator {
     pub data: PathBuf,
     /// Further arguments of `run`.
     pub arguments: Vec<String>,
+    /// Whether it has its own referee: most tests are about other things, and count every worker.
+    pub referee: bool,
     program: Option<Program>,
     profile: Profile,
     folder: TempDir,
@@ -301,8 +303,8 @@ impl Coordinator {
             join: placeholder,
             token: String::new(),
             data,
-            // Most tests are about other things, and count every worker; those of it start one.
-            arguments: vec!["--no-referee".to_owned()],
+            arguments: Vec::new(),
+            referee: false,
             program: None,
             profile,
             folder,
@@ -320,6 +322,7 @@ impl Coordinator {
             .arg(&self.data)
             .arg("run")
             .args(["--listen", &self.address.to_string()])
+            .args((!self.referee).then_some("--no-referee"))
             .args(&self.arguments);
         command
     }

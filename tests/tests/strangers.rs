@@ -95,7 +95,7 @@ fn lie(_: JobId, _: UnitIndex) -> (Outcome, u64) {
 async fn with_referee() -> Result<Coordinator> {
     let mut coordinator = Coordinator::start(Profile::Same).await?;
     coordinator.kill()?;
-    coordinator.arguments.clear();
+    coordinator.referee = true;
     coordinator.restart().await?;
     until("the referee", async || Ok((coordinator.status().await?.referees == 1).then_some(())))
         .await?;
