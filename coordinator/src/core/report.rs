@@ -260,7 +260,7 @@ impl Core {
             };
             let superfluous: Vec<LeaseId> =
                 known.holders.extract_if(.., |lease| holds(lease)).collect();
-            let after = known.missing(policy);
+            let (after, pooled) = (known.missing(policy), known.pooled);
             for lease in superfluous.into_iter().filter(|lease| *lease != report.lease) {
                 self.close_unit(lease, unit, &mut incoming.finished);
             }
@@ -272,7 +272,8 @@ impl Core {
                 self.keep_log(id, unit, worker, log_end(report));
             }
             self.judge(id, unit);
-            if before < after {
+            // One that waited for a referee may be in dispute now.
+            if before < after || pooled && 0 < self.missing(id, unit) {
                 self.put_back(id, Some(account), Run::new(unit, 1));
             }
             self.look_again(id, LOOKED_AGAIN);
