@@ -164,11 +164,11 @@ pub fn figure(policy: Policy, said: &[Said], canonical: usize) -> Figure {
     }
 }
 
-/// Whether all of standing who have reported say the same; nobody is nobody's witness.
-pub(super) fn undisputed(said: &[Said]) -> bool {
+/// What all of standing who have reported say, if it is the same; nobody says nothing.
+pub(super) fn undisputed(said: &[Said]) -> Option<Digest> {
     let mut statements = said.iter().filter(|said| said.standing.caught == 0);
-    let first = statements.next().map(|said| said.statement);
-    first.is_some() && statements.all(|said| Some(said.statement) == first)
+    let first = statements.next()?.statement;
+    statements.all(|said| said.statement == first).then_some(first)
 }
 
 /// Who says the same as the report at `leader`: of each network, the one of best standing.

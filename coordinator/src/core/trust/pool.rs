@@ -189,7 +189,10 @@ impl Core {
             Verdict::Settle(_) | Verdict::Hold if checked => job.pool.entries.push_back(unit),
             Verdict::Settle(agreeing) => self.conclude(id, unit, &agreeing),
             Verdict::Hold => self.conclude(id, unit, &[0]),
-            Verdict::Need(_) | Verdict::Wait | Verdict::GiveUp(_) => self.judge_anew(id, unit),
+            Verdict::Need(_) | Verdict::Wait | Verdict::GiveUp(_) => {
+                let before = self.missing(id, unit);
+                self.judge_anew(id, unit, before);
+            }
         }
     }
 
@@ -205,9 +208,8 @@ impl Core {
         }
     }
 
-    /// Judges a unit, and sees to it that somebody is lent it if it needs somebody more than before.
-    pub(in crate::core) fn judge_anew(&mut self, id: JobId, unit: u64) {
-        let before = self.missing(id, unit);
+    /// Judges a unit that lacked `before` leases, and sees to it that somebody is lent it if it lacks more now.
+    fn judge_anew(&mut self, id: JobId, unit: u64, before: usize) {
         self.judge(id, unit);
         if before < self.missing(id, unit) {
             self.put_back(id, None, Run::new(unit, 1));
@@ -220,11 +222,7 @@ impl Core {
         let Some(job) = jobs.get_mut(&id).filter(|job| job.estimates()) else { return };
         let class = trust::class(job, unit);
         let Some(known) = job.known.get_mut(&unit) else { return };
-        let standing = known.said.iter().filter(|said| said.standing.caught == 0);
-        let Some(statement) = standing.map(|said| said.statement).next() else { return };
-        if !verdict::undisputed(&known.said) {
-            return;
-        }
+        let Some(statement) = verdict::undisputed(&known.said) else { return };
         let mut agreeing: Vec<&mut Said> =
             known.said.iter_mut().filter(|said| said.statement == statement).collect();
         if agreeing.len() < 2 {
@@ -241,7 +239,7 @@ impl Core {
     pub(in crate::core) fn watch(&mut self, id: JobId, unit: u64) {
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.estimates()) else { return };
         let Some(known) = job.known.get_mut(&unit) else { return };
-        if !known.watched && verdict::undisputed(&known.said) {
+        if !known.watched && verdict::undisputed(&known.said).is_some() {
             known.watched = true;
             job.pool.watched.push_back(unit);
         }
@@ -261,10 +259,7 @@ impl Core {
             let before = known.missing(policy);
             known.patient = patient;
             self.refresh(id, unit);
-            self.judge(id, unit);
-            if before < self.missing(id, unit) {
-                self.put_back(id, None, Run::new(unit, 1));
-            }
+            self.judge_anew(id, unit, before);
         }
     }
 
@@ -347,8 +342,7 @@ fn waits(known: &Unit) -> bool {
     known.trial.is_none()
         && !known.pooled
         && !known.held
-        && !known.said.is_empty()
-        && verdict::undisputed(&known.said)
+        && verdict::undisputed(&known.said).is_some()
 }
 
 fn index(below: u64) -> usize {
