@@ -147,6 +147,8 @@ async fn volunteer(handle: Handle, job: JobId, spec: Digest, units: u32, client:
         account_name,
         contract: proto::job::CONTRACT,
         network: 0,
+        invitation: None,
+        work_bits: 0,
     };
     let session = handle.connected(hello, sink).await.unwrap().unwrap().session;
     let want = Want { units, seconds: 86_400, fuel_per_second: 1 << 40, memory_bytes: 1 << 30 };

@@ -1,5 +1,6 @@
 //! `starling-coordinator`: the operator's command.
 
+use crate::core::admission::Admission;
 use crate::grpc::told;
 use clap::{Parser, Subcommand, ValueEnum};
 use program::shell::word;
@@ -121,6 +122,10 @@ pub struct Run {
     /// for whoever comes through a gateway, a proxy or a container's bridge has such an address too
     #[arg(long)]
     pub lan: bool,
+    /// What new volunteers must show: `open` nothing; `invited` an invitation (`token issue NAME --role volunteer`); `work=BITS` that
+    /// their machine has computed for a while, once: 24 is about two seconds, each bit more doubles it
+    #[arg(long, default_value = "open", value_name = "RULE", value_parser = admission)]
+    pub admission: Admission,
     /// Go without the embedded referee, which computes some units again on one core at most, so that nobody with many keys
     /// can agree with himself. Use it when you appoint workers of your own (`referee KEY`), or know everybody
     #[arg(long)]
@@ -147,16 +152,31 @@ pub struct Run {
     pub stop_within: Duration,
 }
 
+fn admission(text: &str) -> Result<Admission, String> {
+    let work = text.strip_prefix("work=").and_then(|bits| bits.parse().ok());
+    match (text, work) {
+        ("open", _) => Ok(Admission::Open),
+        ("invited", _) => Ok(Admission::Invited),
+        (_, Some(bits)) if (1..=proto::hello::WORK_BITS_MAX).contains(&bits) => {
+            Ok(Admission::Work(bits))
+        }
+        _ => Err(format!("open, invited, or work=BITS with 1 to {} bits", proto::hello::WORK_BITS_MAX)),
+    }
+}
+
 /// What to do with tokens.
 #[derive(Debug, Subcommand)]
 pub enum Token {
     /// Issues a token; its text is shown once and kept nowhere
     Issue {
-        /// Name of the account that it is for
+        /// Name of the account that it is for; of an invitation, of those who are invited
         account: String,
         /// What it allows
         #[arg(long, value_enum, default_value_t)]
         role: Role,
+        /// Of an invitation: how many volunteers it lets in
+        #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+        accounts: u32,
     },
     /// Lists tokens, without their texts
     List,
@@ -175,6 +195,8 @@ pub enum Role {
     Researcher,
     /// Everything
     Operator,
+    /// To join as a new volunteer: an invitation, printed as a join string
+    Volunteer,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -2,6 +2,7 @@
 //! clock and draws no random numbers. [`Core::apply`] takes what happened and tells what to say; [`Core::take_changes`]
 //! tells what to save, which must be done before anything is said.
 
+pub mod admission;
 pub mod bounds;
 mod cancel;
 mod changes;
@@ -18,6 +19,7 @@ mod ledger;
 mod load;
 pub mod logs;
 pub mod look;
+mod newcomers;
 mod queue;
 pub mod record;
 pub mod replay;
@@ -37,12 +39,14 @@ pub mod verdict;
 mod why;
 mod worker;
 
+use crate::core::admission::Admission;
 use crate::core::changes::Dirty;
 use crate::core::event::{Effects, Event, Reply, Session};
 use crate::core::job::Job;
 use crate::core::kept::Kept;
 use crate::core::lease::Lease;
 use crate::core::logs::LogBytes;
+use crate::core::newcomers::Newcomers;
 use crate::core::record::{AccountRecord, Meta, OpenRecord, Table};
 use crate::core::share::Shares;
 use crate::core::time::Now;
@@ -85,9 +89,12 @@ pub struct Core {
     blank: VecDeque<(u64, u32)>,
     /// Accounts without workers and without credit.
     blank_accounts: Vec<u32>,
+    newcomers: Newcomers,
     sessions: BTreeSet<Session>,
     next_stream: u64,
     leases: HashMap<LeaseId, Lease>,
+    /// The first that was granted since the start.
+    loaded_leases: LeaseId,
     /// Of active leases.
     deadlines: BTreeSet<(u64, LeaseId)>,
     /// When units of which job may be lent again.
@@ -97,6 +104,7 @@ pub struct Core {
     /// Batches with reports without a verdict.
     open: HashMap<(u32, u64), Open>,
     tokens: BTreeMap<TokenId, Token>,
+    admission: Admission,
     shares: Shares,
     /// Workers that stand in line for work, by number.
     line: VecDeque<u32>,
@@ -117,6 +125,8 @@ pub struct Core {
     referees: BTreeSet<u32>,
     /// The referee that came with the coordinator: it computes nothing but checks.
     embedded: Option<WorkerKey>,
+    /// Whether there is more for referees to check than when they were served last.
+    check_wanted: bool,
     /// Jobs with units that a referee's check has let go.
     releasing: BTreeSet<JobId>,
     log_bytes: LogBytes,
@@ -164,14 +174,17 @@ impl Core {
             members: Vec::new(),
             blank: VecDeque::new(),
             blank_accounts: Vec::new(),
+            newcomers: Newcomers::default(),
             sessions: BTreeSet::new(),
             next_stream: 1,
             leases: HashMap::new(),
+            loaded_leases: LeaseId(0),
             deadlines: BTreeSet::new(),
             retries: BTreeSet::new(),
             overdue: VecDeque::new(),
             open: HashMap::new(),
             tokens: BTreeMap::new(),
+            admission: Admission::Open,
             shares: Shares::default(),
             line: VecDeque::new(),
             to_serve: 0,
@@ -184,6 +197,7 @@ impl Core {
             trials: Trials::default(),
             referees: BTreeSet::new(),
             embedded: None,
+            check_wanted: false,
             releasing: BTreeSet::new(),
             log_bytes: LogBytes::default(),
             kept: Kept::default(),

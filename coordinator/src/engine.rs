@@ -12,6 +12,7 @@ mod results;
 mod sink;
 pub(crate) mod whose;
 
+use crate::core::admission::Admission;
 use crate::core::time::Clock;
 use crate::store::{self, Store};
 use proto::{ProjectKey, WorkerKey};
@@ -46,6 +47,8 @@ pub struct Config {
     pub reserve_bytes: u64,
     /// Share of a trusted worker's units that are checked, from 0 to 1.
     pub check_floor: f64,
+    /// What accounts must show that are not known yet.
+    pub admission: Admission,
     /// Most bytes that are kept for one submitting account.
     pub account_bytes: u64,
     /// The referee that comes with the coordinator, if one does.

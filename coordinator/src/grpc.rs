@@ -1,6 +1,7 @@
 //! The coordinator's services over gRPC. Wire types stop here: what comes in becomes domain types or a refusal.
 
 use crate::blobs::BlobStore;
+use crate::core::admission::Admission;
 use crate::core::time::Clock;
 use crate::engine::Handle;
 use crate::project;
@@ -131,6 +132,8 @@ pub(crate) struct Shared {
     pub(crate) patience: Patience,
     /// Whether accounts on private addresses count for themselves.
     pub(crate) lan: bool,
+    /// What accounts must show that are not known yet.
+    pub(crate) admission: Admission,
     pub(crate) started_ms: u64,
     pub(crate) tasks: Tasks,
     pub(crate) stop: CancellationToken,

@@ -143,7 +143,7 @@ impl Identity {
     /// The join string of the project at `address` (`HOST:PORT`).
     #[must_use]
     pub fn join(&self, address: String) -> Join {
-        Join { address, project: self.project(), ca: Digest::of(&self.ca) }
+        Join { address, project: self.project(), ca: Digest::of(&self.ca), invitation: None }
     }
 }
 
@@ -280,7 +280,7 @@ pub fn running(path: &Path) -> Result<(Join, String), Error> {
     let address = String::from_utf8_lossy(&address).trim().to_owned();
     let ca = authority::certificate(at(names::CA))?;
     let project = ProjectKey::from(&read_key(&at(names::PROJECT_KEY))?);
-    Ok((Join { address, project, ca: Digest::of(&ca) }, read_token(&at(names::OPERATOR_TOKEN))?))
+    Ok((Join { address, project, ca: Digest::of(&ca), invitation: None }, read_token(&at(names::OPERATOR_TOKEN))?))
 }
 
 fn read_key(path: &Path) -> Result<SigningKey, Error> {

@@ -3,6 +3,7 @@
 use crate::backup::{Backups, Tee};
 use crate::blobs::{self, BlobStore};
 use crate::clock::SystemClock;
+use crate::core::admission::Admission;
 use crate::core::time::Clock;
 use crate::engine::{self, Engine, Handle};
 use crate::grpc::access::Access;
@@ -63,6 +64,8 @@ pub struct Config {
     pub check_floor: f64,
     /// Whether accounts on private addresses count for themselves, and not as one network.
     pub lan: bool,
+    /// What accounts must show that are not known yet.
+    pub admission: Admission,
     /// Whether a referee comes with it: a worker of its own with one slot, which checks what strangers agree on.
     pub referee: bool,
     /// Connections open at once.
@@ -91,6 +94,7 @@ impl Config {
             reserve_bytes: engine::RESERVE_BYTES,
             check_floor: crate::core::trust::estimate::CHECK_FLOOR,
             lan: false,
+            admission: Admission::Open,
             referee: false,
             connections_max: 20_000,
             patience: Patience::default(),
@@ -329,6 +333,7 @@ async fn open(
         clock: Arc::clone(clock),
         reserve_bytes: config.reserve_bytes,
         check_floor: config.check_floor,
+        admission: config.admission,
         account_bytes: config.account_bytes,
         referee,
     })?;
@@ -355,6 +360,7 @@ async fn open(
         backups: Backups::new(tee),
         patience: config.patience,
         lan: config.lan,
+        admission: config.admission,
         started_ms: clock.now().monotonic_ms,
         engine,
         tasks: Tasks::default(),

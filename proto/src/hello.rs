@@ -47,6 +47,32 @@ pub fn verify_challenge(
     worker.verify(&challenge(account, project, nonce), signature)
 }
 
+/// Most bits of work that a worker does to be admitted: an hour of one core, about.
+pub const WORK_BITS_MAX: u32 = 32;
+
+/// Proof of work of an account, for one project (after Dwork and Naor 1992, and Hashcash): bits that are zero at the beginning of
+/// the BLAKE3 digest over both keys and `nonce`. An account with `b` bits took its owner `2^b` digests, on average.
+#[must_use]
+pub fn worked(account: &AccountKey, project: &ProjectKey, nonce: u64) -> u32 {
+    let text = [b"starling.v1 work".as_slice(), &account.0, &project.0, &nonce.to_be_bytes()];
+    let digest = crate::Digest::of(&text.concat()).0;
+    let zero = digest.iter().take_while(|byte| **byte == 0).count();
+    let next = digest.get(zero).map_or(0, |byte| byte.leading_zeros());
+    8 * u32::try_from(zero).unwrap_or(0) + next
+}
+
+/// The first nonce that gives so many bits of [`worked`]; `None` when `stop` says so, which is asked now and then.
+pub fn work(
+    account: &AccountKey,
+    project: &ProjectKey,
+    bits: u32,
+    mut stop: impl FnMut() -> bool,
+) -> Option<u64> {
+    (0..u64::MAX)
+        .take_while(|nonce| nonce % 65_536 != 65_535 || !stop())
+        .find(|&nonce| bits <= worked(account, project, nonce))
+}
+
 fn ownership(worker: &WorkerKey) -> Vec<u8> {
     [b"starling.v1 worker of account".as_slice(), &worker.0].concat()
 }
@@ -58,6 +84,17 @@ fn challenge(account: &AccountKey, project: &ProjectKey, nonce: &[u8]) -> Vec<u8
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn work_is_of_one_account_in_one_project() {
+        let (account, project) = (AccountKey([1; 32]), ProjectKey([2; 32]));
+        let nonce = work(&account, &project, 12, || false).unwrap();
+        assert!(12 <= worked(&account, &project, nonce));
+        assert!((0..nonce).all(|less| worked(&account, &project, less) < 12));
+        assert!(worked(&AccountKey([3; 32]), &project, nonce) < 12);
+        assert!(worked(&account, &ProjectKey([3; 32]), nonce) < 12);
+        assert_eq!(work(&account, &project, 256, || true), None);
+    }
 
     #[test]
     fn each_signature_is_good_for_one_thing_only() {

@@ -23,24 +23,45 @@ async fn main() -> Result<()> {
     );
     println!(
         "{:>10} {:>6} {:>9} {:>12} {:>12} {:>10} {:>12}",
-        "units", "copies", "seconds", "units/s", "reports/s", "memory MB", "coord. CPU s"
+        "units", "asks", "seconds", "units/s", "reports/s", "memory MB", "coord. CPU s"
     );
     let most = std::env::args().filter_map(|arg| arg.parse().ok()).max().unwrap_or(1_000_000);
-    for (units, copies) in
-        [(10_000, 1), (100_000, 1), (1_000_000, 1), (10_000_000, 1), (1_000_000, 2)]
-    {
+    for (units, asks) in [
+        (10_000, Asks::Copies(1)),
+        (100_000, Asks::Copies(1)),
+        (1_000_000, Asks::Copies(1)),
+        (10_000_000, Asks::Copies(1)),
+        (1_000_000, Asks::Copies(2)),
+        (100_000, Asks::Confidence(1e-3)),
+        (1_000_000, Asks::Confidence(1e-3)),
+        (100_000, Asks::Confidence(1e-6)),
+        (1_000_000, Asks::Confidence(1e-6)),
+    ] {
         if units <= most {
-            run(units, copies).await?;
+            run(units, asks).await?;
         }
     }
     Ok(())
 }
 
-async fn run(units: u64, copies: u32) -> Result<()> {
+/// What a job asks for, among 64 owners of whom nothing is known yet, without a referee.
+#[derive(Clone, Copy)]
+enum Asks {
+    Copies(u32),
+    Confidence(f64),
+}
+
+async fn run(units: u64, asks: Asks) -> Result<()> {
     let coordinator = Coordinator::start(Profile::Release).await?;
-    let spec = coordinator
-        .trivial_spec(Axis::Range { name: "p".into(), first: 0, end: units, per_unit: 1 }, copies)
-        .await?;
+    let axis = Axis::Range { name: "p".into(), first: 0, end: units, per_unit: 1 };
+    let (copies, asked) = match asks {
+        Asks::Copies(copies) => (copies, copies.to_string()),
+        Asks::Confidence(target) => (1, format!("{target:e}")),
+    };
+    let mut spec = coordinator.trivial_spec(axis, copies).await?;
+    if let Asks::Confidence(target) = asks {
+        spec.confidence = Some(target);
+    }
     let job = coordinator.submit(&spec).await?;
     let started = Instant::now();
     let mut load = Load::start(&coordinator.join, CONNECTIONS);
@@ -66,7 +87,7 @@ async fn run(units: u64, copies: u32) -> Result<()> {
     #[expect(clippy::cast_precision_loss, reason = "rates for people")]
     let (rate, reports) = (units as f64 / seconds, status.copies as f64 / seconds);
     println!(
-        "{units:>10} {copies:>6} {seconds:>9.2} {rate:>12.0} {reports:>12.0} {memory:>10} {cpu:>12.2}"
+        "{units:>10} {asked:>6} {seconds:>9.2} {rate:>12.0} {reports:>12.0} {memory:>10} {cpu:>12.2}"
     );
     coordinator.stop().await
 }

@@ -11,7 +11,7 @@ use tests::simulation::{crowd, run, run_and_tell, small, table};
 
 /// What 3,100 workers compute in about two months when hardly anybody is trusted yet.
 const CROWD_UNITS: u64 = 100_000;
-const USAGE: &str = "usage: simulate seed N | simulate long N [FIRST] | simulate crowd N [UNITS] | simulate attack [UNITS [SEED]] | simulate table [WORKERS UNITS_PER_WORKER SEEDS [ROWS]]";
+const USAGE: &str = "usage: simulate seed N | simulate long N [FIRST] | simulate crowd N [UNITS] | simulate attack [UNITS [SEED [ROWS]]] | simulate table [WORKERS UNITS_PER_WORKER SEEDS [ROWS]]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,7 +29,11 @@ fn main() -> ExitCode {
             };
             run_and_tell(&setup, tell).map(|ended| println!("{ended:?}"))
         }
-        (Some("attack"), units) => table::attacks(units.unwrap_or(20_000), number(2).unwrap_or(0)),
+        (Some("attack"), units) => table::attacks(
+            units.unwrap_or(20_000),
+            number(2).unwrap_or(0),
+            arguments.get(3).map_or("", String::as_str),
+        ),
         (Some("long"), Some(count)) => long(number(2).unwrap_or(0), count),
         (Some("table"), workers) => table::print(
             workers.unwrap_or(200),

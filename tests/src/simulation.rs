@@ -74,6 +74,8 @@ pub struct Ended {
     pub caught: u64,
     /// Of these, honest workers.
     pub caught_honest: u64,
+    /// Units that those who are not honest have told right.
+    pub price: u64,
     /// Simulated days.
     pub days: f64,
     /// Times that the coordinator died.

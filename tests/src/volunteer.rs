@@ -105,6 +105,8 @@ impl Volunteer {
             account_name: String::new(),
             log_head: None,
             contract: proto::job::CONTRACT,
+            invitation: join.invitation.clone().unwrap_or_default(),
+            work: 0,
         };
         change(&mut hello);
         say.send(pb::WorkerMessage { kind: Some(Say::Hello(hello)) }).await?;

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use proto::cut::Axis;
+use proto::join::Join;
 use proto::pb;
 use proto::pb::worker_message::Kind as Say;
 use proto::report::{Outcome, Output};
@@ -55,13 +56,12 @@ async fn accounts_that_only_fail_have_nothing_given_up() -> Result<()> {
     coordinator.stop_and_check().await
 }
 
-/// Seven keys ask for all that there is and compute nothing: they hold little of it, and the others get the rest.
+/// Seven keys ask for all that there is and compute nothing: they hold little of it, the others get the rest, and what is held is
+/// lent again long before its leases end.
 #[tokio::test]
 async fn those_who_only_ask_get_little() -> Result<()> {
     const UNITS: u64 = 20_000;
     const HOARDERS: u64 = 7;
-    /// What somebody may hold who has reported nothing.
-    const NEWCOMER_UNITS: u64 = 64;
     let coordinator = Coordinator::start(Profile::Same).await?;
     let mut spec = coordinator.trivial_spec(axis(UNITS), 1).await?;
     spec.lease_s = 3_600;
@@ -75,9 +75,9 @@ async fn those_who_only_ask_get_little() -> Result<()> {
         hoarders.push(volunteer);
     }
     let _honest = Load::start(&coordinator.join, 2);
-    let status = until("all but what is hoarded", async || {
+    let status = until("the job's end", async || {
         let status = coordinator.job(job.job_id).await?;
-        Ok((UNITS - HOARDERS * NEWCOMER_UNITS <= status.settled).then_some(status))
+        Ok((status.state() == pb::job_status::State::Done).then_some(status))
     })
     .await?;
     ensure!(status.failed == 0, "{status:?}");
@@ -168,4 +168,50 @@ async fn one_owner_and_the_referee_are_enough() -> Result<()> {
     let job = without.submit(&spec).await?;
     ensure!(job.warnings.iter().any(|text| text.contains("no referee")), "{job:?}");
     Ok(())
+}
+
+/// An operator asks newcomers for work, then lets in those who were invited: real machines do what is asked, and who is known stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_chooses_who_may_join() -> Result<()> {
+    let mut coordinator = Coordinator::start(Profile::Same).await?;
+    let mut ask = async |admission: &str| {
+        coordinator.kill()?;
+        coordinator.arguments = vec![format!("--admission={admission}")];
+        coordinator.restart().await?;
+        anyhow::Ok(coordinator.join.clone())
+    };
+    let join = ask("work=18").await?;
+    let idle = Volunteer::connect(&join, 1, 1).await.map(drop);
+    ensure!(idle.is_err_and(|error| error.to_string().contains("work of 18 bits")));
+    let ada = Worker::start(Profile::Same, &join, "ada")?;
+    let join = ask("invited").await?;
+    let stranger = Worker::join(Profile::Same, &join, "eve").map(drop);
+    ensure!(stranger.is_err_and(|error| error.to_string().contains("who were invited")));
+    let request = pb::IssueTokenRequest {
+        account: "friends".into(),
+        role: pb::issue_token_request::Role::Volunteer.into(),
+        accounts: 1,
+    };
+    let mut admin = pb::admin_client::AdminClient::new(coordinator.channel().await?);
+    let token = admin.issue_token(coordinator.with_token(request)).await?.into_inner().token;
+    let invited = Join { invitation: Some(token.clone()), ..join.clone() };
+    let ben = Worker::start(Profile::Same, &invited, "ben")?;
+    let late = Worker::join(Profile::Same, &invited, "eve").map(drop);
+    ensure!(late.is_err_and(|error| error.to_string().contains("as many accounts")));
+    // An invitation opens nothing else.
+    let mut request = tonic::Request::new(pb::ListRequest::default());
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse()?);
+    let jobs = pb::jobs_client::JobsClient::new(coordinator.channel().await?);
+    let refused = { jobs }.list(request).await.map(drop);
+    ensure!(refused.as_ref().is_err_and(|status| status.code() != tonic::Code::Ok), "{refused:?}");
+    let job = coordinator.submit(&coordinator.trivial_spec(axis(40), 1).await?).await?;
+    let status = until("the job's end", async || {
+        let status = coordinator.job(job.job_id).await?;
+        Ok((status.state() == pb::job_status::State::Done).then_some(status))
+    })
+    .await?;
+    ensure!(status.failed == 0, "{status:?}");
+    ensure!(2 <= coordinator.status().await?.workers_known);
+    drop((ada, ben));
+    coordinator.stop_and_check().await
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 const ACCOUNT_KEY: &str = "account.key";
 const WORKER_KEY: &str = "worker.key";
 const PROJECT: &str = "project.json";
+const WORK: &str = "work";
 const LOCK: &str = "lock";
 /// Version of the form of `project.json`.
 const VERSION: u32 = 1;
@@ -187,6 +188,12 @@ pub fn default_path() -> PathBuf {
     )
 }
 
+/// Where the worker on the folder at `path` keeps the nonce of the work that its project asked of the account.
+#[must_use]
+pub fn work(path: &Path) -> PathBuf {
+    path.join(WORK)
+}
+
 fn at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
     |source| Error::File { path: path.to_path_buf(), source }
 }
@@ -308,7 +315,7 @@ impl Folder {
     /// # Errors
     /// [`Error::File`].
     pub fn leave(&self, forget: bool) -> Result<(), Error> {
-        let keys: &[&str] = if forget { &[ACCOUNT_KEY, WORKER_KEY] } else { &[] };
+        let keys: &[&str] = if forget { &[ACCOUNT_KEY, WORKER_KEY, WORK] } else { &[] };
         let files = [PROJECT, "journal"].into_iter().chain(keys.iter().copied());
         for path in files.map(|name| self.path.join(name)) {
             file::remove(&path).map_err(at(&path))?;
@@ -323,6 +330,12 @@ impl Folder {
             }
         }
         Ok(())
+    }
+
+    /// The nonce of the work that the project asked of the account.
+    #[must_use]
+    pub fn work(&self) -> PathBuf {
+        work(&self.path)
     }
 
     /// What is held.

@@ -67,7 +67,7 @@ fn with_admin<T>(
 
 pub(super) fn token(data: &Path, token: Token, output: &Output) -> Result<(), Failure> {
     match token {
-        Token::Issue { account, role } => issue(data, account, role, output),
+        Token::Issue { account, role, accounts } => issue(data, account, role, accounts, output),
         Token::List => list(data, output),
         Token::Revoke { id } => {
             let request = pb::RevokeTokenRequest { token_id: id.clone() };
@@ -77,16 +77,33 @@ pub(super) fn token(data: &Path, token: Token, output: &Output) -> Result<(), Fa
     }
 }
 
-fn issue(data: &Path, account: String, role: Role, output: &Output) -> Result<(), Failure> {
-    let role = match role {
+fn issue(
+    data: &Path,
+    account: String,
+    role: Role,
+    accounts: u32,
+    output: &Output,
+) -> Result<(), Failure> {
+    let asked = match role {
         Role::Researcher => issue_token_request::Role::Researcher,
         Role::Operator => issue_token_request::Role::Operator,
+        Role::Volunteer => issue_token_request::Role::Volunteer,
     };
-    let request = pb::IssueTokenRequest { account, role: role.into() };
-    let reply = with_admin(data, async |mut admin| admin.issue_token(request).await)?.into_inner();
-    let text = format!("{}\n\nIt is shown only now; its id is {}.", reply.token, reply.token_id);
-    let written =
-        output.secret(&text, &json!({ "token": reply.token, "token_id": reply.token_id }));
+    let request = pb::IssueTokenRequest { account, role: asked.into(), accounts };
+    let (reply, join) = with_admin(data, async |mut admin| {
+        let join = admin.status(pb::StatusRequest {}).await?.into_inner().join;
+        Ok((admin.issue_token(request).await?.into_inner(), join))
+    })?;
+    let mut json = json!({ "token": reply.token, "token_id": reply.token_id });
+    let secret = match role {
+        Role::Researcher | Role::Operator => reply.token,
+        Role::Volunteer => {
+            json["join"] = format!("{join}/{}", reply.token).into();
+            format!("{join}/{}", reply.token)
+        }
+    };
+    let text = format!("{secret}\n\nIt is shown only now; its id is {}.", reply.token_id);
+    let written = output.secret(&text, &json);
     written.map_err(|trouble| not_handed_out(data, reply.token_id, &trouble))
 }
 
@@ -108,6 +125,7 @@ fn role_name(token: &pb::Token) -> &'static str {
     match token.role() {
         issue_token_request::Role::Operator => "operator",
         issue_token_request::Role::Researcher => "researcher",
+        issue_token_request::Role::Volunteer => "volunteer",
         issue_token_request::Role::Unspecified => "of a newer release",
     }
 }
@@ -120,11 +138,16 @@ fn list(data: &Path, output: &Output) -> Result<(), Failure> {
     let mut values = Vec::new();
     for token in &tokens {
         let (id, role, issued) = (&token.token_id, role_name(token), time(token.issued_at_ms));
-        writeln!(text, "{id:<14}{role:<12}{issued:<22}{}", token.account)
+        let invitation = token.role() == issue_token_request::Role::Volunteer;
+        let left = if invitation { format!(" ({} to join yet)", token.accounts) } else { String::new() };
+        writeln!(text, "{id:<14}{role:<12}{issued:<22}{}{left}", token.account)
             .expect("a string takes all");
-        values.push(
-            json!({ "token_id": id, "role": role, "issued": issued, "account": token.account }),
-        );
+        let mut value =
+            json!({ "token_id": id, "role": role, "issued": issued, "account": token.account });
+        if invitation {
+            value["accounts"] = token.accounts.into();
+        }
+        values.push(value);
     }
     output
         .result(if tokens.is_empty() { "No tokens." } else { &text }, &json!({ "tokens": values }))

@@ -40,6 +40,7 @@ fn config(data: PathBuf, program: PathBuf, run: Run) -> Config {
         reserve_bytes: run.reserve.as_u64(),
         check_floor: run.check_floor,
         lan: run.lan,
+        admission: run.admission,
         referee: !run.no_referee,
         connections_max: usize::try_from(run.connections).unwrap_or(usize::MAX),
         summary_every: run.summary,

@@ -19,6 +19,13 @@ pub const WORKER_UNITS_MAX: u32 = 4 * proto::bounds::LEASE_UNITS_MAX;
 /// Most units that a worker holds that has reported nothing yet: keys are free, and whoever makes some must not be lent a job
 /// that he does not compute. A machine that reports reaches [`WORKER_UNITS_MAX`] within nine batches.
 pub const NEWCOMER_UNITS: u32 = 64;
+/// Most units that the workers of one network hold together that have reported nothing yet: some dozens of machines that have just
+/// been started.
+pub const NEWCOMER_UNITS_OF_NETWORK: u64 = 1024;
+/// Most fuel that a core burns, a second. The worst kernel that a search has found burns 69e9 (`metering_bench`).
+pub const FUEL_PER_CORE_SECOND_MAX: u64 = 100_000_000_000;
+/// How far a machine may be ahead of that, milliseconds: units of less than a moment come in batches.
+pub const FUEL_AHEAD_MS: u64 = 2_000;
 /// Most leases granted in answer to one request: they must fit into the worker's sink.
 pub const LEASES_PER_WANT_MAX: usize = 16;
 /// Longest time worth of computing that one request may ask for, seconds: beyond a day machines change their minds.
@@ -118,8 +125,15 @@ pub const IDLE_MS: u64 = 30_000;
 pub const IDLE_TAIL_MS: u64 = 3_000;
 /// Shortest age of a lease at which its units may be lent a second time at the tail of a job, milliseconds.
 pub const SECOND_LEASE_MS: u64 = 5_000;
-/// Oldest leases of a job looked at for a second lease.
+/// How many times as long as all that a worker holds should take it, so that its units may be lent a second time: machines are
+/// busy, and units are not all alike.
+pub const SECOND_LEASE_TIMES: u128 = 4;
+/// The least speed that a worker is believed that says it is slow, fuel per second of a slot: a fiftieth of a slow machine's.
+pub const FUEL_PER_SECOND_LEAST: u64 = FUEL_PER_SECOND_GUESS / 50;
+/// Oldest leases of a job looked at for a second lease, of those without one.
 pub const SECOND_LEASES_SCANNED: usize = 16;
+/// Oldest leases of a job looked at to find these.
+pub const SECOND_LEASES_PASSED: usize = 1024;
 /// Most units lent a second time at once.
 pub const SECOND_LEASE_UNITS_MAX: u32 = 256;
 /// Waiting workers served after one event; the others follow after [`SERVE_PAUSE_MS`].
@@ -143,6 +157,8 @@ pub const ACCOUNT_LOG_BYTES_MAX: u64 = 256 << 20;
 pub const PROJECT_LOG_BYTES_MAX: u64 = 4 << 30;
 /// How long a job has no report accepted before people are told what it waits for, milliseconds.
 pub const STILL_MS: u64 = 5_000;
+/// Workers looked at to tell what a job's target costs: what holds of so many holds of the crowd.
+pub const COST_WORKERS: usize = 1_000;
 /// Window over which a job's recent rate is taken, milliseconds.
 pub const RATE_MS: u64 = 5_000;
 /// Longest name of a submitting account or token id, bytes.

@@ -40,7 +40,7 @@ impl Core {
             self.dirty.leases.insert(lease_id);
             if let Some(deadline_ms) = lease.deadline_ms() {
                 self.deadlines.remove(&(deadline_ms, lease_id));
-                self.workers[lease.worker as usize].leased -= lease.open;
+                self.free_units(lease.worker, lease.open);
             }
             over.entry(lease.worker).or_default().push(lease_id);
         }

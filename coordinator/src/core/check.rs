@@ -3,6 +3,7 @@
 use crate::core::Core;
 use crate::core::job::Job;
 use crate::core::lease::Lease;
+use crate::core::newcomers::Newcomers;
 use crate::core::verdict::{self, Verdict};
 use proto::job::Stage;
 use proto::{LeaseId, UnitIndex};
@@ -112,9 +113,19 @@ impl Core {
 
     fn check_workers(&self) -> Result<(), Contradiction> {
         let mut held: HashMap<u32, u32> = HashMap::new();
+        let mut newcomers = Newcomers::default();
         for lease in self.leases.values().filter(|lease| lease.active()) {
             *held.entry(lease.worker).or_default() += lease.open;
+            let record = &self.worker(lease.worker).record;
+            if record.is_newcomer() {
+                newcomers.take(record.network, lease.open);
+            }
         }
+        ensure!(
+            newcomers == self.newcomers,
+            "newcomers hold {newcomers:?}, {:?} counted",
+            self.newcomers
+        );
         for (number, worker) in (0..).zip(&self.workers) {
             let units = held.get(&number).copied().unwrap_or(0);
             ensure!(

@@ -1,6 +1,7 @@
 //! Workers come and go.
 
 use crate::core::Core;
+use crate::core::admission::Admission;
 use crate::core::bounds::{BLANK_MS, CORES_MAX, OVER_AT_ONCE, RENEWALS_MAX, WORKERS_CONNECTED_MAX};
 use crate::core::event::Want;
 use crate::core::event::{Effects, Heartbeat, Hello, Refused, Reply, Session, ToWorker, Welcome};
@@ -36,6 +37,7 @@ impl Core {
                 return Err(Refused::OtherAccount);
             }
         }
+        self.admit(&hello)?;
         let account = self.account(&hello);
         let number = known.unwrap_or_else(|| self.new_worker(&hello, account));
         let session = Session { stream: self.next_stream, worker: number };
@@ -47,10 +49,10 @@ impl Core {
             want: Want::default(),
             told: BTreeSet::new(),
         };
+        self.come_from(number, hello.network);
         let worker = self.worker_mut(number);
         worker.record.seen_at_ms = now.wall_ms;
         worker.record.name = shortened(&hello.name, NAME_BYTES_MAX);
-        worker.record.network = hello.network;
         let sequence = worker.record.sequence;
         if let Some(replaced) = worker.live.replace(live) {
             self.sessions.remove(&replaced.session);
@@ -93,6 +95,10 @@ impl Core {
     /// Forgets a worker that has been gone for a while without ever having reported, so that keys made by the thousand leave
     /// nothing behind; its number.
     fn forget_one(&mut self) -> Option<u32> {
+        if self.admission == Admission::Invited {
+            // They are as many as were invited, and would have to be so again.
+            return None;
+        }
         while let Some(&(since_ms, number)) = self.blank.front() {
             if self.now_ms < since_ms + BLANK_MS {
                 return None;

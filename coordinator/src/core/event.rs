@@ -163,6 +163,10 @@ pub struct Hello {
     pub contract: u32,
     /// What the address that it comes from begins with; 0 when that tells nothing, as in one house.
     pub network: u64,
+    /// Digest of the invitation that it shows.
+    pub invitation: Option<Digest>,
+    /// Bits of work that its account has done.
+    pub work_bits: u32,
 }
 
 /// A worker is welcome.
@@ -185,6 +189,18 @@ pub enum Refused {
     /// The worker belongs to another account.
     #[error("this worker belongs to another account: make a new worker key for a new owner")]
     OtherAccount,
+    /// The operator lets in who was invited.
+    #[error(
+        "this project lets in volunteers who were invited: ask its operator for a join string with an invitation \
+         (starling-coordinator token issue NAME --role volunteer), and join with it"
+    )]
+    NotInvited,
+    /// As many accounts have joined by the invitation as it lets in.
+    #[error("as many accounts have joined by this invitation as it lets in: ask the project's operator for another")]
+    InvitationUsed,
+    /// The operator asks for work of so many bits.
+    #[error("a new account must show work of {0} bits to this project: install the newest release and join again")]
+    NoWork(u32),
     /// The disk is full.
     #[error("{0}")]
     DiskFull(String),

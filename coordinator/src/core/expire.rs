@@ -36,7 +36,7 @@ impl Core {
         if let Some(twin) = twin.and_then(|twin| self.leases.get_mut(&twin)) {
             twin.set_twin(None);
         }
-        self.workers[worker as usize].leased -= open;
+        self.free_units(worker, open);
         self.release_job(job_id, worker);
         if let Some(job) = self.jobs.get_mut(&job_id) {
             job.leased -= u64::from(open);

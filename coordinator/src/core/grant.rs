@@ -3,15 +3,15 @@
 
 use crate::core::Core;
 use crate::core::bounds::{
-    KNOWN_UNITS_MAX, RUNS_SCANNED_MAX, SECOND_LEASE_MS, SECOND_LEASE_UNITS_MAX,
-    SECOND_LEASES_SCANNED,
+    FUEL_PER_SECOND_LEAST, KNOWN_UNITS_MAX, RUNS_SCANNED_MAX, SECOND_LEASE_MS, SECOND_LEASE_TIMES,
+    SECOND_LEASE_UNITS_MAX, SECOND_LEASES_PASSED, SECOND_LEASES_SCANNED,
 };
 use crate::core::event::{self, Effects, ToWorker};
 use crate::core::job::{Job, Party};
 use crate::core::lease::{Lease, LeaseState};
 use crate::core::queue::Run;
 use crate::core::record::WorkerRecord;
-use crate::core::serve::units_per_message;
+use crate::core::serve::{speed, units_per_message};
 use crate::core::time::Now;
 use proto::{JobId, LeaseId, UnitIndex};
 
@@ -108,10 +108,18 @@ impl Core {
     /// Units that another worker has been holding for long, when there is nothing else.
     fn choose_second(&self, now: Now, id: JobId, number: u32, most: u32) -> Option<Choice> {
         let job = self.jobs.get(&id)?;
-        let patience_ms = (job.spec.lease_s * 1000 / 4).max(SECOND_LEASE_MS);
-        job.leases.iter().take(SECOND_LEASES_SCANNED).find_map(|&twin| {
+        if self.worker(number).record.is_newcomer() && self.is_known_here(job) {
+            return None;
+        }
+        let alone = |id: &&LeaseId| {
+            let lease = self.leases.get(id);
+            lease.is_some_and(|lease| lease.active() && lease.twin().is_none())
+        };
+        let held = job.leases.iter().take(SECOND_LEASES_PASSED).filter(alone);
+        held.take(SECOND_LEASES_SCANNED).find_map(|&twin| {
             let lease = self.leases.get(&twin)?;
             let LeaseState::Active { since_ms, twin: None, .. } = lease.state else { return None };
+            let patience_ms = self.patience_ms(job, lease.worker);
             if lease.worker == number || now.monotonic_ms < since_ms + patience_ms {
                 return None;
             }
@@ -126,6 +134,28 @@ impl Core {
             let count = 1 + u32::try_from(following.count()).ok()?;
             Some(Choice { first, count, twin: Some(twin) })
         })
+    }
+
+    /// Whether a worker is connected that could compute units of the job and has reported before.
+    fn is_known_here(&self, job: &Job) -> bool {
+        self.sessions.iter().map(|session| self.worker(session.worker)).any(|worker| {
+            !worker.record.is_newcomer()
+                && worker.live.as_ref().is_some_and(|live| live.fits(&job.spec))
+        })
+    }
+
+    /// Age from which on the units of a lease of the worker may be lent a second time, milliseconds: some times as long as all that
+    /// it holds should take it, by what the job's units have cost and by its own word on its speed.
+    fn patience_ms(&self, job: &Job, number: u32) -> u64 {
+        let longest_ms = (job.spec.lease_s * 1000 / 4).max(SECOND_LEASE_MS);
+        let worker = self.worker(number);
+        let (Some(live), Some(fuel)) = (&worker.live, job.fuel_per_unit()) else {
+            return longest_ms;
+        };
+        let fuel = u128::from(fuel) * u128::from(worker.leased);
+        let per_second = u128::from(speed(&live.want).max(FUEL_PER_SECOND_LEAST)) * u128::from(live.cores);
+        let ms = SECOND_LEASE_TIMES * 1000 * fuel / per_second.max(1);
+        u64::try_from(ms).unwrap_or(u64::MAX).clamp(SECOND_LEASE_MS, longest_ms)
     }
 
     /// Whether a unit held under `twin` may be lent to the worker too.
@@ -208,7 +238,7 @@ impl Core {
         match lease.deadline_ms() {
             Some(deadline_ms) => {
                 self.deadlines.insert((deadline_ms, id));
-                self.workers[lease.worker as usize].leased += lease.open;
+                self.hold_units(lease.worker, lease.open);
             }
             None => self.overdue.push_back(id),
         }

@@ -57,6 +57,8 @@ pub(super) struct Job {
     pub(super) logs: JobLogs,
     /// When a report of it was accepted last, on the monotonic clock.
     pub(super) moved_ms: u64,
+    /// Reports accepted since the start, and their fuel: what units cost before any has its verdict.
+    claimed: (u64, u128),
 }
 
 /// The recent rate of a job.
@@ -143,7 +145,16 @@ impl Job {
             holders: BTreeMap::new(),
             returners: Returners::default(),
             spans: Vec::new(),
+            claimed: (0, 0),
         }
+    }
+
+    /// Counts an accepted report.
+    pub(super) fn count_report(&mut self, now_ms: u64, fuel: u64) {
+        self.record.copies += 1;
+        self.moved_ms = now_ms;
+        self.claimed.0 += 1;
+        self.claimed.1 += u128::from(fuel);
     }
 
     pub(super) fn policy(&self) -> Policy {
@@ -180,10 +191,13 @@ impl Job {
         self.spec.copies == 1 && self.spec.confidence.is_none()
     }
 
-    /// Fuel that a unit takes on average so far; `None` before the first report.
+    /// Fuel that a unit takes on average so far, by verdicts, or by what reports claim while there is none; `None` before the
+    /// first report.
     pub(super) fn fuel_per_unit(&self) -> Option<u64> {
         let measured = self.record.settled - self.record.given_up;
-        let mean = self.record.fuel.checked_div(u128::from(measured))?;
+        let (count, fuel) =
+            if measured == 0 { self.claimed } else { (measured, self.record.fuel) };
+        let mean = fuel.checked_div(u128::from(count))?;
         Some(u64::try_from(mean).unwrap_or(u64::MAX))
     }
 

@@ -106,6 +106,7 @@ impl Core {
         }
         let mut core = Self::new(meta.project, seed);
         core.book = Book::load(standings);
+        core.loaded_leases = LeaseId(meta.next_lease);
         core.meta = meta;
         core.dirty = Dirty::default();
         core.account_numbers =

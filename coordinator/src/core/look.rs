@@ -1,13 +1,16 @@
 //! What people are told of running jobs, workers and the whole.
 
 use crate::core::Core;
-use crate::core::bounds::STILL_MS;
+use crate::core::bounds::{COST_WORKERS, STILL_MS};
 use crate::core::job::Job;
-use crate::core::record::JobRecord;
+use crate::core::record::{JobRecord, WorkerRecord};
 use crate::core::status::{JobState, JobStatus, Totals, WorkerStatus};
 use crate::core::token::Token;
+use crate::core::trust;
+use crate::core::trust::estimate::{self, Standing};
 use crate::core::worker::Worker;
 use proto::{JobId, WorkerKey};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 impl Core {
@@ -103,23 +106,67 @@ impl Core {
         self.referees.iter().filter(|worker| self.worker(**worker).live.is_some()).count()
     }
 
-    /// What the answers of a job are not protected from.
+    /// What the answers of a job are not protected from, and what its target costs with those who are connected now.
     fn warnings(&self, job: &Job) -> Vec<String> {
-        let warning = match job.spec.copies {
-            _ if job.estimates() && self.referees.is_empty() => {
-                "this project has no referee: people who have made enough keys are believed when they agree with themselves. The \
-                 operator can run the coordinator without --no-referee, or appoint a worker of his own"
-            }
-            _ if job.estimates() => return Vec::new(),
-            1 => {
-                "with copies = 1 whatever a worker reports is taken: ask for confidence (as in confidence = 1e-6) where that matters"
-            }
-            _ => {
-                "copies protect from broken machines, not from people: whoever makes keys on several networks agrees with himself. \
-                 Ask for confidence (as in confidence = 1e-6) where that matters"
-            }
+        let Some(target) = job.spec.confidence else {
+            let warning = match job.spec.copies {
+                1 => {
+                    "with copies = 1 whatever a worker reports is taken: ask for confidence (as in confidence = 1e-6) where that matters"
+                }
+                _ => {
+                    "copies protect from broken machines, not from people: whoever makes keys on several networks agrees with himself. \
+                     Ask for confidence (as in confidence = 1e-6) where that matters"
+                }
+            };
+            return vec![warning.to_owned()];
         };
-        vec![warning.to_owned()]
+        let mut warnings = Vec::new();
+        if self.referees.is_empty() {
+            let warning = "this project has no referee: people who have made enough keys are believed when they agree with themselves. The \
+                 operator can run the coordinator without --no-referee, or appoint a worker of his own";
+            warnings.push(warning.to_owned());
+        }
+        warnings.extend(self.cost(job, target));
+        warnings
+    }
+
+    /// What a unit takes to be as sure as the job asks, with those who are connected now; nothing where one report does.
+    fn cost(&self, job: &Job, target: f64) -> Option<String> {
+        let class = trust::class(job, 0);
+        let mut parties: BTreeMap<(u32, u64), Standing> = BTreeMap::new();
+        let fitting = self.volunteers().filter(|worker| worker.could(None, &job.spec)).take(COST_WORKERS);
+        for WorkerRecord { key, account, network, .. } in fitting.map(|worker| &worker.record) {
+            let Some(&number) = self.worker_numbers.get(key) else { continue };
+            let standing = self.standing(number, class);
+            let party = if *network == 0 { (*account, 0) } else { (0, *network) };
+            let best = parties.entry(party).or_insert(standing);
+            if standing.doubt() < best.doubt() {
+                *best = standing;
+            }
+        }
+        let mut known: Vec<Standing> = parties.into_values().collect();
+        known.sort_by(|one, other| one.doubt().total_cmp(&other.doubt()));
+        let enough = |all: &[Standing]| estimate::group(all.iter().copied()) <= target;
+        let reports = (1..=known.len()).find(|&count| enough(&known[..count]));
+        let strangers = (1..64).find(|&count| enough(&vec![Standing::default(); count]))?;
+        match reports {
+            Some(1) => None,
+            Some(reports) => Some(format!(
+                "of those who are connected, none is known well enough yet to be believed alone with {target:e}: a unit takes \
+                 {reports} reports that agree at first, and fewer as they pass checks"
+            )),
+            None if known.is_empty() => None,
+            None if self.referees.is_empty() => Some(format!(
+                "{target:e} cannot be met by the {} owners (and networks) that are connected: it takes {strangers} that nothing is known \
+                 of, or fewer that are known well. Units wait until more connect",
+                known.len()
+            )),
+            None => Some(format!(
+                "the {} owners (and networks) that are connected cannot meet {target:e} by agreeing: units wait, and the project's referee \
+                 computes some of them again, until an owner is known well enough to be believed alone",
+                known.len()
+            )),
+        }
     }
 
     /// All tokens, by id.

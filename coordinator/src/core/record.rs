@@ -304,6 +304,13 @@ pub struct WorkerRecord {
     pub seen_at_ms: u64,
 }
 
+impl WorkerRecord {
+    /// Whether no report of it was ever accepted.
+    pub(super) fn is_newcomer(&self) -> bool {
+        self.reported == 0
+    }
+}
+
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountRecord {

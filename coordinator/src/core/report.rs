@@ -1,8 +1,9 @@
 //! Reports come in.
 
-use crate::core::bounds::{LOOKED_AGAIN, PADDED_BATCH_BYTES};
+use crate::core::bounds::{LOOKED_AGAIN, PADDED_BATCH_BYTES, RENEWALS_MAX};
 use crate::core::event::{Acks, Earlier, Effects, Missing, Session, SignedBatch};
 use crate::core::job::Job;
+use crate::core::lease::LeaseState;
 use crate::core::queue::Run;
 use crate::core::record::{LogEnd, OpenRecord, Place, Table, batch_key, encode_batch};
 use crate::core::time::Now;
@@ -166,20 +167,39 @@ impl Core {
         match ack {
             // It is on the worker's disk until there is.
             Ack::Accepted if !self.has_room(named.id, output) => Ack::Busy,
-            Ack::Accepted => {
+            Ack::Accepted if self.can_have_burnt(now, incoming.worker, report) => {
                 let ack = self.accept(incoming, position, named.id, report);
                 if let (Ack::Accepted, Some(output)) = (ack, output) {
                     self.keep_output(named.id, output);
                 }
                 ack
             }
-            Ack::Invalid => {
-                let reason = "a worker reported an output or fuel beyond the job's limits, or an output of another length";
+            Ack::Accepted | Ack::Invalid => {
+                let reason = match ack {
+                    Ack::Accepted => {
+                        "a worker claimed more fuel than its cores burn in the time since it was lent the unit"
+                    }
+                    _ => {
+                        "a worker reported an output or fuel beyond the job's limits, or an output of another length"
+                    }
+                };
                 self.close_unit_as_failed(now, report.lease, unit, reason, &mut incoming.finished);
                 Ack::Invalid
             }
             other => other,
         }
+    }
+
+    /// Whether a claim of fuel that nobody else will check is one that the worker's cores allow.
+    fn can_have_burnt(&mut self, now: Now, worker: u32, report: &Report) -> bool {
+        let Some(lease) = self.leases.get(&report.lease) else { return true };
+        let Some(job) = self.jobs.get(&lease.job).filter(|job| job.single()) else { return true };
+        let since_ms = match lease.state {
+            LeaseState::Active { since_ms, .. } if self.loaded_leases <= report.lease => since_ms,
+            // Nobody knows since when: as long as a lease lasts at most.
+            _ => now.monotonic_ms.saturating_sub(job.spec.lease_s * 1000 * RENEWALS_MAX),
+        };
+        self.workers[worker as usize].burns(now.monotonic_ms, since_ms, report.fuel)
     }
 
     /// Accepts a report of a unit that has no verdict.
@@ -212,8 +232,7 @@ impl Core {
                 trace_root: report.trace_root,
                 statement: Digest([0; 32]),
             };
-            job.record.copies += 1;
-            job.moved_ms = self.now_ms;
+            job.count_report(self.now_ms, report.fuel);
             self.keep_log(id, unit, worker, log_end(report));
             self.settle(id, unit, &[said], &[0]);
         } else {
@@ -234,8 +253,7 @@ impl Core {
                 self.close_unit(report.lease, unit, &mut incoming.finished);
                 return Ack::Late;
             }
-            job.record.copies += 1;
-            job.moved_ms = self.now_ms;
+            job.count_report(self.now_ms, report.fuel);
             let first = known.said.is_empty();
             let statement = Statement::new(job.record.spec_digest, report);
             let before = known.missing(policy);
@@ -301,9 +319,9 @@ impl Core {
             }
             self.dirty.open.insert((worker, sequence));
         }
+        self.count_reports(worker, accepted);
         let worker = self.worker_mut(worker);
         worker.record.sequence = worker.record.sequence.max(sequence);
-        worker.record.reported += accepted;
         worker.record.seen_at_ms = now.wall_ms;
         worker.succeed();
     }

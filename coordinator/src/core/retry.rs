@@ -207,8 +207,9 @@ impl Core {
     fn unhold(&mut self, id: LeaseId, unit: u64, finished: &mut Vec<LeaseId>) {
         let Some(lease) = self.leases.get(&id) else { return };
         if lease.active() {
-            self.workers[lease.worker as usize].leased -= 1;
-            if let Some(job) = self.jobs.get_mut(&lease.job) {
+            let (number, job) = (lease.worker, lease.job);
+            self.free_units(number, 1);
+            if let Some(job) = self.jobs.get_mut(&job) {
                 job.leased -= 1;
                 if !job.known.is_empty()
                     && let Some(known) = job.known.get_mut(&unit)
@@ -217,7 +218,7 @@ impl Core {
                 }
             }
         }
-        if lease.open == 0 {
+        if self.leases.get(&id).is_some_and(|lease| lease.open == 0) {
             finished.push(id);
         }
     }

@@ -47,8 +47,14 @@ impl Core {
         }
     }
 
-    /// Serves some of the workers that stand in line, each once since work last appeared.
+    /// Serves referees that stand in line when there is more to check, and some of the workers that do, each once since work last
+    /// appeared.
     pub(super) fn serve_line(&mut self, now: Now, effects: &mut Effects) {
+        if std::mem::take(&mut self.check_wanted) {
+            for number in self.referees.clone() {
+                self.serve(now, number, effects);
+            }
+        }
         if std::mem::take(&mut self.work_appeared) {
             self.to_serve = self.line.len();
         }
@@ -111,6 +117,10 @@ impl Core {
                 wait_ms,
             );
         }
+        if worker.record.is_newcomer() && self.newcomers.room(worker.record.network) == 0 {
+            let why = "this worker has reported nothing yet, and the newcomers of its network hold as many units as they may together";
+            return idle(why.into(), IDLE_MS);
+        }
         if worker.quota <= worker.leased {
             return idle(
                 format!("the worker holds {} units, as many as it may now", worker.leased),
@@ -142,7 +152,11 @@ impl Core {
             }
         };
         let by_time = u32::try_from(by_time).unwrap_or(u32::MAX);
-        by_time.min(live.want.units).min(worker.quota - worker.leased).min(LEASE_UNITS_MAX)
+        let by_network = match worker.record.is_newcomer() {
+            true => self.newcomers.room(worker.record.network),
+            false => u32::MAX,
+        };
+        by_time.min(by_network).min(live.want.units).min(worker.quota - worker.leased).min(LEASE_UNITS_MAX)
     }
 
     /// Takes what was lent from what the worker asks for.
@@ -205,7 +219,7 @@ impl Core {
 }
 
 /// Speed of one slot.
-fn speed(want: &Want) -> u64 {
+pub(super) fn speed(want: &Want) -> u64 {
     if want.fuel_per_second == 0 { FUEL_PER_SECOND_GUESS } else { want.fuel_per_second }
 }
 

@@ -10,4 +10,5 @@ mod merges;
 mod pool;
 mod replay;
 mod reports;
+mod strangers;
 mod trials;

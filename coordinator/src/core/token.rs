@@ -1,4 +1,4 @@
-//! Tokens of researchers and operators. Only digests are kept; the text is shown once.
+//! Tokens of researchers and operators, and invitations of volunteers. Only digests are kept; the text is shown once.
 
 use proto::Digest;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,11 @@ pub enum Role {
     Researcher,
     /// Everything.
     Operator,
+    /// An invitation: to join with an account that is not known yet.
+    Volunteer {
+        /// Accounts that it lets in yet.
+        accounts: u32,
+    },
 }
 
 /// A token.
@@ -31,10 +36,18 @@ pub struct Token {
     pub id: TokenId,
     /// BLAKE3 of its text.
     pub digest: Digest,
-    /// Name of the researcher or operator.
+    /// Name of the researcher or operator, or of those who are invited.
     pub account: String,
     /// What it allows.
     pub role: Role,
     /// Milliseconds since 1970.
     pub issued_at_ms: u64,
+}
+
+impl Token {
+    /// Whether it is a researcher's or operator's, and no invitation.
+    #[must_use]
+    pub fn is_person(&self) -> bool {
+        !matches!(self.role, Role::Volunteer { .. })
+    }
 }

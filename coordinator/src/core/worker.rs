@@ -1,7 +1,7 @@
 //! A worker as the core knows it: little while it is idle or away.
 
 use crate::core::bounds::{
-    CAUGHT_MS, CAUGHT_MS_MAX, NEWCOMER_UNITS, STRIKE_MS, STRIKE_MS_MAX, STRIKES_FREE,
+    CAUGHT_MS, CAUGHT_MS_MAX, CORES_MAX, FUEL_AHEAD_MS, FUEL_PER_CORE_SECOND_MAX, NEWCOMER_UNITS, STRIKE_MS, STRIKE_MS_MAX, STRIKES_FREE,
     WORKER_UNITS_MAX,
 };
 use crate::core::event::{Session, Want};
@@ -33,6 +33,8 @@ pub(super) struct Worker {
     pub(super) probation: u32,
     /// Whether it may be named in evidence, by its number, for what it found of a segment.
     pub(super) heard: bool,
+    /// The moment until which its cores were busy with what it claims to have burnt in units that nobody else has computed.
+    busy_until_ms: u64,
     /// Whether it stands in line for work.
     pub(super) in_line: bool,
     /// Its stream, while it has one.
@@ -74,6 +76,7 @@ impl Worker {
             caught_until_ms: 0,
             probation: 0,
             heard: false,
+            busy_until_ms: 0,
             in_line: false,
             live: None,
         }
@@ -125,6 +128,19 @@ impl Worker {
         let Some(doublings) = waits.checked_sub(1) else { return };
         let wait_ms = CAUGHT_MS.checked_shl(doublings.min(32)).unwrap_or(CAUGHT_MS_MAX);
         self.caught_until_ms = now_ms + wait_ms.min(CAUGHT_MS_MAX);
+    }
+
+    /// Takes note of what it claims to have burnt since it was lent a unit; whether its cores can have. Nobody else has computed
+    /// the unit, so that this is all that speaks against a claim.
+    pub(super) fn burns(&mut self, now_ms: u64, since_ms: u64, fuel: u64) -> bool {
+        let cores = self.live.as_ref().map_or(CORES_MAX, |live| live.cores);
+        let took_ms = fuel / (u64::from(cores) * (FUEL_PER_CORE_SECOND_MAX / 1000));
+        let until_ms = self.busy_until_ms.max(since_ms).saturating_add(took_ms);
+        let believed = until_ms <= now_ms.saturating_add(FUEL_AHEAD_MS);
+        if believed {
+            self.busy_until_ms = until_ms;
+        }
+        believed
     }
 
     /// A success: the worker is trusted with more again.

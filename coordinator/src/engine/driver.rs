@@ -72,6 +72,7 @@ impl Engine {
         let mut core =
             load(config.store.as_ref(), config.project, config.clock.now(), random::bytes())?;
         core.set_check_floor(config.check_floor);
+        core.set_admission(config.admission);
         core.set_account_bytes(config.account_bytes);
         if let Some(referee) = config.referee {
             core.set_embedded(referee);

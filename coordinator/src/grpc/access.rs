@@ -93,7 +93,8 @@ impl Access {
     ) -> Result<Self, crate::engine::Error> {
         let operator = Digest::of(operator_token.as_bytes());
         let revocations = watch::Sender::new(0);
-        let people = engine.tokens().await?.into_iter().map(|token| token.digest).collect();
+        let tokens = engine.tokens().await?.into_iter();
+        let people = tokens.filter(Token::is_person).map(|token| token.digest).collect();
         let people = Arc::new(RwLock::new(people));
         Ok(Self { engine, clock, operator, sessions: Arc::default(), people, revocations })
     }
@@ -154,6 +155,12 @@ impl Access {
             return Ok(Caller::Volunteer(volunteer));
         }
         match self.engine.token(digest).await? {
+            Some(Token { role: Role::Volunteer { .. }, .. }) => {
+                Err(Refusal(Status::permission_denied(
+                    "an invitation is for volunteers to join with (starling-worker join), and for nothing else: ask the operator \
+                     for a researcher's token",
+                )))
+            }
             Some(Token { account, role, .. }) => {
                 Ok(Caller::Person(Person { account, role, token: digest }))
             }
@@ -186,7 +193,7 @@ impl Access {
         async move {
             match person.await?.role {
                 Role::Operator => Ok(()),
-                Role::Researcher => Err(Refusal(Status::permission_denied(
+                Role::Researcher | Role::Volunteer { .. } => Err(Refusal(Status::permission_denied(
                     "this needs an operator's token, and yours is a researcher's: ask the operator to do it",
                 ))),
             }
@@ -245,16 +252,13 @@ impl Access {
         let digest = Digest::of(token.as_bytes());
         let id = TokenId(digest.to_string()[..12].to_owned());
         let issued_at_ms = self.clock.now().wall_ms;
-        self.engine
-            .issue_token(Token {
-                id: id.clone(),
-                digest,
-                account: account.to_owned(),
-                role,
-                issued_at_ms,
-            })
-            .await?;
-        self.people.write().unwrap_or_else(PoisonError::into_inner).insert(digest);
+        let issued =
+            Token { id: id.clone(), digest, account: account.to_owned(), role, issued_at_ms };
+        let person = issued.is_person();
+        self.engine.issue_token(issued).await?;
+        if person {
+            self.people.write().unwrap_or_else(PoisonError::into_inner).insert(digest);
+        }
         Ok((token, id))
     }
 }

@@ -57,8 +57,14 @@ impl pb::admin_server::Admin for Admin {
         let role = match request.role() {
             Asked::Researcher => Role::Researcher,
             Asked::Operator => Role::Operator,
+            Asked::Volunteer if request.accounts == 0 => {
+                let text = "an invitation must let in one account at least";
+                return Err(Status::invalid_argument(text));
+            }
+            Asked::Volunteer => Role::Volunteer { accounts: request.accounts },
             Asked::Unspecified => {
-                return Err(Status::invalid_argument("role must be researcher or operator"));
+                let text = "role must be researcher, operator or volunteer";
+                return Err(Status::invalid_argument(text));
             }
         };
         if TOKENS_MAX <= self.0.engine.tokens().await.map_err(Refusal::from)?.len() {

@@ -203,11 +203,17 @@ pub(super) fn token(token: Token) -> pb::Token {
     let role = match token.role {
         Role::Researcher => Told::Researcher,
         Role::Operator => Told::Operator,
+        Role::Volunteer { .. } => Told::Volunteer,
+    };
+    let accounts = match token.role {
+        Role::Volunteer { accounts } => accounts,
+        Role::Researcher | Role::Operator => 0,
     };
     pb::Token {
         token_id: token.id.0,
         account: token.account,
         role: role.into(),
         issued_at_ms: token.issued_at_ms,
+        accounts,
     }
 }

@@ -227,6 +227,8 @@ impl Stranger {
             account_name: "owner".into(),
             log_head: None,
             contract: proto::job::CONTRACT,
+            invitation: String::new(),
+            work: 0,
         })
     }
 

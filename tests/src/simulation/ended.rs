@@ -53,6 +53,7 @@ impl World {
             withdrawn: status.withdrawn,
             caught: workers.iter().map(|worker| worker.caught).sum(),
             caught_honest: caught_honest.sum(),
+            price: self.shared.price,
             days: self.now.monotonic_ms as f64 / DAY_MS,
             crashes: self.crashes,
             restarts: self.restarts,

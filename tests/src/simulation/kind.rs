@@ -33,6 +33,10 @@ pub enum Kind {
         /// Share of units lied about.
         share: f64,
     },
+    /// One of many identities of a person that take all they get, renew it and compute nothing.
+    Hoarding,
+    /// One of many that say of each unit that their machine cannot run it.
+    Refusing,
     /// One person who comes back with a new account after every so many units, all of them lies in league.
     Identities(u64),
 }
@@ -75,7 +79,12 @@ impl Kind {
             }
         };
         match self {
-            Self::Honest | Self::Referee | Self::Slow | Self::Vanishing => Answer::Right,
+            Self::Honest
+            | Self::Referee
+            | Self::Slow
+            | Self::Vanishing
+            | Self::Hoarding
+            | Self::Refusing => Answer::Right,
             Self::Broken(rate) | Self::Rarely(rate) => chance(rate, random),
             Self::Liar => own,
             Self::Sleeper(after) if before < after => Answer::Right,
@@ -85,6 +94,12 @@ impl Kind {
             Self::Sybil { after, share } if before < after || !chosen(unit, share) => Answer::Right,
             Self::League(_) | Self::Identities(_) | Self::Sybil { .. } => Answer::Lie(COMMON),
         }
+    }
+
+    /// Whether it is one of the identities of a person who has made many.
+    #[must_use]
+    pub fn is_made(self) -> bool {
+        matches!(self, Self::Sybil { .. } | Self::Hoarding | Self::Refusing)
     }
 
     /// Whether it is on the honest side.

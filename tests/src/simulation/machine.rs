@@ -10,7 +10,7 @@ use proto::{AccountKey, ProjectKey, WorkerKey};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 use worker::core::{
-    Action, Agent, Config, Course, Effects, End, Event, Message, Record, StateFile,
+    Action, Agent, Config, Course, Effects, End, Event, Message, Record, StateFile, Remedy,
 };
 
 /// Memory that an owner lends, bytes.
@@ -29,6 +29,8 @@ pub(super) struct Shared {
     pub(super) states: States,
     /// What was first said of each unit; kept when somebody copies.
     pub(super) heard: Option<HashMap<u64, Answer>>,
+    /// Units that were told right by machines that are not honest: what lies cost whoever tells them.
+    pub(super) price: u64,
 }
 
 /// What the agent wants of the world.
@@ -238,10 +240,14 @@ impl Machine {
         let (id, course) = self.running.remove(&run)?;
         let unit = id.unit.0;
         let end = match course {
+            Course::Whole { .. } if self.kind == Kind::Refusing => {
+                End::Trouble { reason: "it cannot be".into(), remedy: Remedy::Elsewhere }
+            }
             Course::Whole { .. } => {
                 let heard = shared.heard.as_ref().and_then(|heard| heard.get(&unit).copied());
                 let answer = self.kind.answer(self.number, unit, self.computed, random, heard);
                 self.computed += 1;
+                shared.price += u64::from(!self.kind.is_honest() && answer == Answer::Right);
                 match answer {
                     Answer::Lie(lie) => drop(self.lies.insert(unit, lie)),
                     Answer::Right => drop(self.lies.remove(&unit)),

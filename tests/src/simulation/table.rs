@@ -52,12 +52,12 @@ pub fn print(workers: u64, units_per_worker: u64, seeds: u64, rows: &str) -> Res
 }
 
 /// Prints what a thousand identities of one person on a hundred networks do to ten honest workers, by what he chooses, and what
-/// two agreeing accounts and BOINC's rule make of the same crowd.
+/// two agreeing accounts and BOINC's rule make of the same crowd: the rows whose name contains `rows`.
 ///
 /// # Errors
 /// When a run does not end as it must.
-pub fn attacks(units: u64, seed: u64) -> Result<(), String> {
-    let tactics: [(&str, Option<Kind>); 8] = [
+pub fn attacks(units: u64, seed: u64, rows: &str) -> Result<(), String> {
+    let tactics: [(&str, Option<Kind>); 10] = [
         ("nobody", None),
         ("lies at once", Some(Kind::Sybil { after: 0, share: 1.0 })),
         ("lies from unit 20", Some(Kind::Sybil { after: 20, share: 1.0 })),
@@ -66,15 +66,17 @@ pub fn attacks(units: u64, seed: u64) -> Result<(), String> {
         ("1 unit in 100 at once", Some(Kind::Sybil { after: 0, share: 0.01 })),
         ("1 unit in 1000 at once", Some(Kind::Sybil { after: 0, share: 0.001 })),
         ("1 unit in 100 from unit 100", Some(Kind::Sybil { after: 100, share: 0.01 })),
+        ("hoards", Some(Kind::Hoarding)),
+        ("refuses", Some(Kind::Refusing)),
     ];
     println!(
         "10 honest workers and 1000 identities on 100 networks, {units} units, confidence = {CONFIDENCE:e}, seed {seed}\n"
     );
     println!(
-        "| who comes | wrong | days | copies | of them the referee's | caught | 2 of 2 | BOINC adaptive |"
+        "| what they do | wrong, copies | days | reports | of them the referee's | caught | for each wrong unit: he computes | and loses accounts | 2 of 2 | BOINC adaptive |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
-    for (name, kind) in tactics {
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for (name, kind) in tactics.into_iter().filter(|(name, _)| name.contains(rows)) {
         let ended = run(&attack(seed, units, kind))?;
         let crowd: Vec<(Kind, u32)> =
             [(Kind::Honest, 10)].into_iter().chain(kind.map(|kind| (kind, 1_000))).collect();
@@ -86,13 +88,19 @@ pub fn attacks(units: u64, seed: u64) -> Result<(), String> {
         };
         let mut sum = Sum::default();
         add(&mut sum, ended.units, ended.wrong, ended.copies);
+        let each = |what: u64| match ended.wrong {
+            0 => "-".to_owned(),
+            wrong => (what / wrong).to_string(),
+        };
         println!(
-            "| {name} | {} | {:.1} | {} | {} | {} | {} | {} |",
+            "| {name} | {} | {:.1} | {} | {} | {} | {} | {} | {} | {} |",
             cell(&sum),
             ended.days,
             ended.copies,
             ended.checks,
             ended.caught,
+            each(ended.price),
+            each(ended.caught),
             rival(Rule::Votes { first: 2, agree: 2 }),
             rival(Rule::Adaptive),
         );

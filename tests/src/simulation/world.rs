@@ -101,7 +101,7 @@ pub struct World {
     pub(super) crashes: u64,
     pub(super) restarts: u64,
     identities: u64,
-    shared: Shared,
+    pub(super) shared: Shared,
 }
 
 /// Runs the job to its end.
@@ -174,7 +174,7 @@ impl World {
         machine.name(key, account);
         let line_ms = LINE_MS + self.random.below(LINES);
         let network = match kind {
-            Kind::Sybil { .. } => SYBIL_NETWORKS_FIRST + index as u64 % SYBIL_NETWORKS,
+            kind if kind.is_made() => SYBIL_NETWORKS_FIRST + index as u64 % SYBIL_NETWORKS,
             _ => 1_000 + index as u64,
         };
         self.places.push(Place {
@@ -468,7 +468,12 @@ impl World {
                 self.decide(line_ms, index, Due::Said { stream, event });
             }
             Wish::Run { run, whole } => {
-                let slow = if kind == Kind::Slow { SLOW } else { 1 };
+                let slow = match kind {
+                    Kind::Hoarding => return Ok(()),
+                    Kind::Slow => SLOW,
+                    _ => 1,
+                };
+                let whole = whole && kind != Kind::Refusing;
                 let ms = if whole { self.round_ms() } else { ERRAND_MS };
                 let cpu_ms = slow * (ms + self.random.below(4) * ms / 16);
                 // What runs side by side ends together.
@@ -497,6 +502,8 @@ impl World {
             account_name: String::new(),
             contract: proto::job::CONTRACT,
             network: place.network,
+            invitation: None,
+            work_bits: 0,
         };
         let (welcome, messages) = match self.apply(Event::Connected(hello))? {
             Some((Reply::Connected(Ok(welcome)), messages)) => (welcome, messages),

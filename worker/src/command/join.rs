@@ -39,10 +39,12 @@ pub(super) fn join(data: &Path, arguments: &super::Join, format: Format) -> Resu
         slots: 1,
         memory_bytes: 0,
         log_head: None,
+        work: folder.work(),
     };
     let greeted = runtime()?.block_on(async { Box::pin(greet(&hello)).await.map(drop) });
     greeted.map_err(|trouble| match trouble {
         Trouble::Refused(reason) => Failure::Refused(format!("the coordinator refuses this worker: {reason}")),
+        Trouble::Work(_) => Failure::Refused(trouble.to_string()),
         Trouble::Lost(reason) | Trouble::Wait(reason, _) => Failure::Unreachable(format!(
             "{reason}; is the coordinator at {} running, and reachable from here? Nothing was joined",
             project.join.address

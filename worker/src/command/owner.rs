@@ -276,6 +276,7 @@ pub(super) fn leave(data: &Path, forget: bool, format: Format) -> Result<(), Fai
             slots: 1,
             memory_bytes: 0,
             log_head: None,
+            work: folder.work(),
         };
         if let Err(trouble) = runtime()?.block_on(Box::pin(say_goodbye(&hello))) {
             text = format!(

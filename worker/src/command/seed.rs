@@ -111,6 +111,7 @@ impl Seed {
             slots: 1,
             memory_bytes: 0,
             log_head: None,
+            work: crate::folder::work(data),
         };
         tasks.spawn(attach(hello, peers.net().clone(), sessions, refuse));
         if tracker {

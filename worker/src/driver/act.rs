@@ -161,6 +161,7 @@ impl Driver {
             slots: self.config.slots,
             memory_bytes: self.config.memory_bytes,
             log_head: self.holding.log_head(),
+            work: self.folder.work(),
         };
         let (stream, sender) = (self.stream, self.sender.clone());
         self.reader = Some(self.tasks.spawn(stream::run(hello, stream, sender)));

@@ -9,10 +9,12 @@ use proto::pb::grid_client::GridClient;
 use proto::pb::{self, worker_message};
 use proto::ticket::Ticket;
 use proto::{AccountKey, WorkerKey, hello, tls, version};
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
@@ -33,6 +35,8 @@ pub(crate) struct Introduction {
     pub(crate) memory_bytes: u64,
     /// The newest head of the project's log that is known here.
     pub(crate) log_head: Option<pb::SignedHead>,
+    /// Where the work is kept that the project asks of new accounts.
+    pub(crate) work: PathBuf,
 }
 
 /// A stream that was welcomed.
@@ -68,6 +72,8 @@ pub(crate) enum Trouble {
     Wait(String, Duration),
     #[error("{0}")]
     Refused(String),
+    #[error("the project asks for work of {0} bits")]
+    Work(u32),
 }
 
 impl Trouble {
@@ -96,10 +102,22 @@ async fn step<T, E: std::error::Error>(
     }
 }
 
-/// Connects and greets; the project, the version and both signatures are checked on the way.
-pub(crate) async fn greet(
-    hello: &Introduction,
-) -> Result<(Session, Welcome, Streaming<pb::CoordinatorMessage>), Trouble> {
+/// What a greeting that succeeded has opened.
+type Greeted = (Session, Welcome, Streaming<pb::CoordinatorMessage>);
+
+/// Connects and greets; the project, the version and both signatures are checked on the way. Does the work that the project asks
+/// of new accounts, if it does, with no stream open meanwhile.
+pub(crate) async fn greet(hello: &Introduction) -> Result<Greeted, Trouble> {
+    match greet_once(hello).await {
+        Err(Trouble::Work(bits)) => {
+            work(hello, bits).await?;
+            greet_once(hello).await
+        }
+        other => other,
+    }
+}
+
+async fn greet_once(hello: &Introduction) -> Result<Greeted, Trouble> {
     let join = &hello.project.join;
     let channel = step("could not connect", tls::connect(join)).await?;
     let (outbound, messages) = mpsc::channel(OUTBOUND);
@@ -118,7 +136,9 @@ pub(crate) async fn greet(
             "the coordinator at this address serves another project: join again".into(),
         ));
     }
-    let said = introduce(hello, &challenge.nonce);
+    let bits = challenge.work_bits;
+    let work = work_done(hello, bits).ok_or(Trouble::Work(bits))?;
+    let said = introduce(hello, &challenge.nonce, work);
     // The channel is empty.
     let _ = outbound.try_send(pb::WorkerMessage { kind: Some(worker_message::Kind::Hello(said)) });
     let Kind::Welcome(welcome) = next(&mut inbound).await? else {
@@ -146,8 +166,40 @@ pub(crate) async fn greet(
     Ok((session, welcome, inbound))
 }
 
-fn introduce(hello: &Introduction, nonce: &[u8]) -> pb::Hello {
-    let Introduction { project, identity, slots, memory_bytes, log_head } = hello;
+/// The nonce of the work that the project asks of accounts which it does not know yet, if it was done before.
+fn work_done(hello: &Introduction, bits: u32) -> Option<u64> {
+    let (account, project) = (AccountKey::from(&hello.identity.account), hello.project.join.project);
+    let kept = || std::fs::read_to_string(&hello.work).ok()?.trim().parse().ok();
+    let enough = |nonce: &u64| bits <= hello::worked(&account, &project, *nonce);
+    Some(0).filter(enough).or_else(|| kept().filter(enough))
+}
+
+/// Does that work, on a thread that ends when nobody waits for it any more, and keeps the nonce in the folder.
+async fn work(hello: &Introduction, bits: u32) -> Result<(), Trouble> {
+    if hello::WORK_BITS_MAX < bits {
+        return Err(Trouble::Refused(format!(
+            "the project asks new accounts for work of {bits} bits, and no more than {} are done: ask its operator",
+            hello::WORK_BITS_MAX
+        )));
+    }
+    tracing::info!("doing the work that this project asks of new accounts, once ({bits} bits)");
+    let (account, project) = (AccountKey::from(&hello.identity.account), hello.project.join.project);
+    let stop = CancellationToken::new();
+    let _guard = stop.clone().drop_guard();
+    let found = tokio::task::spawn_blocking(move || {
+        hello::work(&account, &project, bits, || stop.is_cancelled())
+    });
+    let Ok(Some(nonce)) = found.await else {
+        return Err(Trouble::Lost("the work for joining was broken off".into()));
+    };
+    program::file::write(&hello.work, nonce.to_string().as_bytes()).map_err(|error| {
+        let what = format!("the work for joining cannot be kept in {}", hello.work.display());
+        Trouble::lost(&what, &error)
+    })
+}
+
+fn introduce(hello: &Introduction, nonce: &[u8], work: u64) -> pb::Hello {
+    let Introduction { project, identity, slots, memory_bytes, log_head, .. } = hello;
     let (worker, account) =
         (WorkerKey::from(&identity.worker), AccountKey::from(&identity.account));
     pb::Hello {
@@ -169,6 +221,8 @@ fn introduce(hello: &Introduction, nonce: &[u8]) -> pb::Hello {
         account_name: project.account_name.clone(),
         log_head: log_head.clone(),
         contract: proto::job::CONTRACT,
+        invitation: project.join.invitation.clone().unwrap_or_default(),
+        work,
     }
 }
 
@@ -212,6 +266,8 @@ pub(super) async fn run(hello: Introduction, number: u64, driver: mpsc::Sender<I
     };
     let news = match trouble {
         Trouble::Lost(reason) => News::Ended { reason, retry_after: None },
+        // The project asks for more than a moment ago.
+        Trouble::Work(_) => News::Ended { reason: trouble.to_string(), retry_after: None },
         Trouble::Wait(reason, wait) => News::Ended { reason, retry_after: Some(wait) },
         Trouble::Refused(reason) => News::Refused(reason),
     };

@@ -3,7 +3,7 @@
 use crate::core::Core;
 use crate::core::bounds::WORKER_UNITS_MAX;
 use crate::core::event::{
-    Acks, Effects, Event, Heartbeat, Hello, Lease, Missing, Reply, Return, Segment, Session, Show,
+    Acks, Effects, Event, Heartbeat, Hello, Lease, Missing, Refused, Reply, Return, Segment, Session, Show,
     SignedBatch, Submission, ToWorker, Want,
 };
 use crate::core::record::{Table, decode_batch};
@@ -204,6 +204,13 @@ impl Env {
 
     /// A worker of `account`, connected.
     pub(super) fn worker(&mut self, account: u8) -> usize {
+        let worker = self.stranger(account);
+        self.connect(worker);
+        worker
+    }
+
+    /// A worker of `account` that has never connected.
+    pub(super) fn stranger(&mut self, account: u8) -> usize {
         let number = u8::try_from(self.workers.len()).unwrap();
         let (key, account) = (WorkerKey([number; 32]), AccountKey([account; 32]));
         let worker = Volunteer {
@@ -217,7 +224,6 @@ impl Env {
             segments: Vec::new(),
         };
         self.workers.push(worker);
-        self.connect(number.into());
         number.into()
     }
 
@@ -227,21 +233,37 @@ impl Env {
 
     /// Connects a worker of a release whose newest kernel contract is this.
     pub(super) fn connect_as(&mut self, worker: usize, contract: u32) {
+        self.try_connect(Hello { contract, ..self.hello(worker) }).unwrap();
+    }
+
+    /// What a worker says of itself.
+    pub(super) fn hello(&self, worker: usize) -> Hello {
         let Volunteer { key, account, .. } = self.workers[worker];
-        let (name, account_name) = (format!("w{worker}"), String::new());
-        let hello = Hello {
+        Hello {
             worker: key,
             account,
             cores: 1000,
             memory_bytes: 1 << 30,
-            name,
-            account_name,
-            contract,
+            name: format!("w{worker}"),
+            account_name: String::new(),
+            contract: proto::job::CONTRACT,
             network: 0,
-        };
+            invitation: None,
+            work_bits: 0,
+        }
+    }
+
+    /// Connects a worker that says this of itself, if it may.
+    pub(super) fn try_connect(&mut self, hello: Hello) -> Result<(), Refused> {
+        let key = hello.worker;
         match self.apply(Event::Connected(hello)) {
-            Reply::Connected(Ok(welcome)) => self.workers[worker].session = Some(welcome.session),
-            other => panic!("not welcome: {other:?}"),
+            Reply::Connected(Ok(welcome)) => {
+                let worker = self.workers.iter_mut().find(|worker| worker.key == key).unwrap();
+                worker.session = Some(welcome.session);
+                Ok(())
+            }
+            Reply::Connected(Err(refused)) => Err(refused),
+            other => panic!("{other:?}"),
         }
     }
 

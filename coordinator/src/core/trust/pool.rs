@@ -109,6 +109,7 @@ impl Core {
         if !known.pooled {
             known.pooled = true;
             job.pool.hold(unit);
+            self.check_wanted = true;
             self.dirty.jobs.insert(id);
         }
     }

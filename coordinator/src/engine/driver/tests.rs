@@ -74,6 +74,7 @@ fn start(disk: Arc<Disk>, blobs: Arc<MemoryBlobs>) -> Grid {
         clock: Arc::new(Still),
         reserve_bytes: RESERVE,
         check_floor: crate::core::trust::estimate::CHECK_FLOOR,
+        admission: crate::core::admission::Admission::Open,
         referee: None,
         account_bytes: u64::MAX,
     };
@@ -140,6 +141,8 @@ fn hello() -> Hello {
         account_name: "a".into(),
         contract: proto::job::CONTRACT,
         network: 0,
+        invitation: None,
+        work_bits: 0,
     }
 }
 

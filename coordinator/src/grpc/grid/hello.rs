@@ -1,6 +1,7 @@
 //! The beginning of a stream: challenge, hello, welcome.
 
 use super::{End, Outbound, RETRY_MS, send};
+use crate::core::admission::Admission;
 use crate::core::event::{Hello, Refused, Session};
 use crate::engine::{FromCore, sink};
 use crate::grpc::access::{SessionToken, Volunteer};
@@ -11,7 +12,7 @@ use crate::random;
 use proto::bounds::{BATCH_REPORTS_MAX, INLINE_OUTPUT_BYTES_MAX};
 use proto::member::{Certificate, Member, TERM_MS};
 use proto::pb::{self, coordinator_message::Kind as ToKind, refusal::Code, worker_message::Kind};
-use proto::{AccountKey, WorkerKey, hello, version};
+use proto::{AccountKey, Digest, WorkerKey, hello, version};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::time::timeout;
@@ -40,6 +41,11 @@ pub(super) async fn greet(
         nonce: nonce.to_vec().into(),
         project_key: shared.project.0.to_vec().into(),
         version: Some(version::ours(SOFTWARE)),
+        work_bits: match shared.admission {
+            Admission::Work(bits) => bits,
+            Admission::Open | Admission::Invited => 0,
+        },
+        invited: shared.admission == Admission::Invited,
     };
     send(shared, outbound, ToKind::Challenge(challenge)).await?;
     let said = match timeout(shared.patience.hello, inbound.message()).await {
@@ -161,12 +167,17 @@ fn verify(shared: &Shared, nonce: &[u8], said: &pb::Hello) -> Result<Hello, End>
         // Releases that did not say so knew the first.
         contract: said.contract.max(1),
         network: 0,
+        invitation: (!said.invitation.is_empty()).then(|| Digest::of(said.invitation.as_bytes())),
+        work_bits: hello::worked(&account, &shared.project, said.work),
     })
 }
 
 fn refusal(refused: &Refused) -> End {
     match refused {
         Refused::TooMany(_) => End::refusal(Code::TooMany, refused.to_string(), 60_000),
+        Refused::NotInvited | Refused::InvitationUsed | Refused::NoWork(_) => {
+            End::refusal(Code::NotAdmitted, refused.to_string(), 0)
+        }
         Refused::OtherAccount => End::refusal(Code::Signature, refused.to_string(), 0),
         Refused::DiskFull(_) | Refused::Halted(_) => {
             End::refusal(Code::TooMany, refused.to_string(), 60_000)
