@@ -53,6 +53,7 @@ fn main() {
         clock: Arc::new(Monotonic(Instant::now())),
         reserve_bytes: 0,
         check_floor: coordinator::core::trust::estimate::CHECK_FLOOR,
+        admission: coordinator::core::admission::Admission::Open,
         referee: None,
         account_bytes: u64::MAX,
     };

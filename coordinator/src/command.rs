@@ -160,7 +160,10 @@ fn admission(text: &str) -> Result<Admission, String> {
         (_, Some(bits)) if (1..=proto::hello::WORK_BITS_MAX).contains(&bits) => {
             Ok(Admission::Work(bits))
         }
-        _ => Err(format!("open, invited, or work=BITS with 1 to {} bits", proto::hello::WORK_BITS_MAX)),
+        _ => Err(format!(
+            "open, invited, or work=BITS with 1 to {} bits",
+            proto::hello::WORK_BITS_MAX
+        )),
     }
 }
 

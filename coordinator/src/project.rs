@@ -280,7 +280,10 @@ pub fn running(path: &Path) -> Result<(Join, String), Error> {
     let address = String::from_utf8_lossy(&address).trim().to_owned();
     let ca = authority::certificate(at(names::CA))?;
     let project = ProjectKey::from(&read_key(&at(names::PROJECT_KEY))?);
-    Ok((Join { address, project, ca: Digest::of(&ca), invitation: None }, read_token(&at(names::OPERATOR_TOKEN))?))
+    Ok((
+        Join { address, project, ca: Digest::of(&ca), invitation: None },
+        read_token(&at(names::OPERATOR_TOKEN))?,
+    ))
 }
 
 fn read_key(path: &Path) -> Result<SigningKey, Error> {

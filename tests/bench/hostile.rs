@@ -296,7 +296,7 @@ async fn main() -> Result<()> {
     let job = coordinator.submit(&spec).await?.job_id;
     let mut admin = pb::admin_client::AdminClient::new(coordinator.channel().await?);
     let role = pb::issue_token_request::Role::Researcher.into();
-    let request = pb::IssueTokenRequest { account: "mallory".into(), role };
+    let request = pb::IssueTokenRequest { account: "mallory".into(), role, accounts: 0 };
     let mallory = admin.issue_token(coordinator.with_token(request)).await?.into_inner().token;
     let worker = Volunteer::connect(&coordinator.join, 1, 1).await?;
     let session = Volunteer::connect(&coordinator.join, 2, 2).await?;

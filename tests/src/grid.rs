@@ -297,6 +297,7 @@ impl Coordinator {
             address: address.to_string(),
             project: proto::ProjectKey([0; 32]),
             ca: Digest([0; 32]),
+            invitation: None,
         };
         let mut coordinator = Self {
             address,

@@ -123,7 +123,7 @@ impl Lab {
     async fn token(&self, account: &str) -> Result<String> {
         let mut admin = pb::admin_client::AdminClient::new(self.coordinator.channel().await?);
         let role = pb::issue_token_request::Role::Researcher.into();
-        let request = pb::IssueTokenRequest { account: account.into(), role };
+        let request = pb::IssueTokenRequest { account: account.into(), role, accounts: 0 };
         let issued = admin.issue_token(self.coordinator.with_token(request)).await?;
         let token = issued.into_inner().token;
         put(self.coordinator.channel().await?, &token, shipped::MERSENNE).await?;

@@ -139,7 +139,8 @@ fn list(data: &Path, output: &Output) -> Result<(), Failure> {
     for token in &tokens {
         let (id, role, issued) = (&token.token_id, role_name(token), time(token.issued_at_ms));
         let invitation = token.role() == issue_token_request::Role::Volunteer;
-        let left = if invitation { format!(" ({} to join yet)", token.accounts) } else { String::new() };
+        let left =
+            if invitation { format!(" ({} to join yet)", token.accounts) } else { String::new() };
         writeln!(text, "{id:<14}{role:<12}{issued:<22}{}{left}", token.account)
             .expect("a string takes all");
         let mut value =

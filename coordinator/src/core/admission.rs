@@ -24,7 +24,7 @@ impl Core {
     }
 
     /// Whether the account of a worker is known, or shows what it must; takes what it shows.
-    pub(super) fn admit(&mut self, hello: &Hello) -> Result<(), Refused> {
+    pub(super) fn let_in(&mut self, hello: &Hello) -> Result<(), Refused> {
         if self.account_numbers.contains_key(&hello.account) || self.embedded == Some(hello.worker)
         {
             return Ok(());

@@ -37,7 +37,7 @@ impl Core {
                 return Err(Refused::OtherAccount);
             }
         }
-        self.admit(&hello)?;
+        self.let_in(&hello)?;
         let account = self.account(&hello);
         let number = known.unwrap_or_else(|| self.new_worker(&hello, account));
         let session = Session { stream: self.next_stream, worker: number };

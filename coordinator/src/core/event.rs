@@ -196,10 +196,14 @@ pub enum Refused {
     )]
     NotInvited,
     /// As many accounts have joined by the invitation as it lets in.
-    #[error("as many accounts have joined by this invitation as it lets in: ask the project's operator for another")]
+    #[error(
+        "as many accounts have joined by this invitation as it lets in: ask the project's operator for another"
+    )]
     InvitationUsed,
     /// The operator asks for work of so many bits.
-    #[error("a new account must show work of {0} bits to this project: install the newest release and join again")]
+    #[error(
+        "a new account must show work of {0} bits to this project: install the newest release and join again"
+    )]
     NoWork(u32),
     /// The disk is full.
     #[error("{0}")]

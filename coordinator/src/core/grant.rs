@@ -108,9 +108,6 @@ impl Core {
     /// Units that another worker has been holding for long, when there is nothing else.
     fn choose_second(&self, now: Now, id: JobId, number: u32, most: u32) -> Option<Choice> {
         let job = self.jobs.get(&id)?;
-        if self.worker(number).record.is_newcomer() && self.is_known_here(job) {
-            return None;
-        }
         let alone = |id: &&LeaseId| {
             let lease = self.leases.get(id);
             lease.is_some_and(|lease| lease.active() && lease.twin().is_none())
@@ -119,7 +116,7 @@ impl Core {
         held.take(SECOND_LEASES_SCANNED).find_map(|&twin| {
             let lease = self.leases.get(&twin)?;
             let LeaseState::Active { since_ms, twin: None, .. } = lease.state else { return None };
-            let patience_ms = self.patience_ms(job, lease.worker);
+            let patience_ms = self.patience_ms(job, lease.worker, number);
             if lease.worker == number || now.monotonic_ms < since_ms + patience_ms {
                 return None;
             }
@@ -136,24 +133,21 @@ impl Core {
         })
     }
 
-    /// Whether a worker is connected that could compute units of the job and has reported before.
-    fn is_known_here(&self, job: &Job) -> bool {
-        self.sessions.iter().map(|session| self.worker(session.worker)).any(|worker| {
-            !worker.record.is_newcomer()
-                && worker.live.as_ref().is_some_and(|live| live.fits(&job.spec))
-        })
-    }
-
     /// Age from which on the units of a lease of the worker may be lent a second time, milliseconds: some times as long as all that
-    /// it holds should take it, by what the job's units have cost and by its own word on its speed.
-    fn patience_ms(&self, job: &Job, number: u32) -> u64 {
+    /// it holds should take it, by what the job's units have cost and by its own word on its speed. Those who have reported nothing
+    /// come later: else somebody with two keys, who computes nothing, would hold what he lends himself.
+    fn patience_ms(&self, job: &Job, holder: u32, asking: u32) -> u64 {
         let longest_ms = (job.spec.lease_s * 1000 / 4).max(SECOND_LEASE_MS);
-        let worker = self.worker(number);
+        if self.worker(asking).record.is_newcomer() {
+            return longest_ms;
+        }
+        let worker = self.worker(holder);
         let (Some(live), Some(fuel)) = (&worker.live, job.fuel_per_unit()) else {
             return longest_ms;
         };
         let fuel = u128::from(fuel) * u128::from(worker.leased);
-        let per_second = u128::from(speed(&live.want).max(FUEL_PER_SECOND_LEAST)) * u128::from(live.cores);
+        let per_second =
+            u128::from(speed(&live.want).max(FUEL_PER_SECOND_LEAST)) * u128::from(live.cores);
         let ms = SECOND_LEASE_TIMES * 1000 * fuel / per_second.max(1);
         u64::try_from(ms).unwrap_or(u64::MAX).clamp(SECOND_LEASE_MS, longest_ms)
     }

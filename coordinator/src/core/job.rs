@@ -195,8 +195,7 @@ impl Job {
     /// first report.
     pub(super) fn fuel_per_unit(&self) -> Option<u64> {
         let measured = self.record.settled - self.record.given_up;
-        let (count, fuel) =
-            if measured == 0 { self.claimed } else { (measured, self.record.fuel) };
+        let (count, fuel) = if measured == 0 { self.claimed } else { (measured, self.record.fuel) };
         let mean = fuel.checked_div(u128::from(count))?;
         Some(u64::try_from(mean).unwrap_or(u64::MAX))
     }

@@ -134,7 +134,8 @@ impl Core {
     fn cost(&self, job: &Job, target: f64) -> Option<String> {
         let class = trust::class(job, 0);
         let mut parties: BTreeMap<(u32, u64), Standing> = BTreeMap::new();
-        let fitting = self.volunteers().filter(|worker| worker.could(None, &job.spec)).take(COST_WORKERS);
+        let fitting =
+            self.volunteers().filter(|worker| worker.could(None, &job.spec)).take(COST_WORKERS);
         for WorkerRecord { key, account, network, .. } in fitting.map(|worker| &worker.record) {
             let Some(&number) = self.worker_numbers.get(key) else { continue };
             let standing = self.standing(number, class);

@@ -11,6 +11,9 @@ pub(super) struct Newcomers(HashMap<u64, u64>);
 impl Newcomers {
     /// Units that newcomers of the network may be lent yet.
     pub(super) fn room(&self, network: u64) -> u32 {
+        if network == 0 {
+            return u32::MAX;
+        }
         let held = self.0.get(&network).copied().unwrap_or(0);
         u32::try_from(NEWCOMER_UNITS_OF_NETWORK.saturating_sub(held)).unwrap_or(u32::MAX)
     }

@@ -248,12 +248,13 @@ impl Core {
                 Standing::default()
             };
             let patient = job.patient();
-            let known = job.known.entry(unit).or_default();
-            if known.said.iter().any(|said| said.account == account) {
+            let mut said = job.known.get(&unit).into_iter().flat_map(|known| &known.said);
+            if said.any(|said| said.account == account) {
                 self.close_unit(report.lease, unit, &mut incoming.finished);
                 return Ack::Late;
             }
             job.count_report(self.now_ms, report.fuel);
+            let known = job.known.entry(unit).or_default();
             let first = known.said.is_empty();
             let statement = Statement::new(job.record.spec_digest, report);
             let before = known.missing(policy);

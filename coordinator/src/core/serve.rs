@@ -156,7 +156,11 @@ impl Core {
             true => self.newcomers.room(worker.record.network),
             false => u32::MAX,
         };
-        by_time.min(by_network).min(live.want.units).min(worker.quota - worker.leased).min(LEASE_UNITS_MAX)
+        by_time
+            .min(by_network)
+            .min(live.want.units)
+            .min(worker.quota - worker.leased)
+            .min(LEASE_UNITS_MAX)
     }
 
     /// Takes what was lent from what the worker asks for.

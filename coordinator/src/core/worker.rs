@@ -1,8 +1,8 @@
 //! A worker as the core knows it: little while it is idle or away.
 
 use crate::core::bounds::{
-    CAUGHT_MS, CAUGHT_MS_MAX, CORES_MAX, FUEL_AHEAD_MS, FUEL_PER_CORE_SECOND_MAX, NEWCOMER_UNITS, STRIKE_MS, STRIKE_MS_MAX, STRIKES_FREE,
-    WORKER_UNITS_MAX,
+    CAUGHT_MS, CAUGHT_MS_MAX, CORES_MAX, FUEL_AHEAD_MS, FUEL_PER_CORE_SECOND_MAX, NEWCOMER_UNITS,
+    STRIKE_MS, STRIKE_MS_MAX, STRIKES_FREE, WORKER_UNITS_MAX,
 };
 use crate::core::event::{Session, Want};
 use crate::core::record::WorkerRecord;

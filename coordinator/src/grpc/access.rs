@@ -193,9 +193,11 @@ impl Access {
         async move {
             match person.await?.role {
                 Role::Operator => Ok(()),
-                Role::Researcher | Role::Volunteer { .. } => Err(Refusal(Status::permission_denied(
-                    "this needs an operator's token, and yours is a researcher's: ask the operator to do it",
-                ))),
+                Role::Researcher | Role::Volunteer { .. } => {
+                    Err(Refusal(Status::permission_denied(
+                        "this needs an operator's token, and yours is a researcher's: ask the operator to do it",
+                    )))
+                }
             }
         }
     }

@@ -43,7 +43,11 @@ async fn tokens_work_until_they_are_revoked() -> Result<()> {
         Code::NotFound
     );
     for name in ["", "two\nlines", &"x".repeat(1_000)] {
-        let request = pb::IssueTokenRequest { account: name.into(), role: Role::Researcher.into() };
+        let request = pb::IssueTokenRequest {
+            account: name.into(),
+            role: Role::Researcher.into(),
+            accounts: 0,
+        };
         assert_eq!(
             admin.issue_token(project.operator(request)).await.unwrap_err().code(),
             Code::InvalidArgument

@@ -75,7 +75,8 @@ impl Project {
         account: &str,
         role: pb::issue_token_request::Role,
     ) -> Result<String> {
-        let request = pb::IssueTokenRequest { account: account.into(), role: role.into() };
+        let request =
+            pb::IssueTokenRequest { account: account.into(), role: role.into(), accounts: 0 };
         let mut admin = pb::admin_client::AdminClient::new(self.channel().await?);
         Ok(admin.issue_token(self.operator(request)).await?.into_inner().token)
     }

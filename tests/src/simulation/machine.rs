@@ -10,7 +10,7 @@ use proto::{AccountKey, ProjectKey, WorkerKey};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 use worker::core::{
-    Action, Agent, Config, Course, Effects, End, Event, Message, Record, StateFile, Remedy,
+    Action, Agent, Config, Course, Effects, End, Event, Message, Record, Remedy, StateFile,
 };
 
 /// Memory that an owner lends, bytes.

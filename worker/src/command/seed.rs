@@ -241,6 +241,8 @@ async fn attach(
             Trouble::Lost(reason) | Trouble::Wait(reason, _) => {
                 tracing::warn!("not connected to {}: {reason}", hello.project.join.address);
             }
+            // The project asks for more than a moment ago: with the next greeting it is done.
+            Trouble::Work(_) => tracing::warn!("not connected: {trouble}"),
         }
         sleep(wait.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
         wait = (wait * 2).min(RETRY_MAX);

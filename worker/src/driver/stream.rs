@@ -168,7 +168,8 @@ async fn greet_once(hello: &Introduction) -> Result<Greeted, Trouble> {
 
 /// The nonce of the work that the project asks of accounts which it does not know yet, if it was done before.
 fn work_done(hello: &Introduction, bits: u32) -> Option<u64> {
-    let (account, project) = (AccountKey::from(&hello.identity.account), hello.project.join.project);
+    let (account, project) =
+        (AccountKey::from(&hello.identity.account), hello.project.join.project);
     let kept = || std::fs::read_to_string(&hello.work).ok()?.trim().parse().ok();
     let enough = |nonce: &u64| bits <= hello::worked(&account, &project, *nonce);
     Some(0).filter(enough).or_else(|| kept().filter(enough))
@@ -183,7 +184,8 @@ async fn work(hello: &Introduction, bits: u32) -> Result<(), Trouble> {
         )));
     }
     tracing::info!("doing the work that this project asks of new accounts, once ({bits} bits)");
-    let (account, project) = (AccountKey::from(&hello.identity.account), hello.project.join.project);
+    let (account, project) =
+        (AccountKey::from(&hello.identity.account), hello.project.join.project);
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
     let found = tokio::task::spawn_blocking(move || {

@@ -7,6 +7,7 @@ fn project(number: u8) -> Project {
         address: "grid.example.org:7700".into(),
         project: ProjectKey([number; 32]),
         ca: Digest([2; 32]),
+        invitation: None,
     };
     Project { join, name: "laptop".into(), account_name: "ada".into() }
 }

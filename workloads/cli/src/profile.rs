@@ -108,6 +108,7 @@ mod tests {
             address: "h:1".into(),
             project: proto::ProjectKey([1; 32]),
             ca: proto::Digest([2; 32]),
+            invitation: None,
         };
         let profile = Profile { join, token: "t".into() };
         assert_eq!(Profile::load(&path).unwrap_err().exit_code(), 4);

@@ -3,8 +3,8 @@
 use crate::core::Core;
 use crate::core::bounds::WORKER_UNITS_MAX;
 use crate::core::event::{
-    Acks, Effects, Event, Heartbeat, Hello, Lease, Missing, Refused, Reply, Return, Segment, Session, Show,
-    SignedBatch, Submission, ToWorker, Want,
+    Acks, Effects, Event, Heartbeat, Hello, Lease, Missing, Refused, Reply, Return, Segment,
+    Session, Show, SignedBatch, Submission, ToWorker, Want,
 };
 use crate::core::record::{Table, decode_batch};
 use crate::core::replay::{Found, FoundBatch, rebuild};

@@ -1,5 +1,5 @@
-//! Reads a job's results page by page. A page is one call that is read to its end as it comes, whatever is done with the
-//! pages before it: no stream is ever open and unread, so none takes the connection's window from another call.
+//! Reads a job's results: some pages in one call, handed on as they come. While nobody takes a page, the call's stream waits
+//! unread with what its window holds, a quarter of the connection's: no other call stands still for it.
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,12 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::results::Position;
 
-/// Results asked for at once: about 8 MB with receipts, so that a line with a delay of 100 ms is idle for half of the time at
-/// worst, and a few pages fit into memory.
-const PAGE_RESULTS: u32 = 8192;
-/// Most results of a page, from a coordinator that knows no pages and does not end them: then its stream is ended here.
-const RESULTS_MAX: usize = 2 * PAGE_RESULTS as usize;
+/// Results handed on at once: about 8 MB with receipts, so that a few pages fit into memory.
+const PAGE_RESULTS: usize = 8192;
+/// Results asked for in one call: some seconds' worth, so that a line with a delay of 100 ms is idle for little of the time.
+const CALL_RESULTS: u32 = 16 * 8192;
+/// Most results of a call to a coordinator that knows no pages and does not end them: then its stream is ended here.
+const RESULTS_MAX: usize = 2 * PAGE_RESULTS;
 /// Most results between two places where the cursor moves: many times what any coordinator sends.
 const PART_MAX: usize = 100_000;
 /// How long the coordinator may be away before the fetch is given up.
@@ -54,14 +55,16 @@ pub(crate) async fn read_all(wanted: Wanted, mut at: Position, pages: Sender<Res
     let mut there = Instant::now();
     let mut known = false;
     loop {
-        let (page, lost) = match read(&wanted, at, known).await {
-            Ok(read) => read,
+        let before = at;
+        let (page, lost) = match read(&wanted, &mut at, known, &pages).await {
+            Ok(Some(read)) => read,
+            Ok(None) => return,
             Err(error) => return drop(pages.send(Err(error)).await),
         };
         let (moved, ended) = (at < page.at, page.last);
         at = page.at;
         known |= page.known;
-        if moved || page.lasted {
+        if before < at || page.lasted {
             there = Instant::now();
         }
         if (moved && pages.send(Ok(page)).await.is_err()) || ended {
@@ -76,21 +79,27 @@ pub(crate) async fn read_all(wanted: Wanted, mut at: Position, pages: Sender<Res
     }
 }
 
-/// What one call brings, up to where the cursor moved last, and why it brought no more. Of a coordinator that is `known` to
-/// know pages, a call without a word is one that was cut off.
-async fn read(wanted: &Wanted, at: Position, known: bool) -> Result<(Page, Option<Status>), Error> {
-    let mut page = Page { results: Vec::new(), at, known: false, last: false, lasted: false };
+/// Hands on all but the last page of what one call brings, `at` being where they end; gives that one, up to where the cursor moved
+/// last, and why the call brought no more. Of a coordinator that is `known` to know pages, a call without a word is one that was
+/// cut off. `None` when nobody takes pages any more.
+async fn read(
+    wanted: &Wanted,
+    at: &mut Position,
+    known: bool,
+    pages: &Sender<Result<Page, Error>>,
+) -> Result<Option<(Page, Option<Status>)>, Error> {
+    let mut page = Page { results: Vec::new(), at: *at, known: false, last: false, lasted: false };
     let request = pb::FetchRequest {
         job_id: wanted.job.0,
         after: at.cursor,
         offset: at.offset,
         follow: wanted.follow,
         receipts: wanted.receipts,
-        results_max: PAGE_RESULTS,
+        results_max: CALL_RESULTS,
     };
     let mut stream = match wanted.client.jobs().fetch(request).await {
         Ok(stream) => stream.into_inner(),
-        Err(status) => return Ok((page, Some(status))),
+        Err(status) => return Ok(Some((page, Some(status)))),
     };
     let opened = Instant::now();
     let (mut part, mut silent) = (Vec::new(), true);
@@ -98,16 +107,17 @@ async fn read(wanted: &Wanted, at: Position, known: bool) -> Result<(Page, Optio
         let reply = match stream.message().await {
             Ok(Some(reply)) => reply,
             Ok(None) if silent && known => {
-                return Ok((page, Some(Status::unavailable("the coordinator ended the stream"))));
+                let cut = Status::unavailable("the coordinator ended the stream");
+                return Ok(Some((page, Some(cut))));
             }
             // A coordinator that knows no pages says in this way that there are no more.
             Ok(None) => {
                 page.last |= silent;
-                return Ok((page, None));
+                return Ok(Some((page, None)));
             }
             Err(status) => {
                 page.lasted = watch::LASTING < opened.elapsed();
-                return Ok((page, Some(status)));
+                return Ok(Some((page, Some(status))));
             }
         };
         silent = false;
@@ -118,8 +128,15 @@ async fn read(wanted: &Wanted, at: Position, known: bool) -> Result<(Page, Optio
             page.at = to;
             page.results.append(&mut part);
             // Nobody else ends what follows a job for days.
-            if RESULTS_MAX <= page.results.len() || (wanted.follow && !page.known) {
-                return Ok((page, None));
+            if !page.known && (RESULTS_MAX <= page.results.len() || wanted.follow) {
+                return Ok(Some((page, None)));
+            }
+            if PAGE_RESULTS <= page.results.len() && !page.last {
+                let next = Page { results: Vec::new(), ..page };
+                *at = page.at;
+                if pages.send(Ok(std::mem::replace(&mut page, next))).await.is_err() {
+                    return Ok(None);
+                }
             }
         }
         if PART_MAX < part.len() {
