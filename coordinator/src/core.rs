@@ -106,10 +106,12 @@ pub struct Core {
     tokens: BTreeMap<TokenId, Token>,
     admission: Admission,
     shares: Shares,
-    /// Workers that stand in line for work, by number.
+    /// Workers that stand in line for work, by number: those that have shown that they compute what they are lent.
     line: VecDeque<u32>,
-    /// Workers of the line that have not been served since work last appeared.
-    to_serve: usize,
+    /// All others, who come after them: somebody who only fails must not be first to try again what he has failed.
+    late: VecDeque<u32>,
+    /// Workers of both lines that have not been served since work last appeared.
+    to_serve: (usize, usize),
     /// Whether work has appeared that the line has not been told of.
     work_appeared: bool,
     dirty: Dirty,
@@ -187,7 +189,8 @@ impl Core {
             admission: Admission::Open,
             shares: Shares::default(),
             line: VecDeque::new(),
-            to_serve: 0,
+            late: VecDeque::new(),
+            to_serve: (0, 0),
             work_appeared: false,
             dirty,
             book: Book::default(),
@@ -270,7 +273,7 @@ impl Core {
     pub fn next_deadline_ms(&self, now: Now) -> Option<u64> {
         let lease = self.deadlines.first().map(|(at_ms, _)| *at_ms);
         let retry = self.retries.first().map(|(at_ms, _)| *at_ms);
-        let serve = (0 < self.to_serve || self.work_appeared)
+        let serve = (self.to_serve != (0, 0) || self.work_appeared)
             .then_some(now.monotonic_ms + bounds::SERVE_PAUSE_MS);
         let trial = self.trials.next_deadline_ms(now);
         let release =

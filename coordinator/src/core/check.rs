@@ -134,7 +134,7 @@ impl Core {
                 worker.leased
             );
             ensure!(
-                worker.in_line == self.line.contains(&number),
+                worker.in_line == (self.line.contains(&number) || self.late.contains(&number)),
                 "worker {number} is lost in the line"
             );
             if let Some(live) = &worker.live {

@@ -309,6 +309,11 @@ impl WorkerRecord {
     pub(super) fn is_newcomer(&self) -> bool {
         self.reported == 0
     }
+
+    /// Whether it has shown that it computes what it is lent.
+    pub(super) fn has_shown(&self) -> bool {
+        0 < self.credit && self.failures <= self.reported
+    }
 }
 
 /// An account.

@@ -149,18 +149,16 @@ impl Core {
     /// For which account a worker's failure at a unit of the job counts: its own, or that of all who have shown nothing yet, if
     /// somebody who has is there to compute it.
     fn counts_as(&self, number: u32, id: JobId) -> u32 {
-        let shows = |worker: &Worker| {
-            let record = &worker.record;
-            0 < record.credit && record.failures <= record.reported
-        };
         let failed = self.worker(number);
         let account = failed.record.account;
         let others = || {
             let Some(job) = self.jobs.get(&id) else { return false };
-            let could = |worker: &Worker| worker.could(Some(account), &job.spec) && shows(worker);
+            let could = |worker: &Worker| {
+                worker.could(Some(account), &job.spec) && worker.record.has_shown()
+            };
             self.sessions.iter().any(|session| could(self.worker(session.worker)))
         };
-        if shows(failed) || !others() { account } else { NEWCOMERS }
+        if failed.record.has_shown() || !others() { account } else { NEWCOMERS }
     }
 
     /// Notes that a unit of a lease was reported; `finished` gets the lease when that was the last.

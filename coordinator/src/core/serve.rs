@@ -43,7 +43,8 @@ impl Core {
             worker.live.as_ref().is_some_and(|live| 0 < live.want.units && 0 < live.want.seconds);
         if wants && !worker.in_line {
             worker.in_line = true;
-            self.line.push_back(number);
+            let line = if worker.record.has_shown() { &mut self.line } else { &mut self.late };
+            line.push_back(number);
         }
     }
 
@@ -56,11 +57,16 @@ impl Core {
             }
         }
         if std::mem::take(&mut self.work_appeared) {
-            self.to_serve = self.line.len();
+            self.to_serve = (self.line.len(), self.late.len());
         }
-        for _ in 0..self.to_serve.min(SERVED_PER_EVENT_MAX) {
-            self.to_serve -= 1;
-            let Some(number) = self.line.pop_front() else { break };
+        for _ in 0..SERVED_PER_EVENT_MAX {
+            let (left, line) = match &mut self.to_serve {
+                (0, 0) => break,
+                (0, late) => (late, &mut self.late),
+                (shown, _) => (shown, &mut self.line),
+            };
+            *left -= 1;
+            let Some(number) = line.pop_front() else { continue };
             self.workers[number as usize].in_line = false;
             self.serve(now, number, effects);
             self.stand_in_line(number);

@@ -26,10 +26,9 @@ impl World {
         let given_up = held.values().filter(|told| matches!(told, Told::GivenUp(_))).count() as u64;
         let wrong = held.iter().filter(|(unit, told)| {
             let right = Outcome::Done(output(**unit, Answer::Right));
-            **unit < self.setup.units
-                && !matches!(told, Told::Settled(outcome) if *outcome == right)
+            **unit < self.setup.units && matches!(told, Told::Settled(outcome) if *outcome != right)
         });
-        let wrong = wrong.count() as u64 - given_up;
+        let wrong = wrong.count() as u64;
         let workers = self.core.workers(None, usize::MAX);
         let credit: u128 = workers.iter().map(|worker| worker.credit).sum();
         if credit != status.credit {
