@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 
 mod lines;
@@ -132,6 +133,8 @@ pub struct BlobStore {
     lines: Mutex<lines::Block>,
     /// States that workers have put to show them: only these may be forgotten.
     shown: Mutex<HashSet<Digest>>,
+    /// Blobs that were begun since the start: names for their files.
+    begun: AtomicU64,
 }
 
 impl BlobStore {
@@ -155,6 +158,7 @@ impl BlobStore {
             owners,
             lines: Mutex::default(),
             shown: Mutex::default(),
+            begun: AtomicU64::new(0),
         })
     }
 

@@ -4,10 +4,11 @@
 use crate::blobs::{self, BlobStore, Limits};
 use crate::core::record::{AccountRecord, JobRecord, Meta, WorkerRecord};
 use crate::core::time::Now;
+use crate::engine;
 use crate::project::{self, Folder, names};
 use crate::store::{self, Store};
 use crate::tally;
-use crate::{engine, grpc::told};
+use program::error::chain;
 use proto::job::JobSpec;
 use proto::{Digest, JobId, ProjectKey};
 use std::collections::{BTreeMap, HashMap};
@@ -92,7 +93,7 @@ pub fn check(folder: &Folder) -> Result<Findings, Error> {
     if let Some(store) = store
         && let Err(error) = check_records(&store, identity.project(), &mut tables, &mut findings)
     {
-        findings.wrong(format!("{}: {}", folder.at(names::STORE).display(), told(&error)));
+        findings.wrong(format!("{}: {}", folder.at(names::STORE).display(), chain(&error)));
     }
     let blobs =
         BlobStore::open(&folder.at(names::BLOBS), Limits { account_bytes: 0, reserve_bytes: 0 })?;
@@ -115,7 +116,7 @@ fn check_records(
                 findings.wrong(contradiction.to_string());
             }
         }
-        Err(error) => findings.wrong(format!("the coordinator would not start: {}", told(&error))),
+        Err(error) => findings.wrong(format!("the coordinator would not start: {}", chain(&error))),
     }
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! `starling-coordinator`: the operator's command.
 
 use crate::core::admission::Admission;
-use crate::grpc::told;
 use clap::{Parser, Subcommand, ValueEnum};
+use program::error::chain;
+use program::output::Format;
 use program::shell::word;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -36,21 +37,11 @@ pub struct Arguments {
     )]
     pub data: PathBuf,
     /// How to print results
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORM")]
-    pub output: Form,
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
     /// What to do
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// How results are printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Form {
-    /// For people
-    #[default]
-    Text,
-    /// One JSON object
-    Json,
 }
 
 /// What the operator may ask for.
@@ -238,7 +229,15 @@ pub(crate) enum Failure {
 
 impl Failure {
     fn failed(error: &(dyn std::error::Error + 'static)) -> Self {
-        Self::Failed(told(error))
+        Self::Failed(chain(error))
+    }
+
+    /// What is told of it, where it has not printed all by itself.
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Failed(text) | Self::Unreachable(text) | Self::Refused(text) => Some(text),
+            Self::Wrong => None,
+        }
     }
 
     fn code(&self) -> u8 {
@@ -256,7 +255,7 @@ impl Failure {
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(told) => return told_by_clap(&told),
+        Err(said) => return program::output::arguments(&said),
     };
     let output = Output::new(arguments.output);
     match execute(arguments, &output) {
@@ -264,18 +263,6 @@ pub fn main() -> ExitCode {
         Err(failure) => {
             output.failure(&failure);
             ExitCode::from(failure.code())
-        }
-    }
-}
-
-/// Help and the version go to standard output, a slip to standard error.
-fn told_by_clap(told: &clap::Error) -> ExitCode {
-    match program::stdout::written(told.print()) {
-        Ok(()) => ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(2)),
-        Err(program::stdout::Trouble::Closed) => ExitCode::SUCCESS,
-        Err(trouble) => {
-            Output::new(Form::Text).failure(&Failure::Failed(trouble.to_string()));
-            ExitCode::FAILURE
         }
     }
 }

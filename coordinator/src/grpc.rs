@@ -13,6 +13,7 @@ use ed25519_dalek::SigningKey;
 use given::Given;
 use named::Named;
 use parts::Parts;
+use program::error::chain;
 use proto::bounds::{CHUNK_BYTES_MAX, MESSAGE_BYTES_MAX, SPEC_BYTES_MAX};
 use proto::pb;
 use proto::ticket::Office;
@@ -22,7 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -48,12 +49,10 @@ pub(crate) mod named;
 mod parts;
 pub(crate) mod peers;
 mod places;
-mod rebuild;
+pub(crate) mod rebuild;
 mod refusal;
 mod tls;
 pub(crate) mod turns;
-
-pub(crate) use refusal::told;
 
 /// What this side calls itself.
 pub const SOFTWARE: &str = concat!("starling-coordinator ", env!("CARGO_PKG_VERSION"));
@@ -120,6 +119,10 @@ pub(crate) struct Shared {
     pub(crate) office: Office,
     /// How much each worker may deliver for others.
     pub(crate) deliveries: held::Allowances<WorkerKey>,
+    /// Turns of those that deliver for others.
+    pub(crate) opening: Semaphore,
+    /// Turns of those that give much while the records are built up again.
+    pub(crate) giving: Semaphore,
     /// How many workers that are not known each network may bring.
     pub(crate) newcomers: held::Allowances<places::Crowd>,
     /// While the records are built up again.
@@ -193,7 +196,7 @@ pub(crate) fn serve(
         if let Err(error) =
             router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await
         {
-            tracing::error!("the server has failed: {}", told(&error));
+            tracing::error!("the server has failed: {}", chain(&error));
         }
     });
     Ok(())

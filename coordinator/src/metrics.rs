@@ -1,9 +1,10 @@
 //! The numbers of `status`, for programs that collect numbers: in the OpenMetrics text format, over HTTP.
 
+use crate::grpc::Shared;
 use crate::grpc::given::{GIVEN_MAX, OfBlob};
-use crate::grpc::{Shared, told};
 use iroh_metrics::{Counter, EncodeLabelSet, Family, Gauge, MetricsGroup, MetricsSource, Registry};
 use program::collector::Server;
+use program::error::chain;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
@@ -130,7 +131,7 @@ impl Metrics {
             loop {
                 every.tick().await;
                 if let Err(error) = numbers.take(&shared, &mut told_of).await {
-                    tracing::warn!("no numbers for collectors: {}", told(&error));
+                    tracing::warn!("no numbers for collectors: {}", chain(&error));
                 }
             }
         });

@@ -169,19 +169,10 @@ impl Folder {
         program::file::make_private(path).map_err(Error::Unfit).map_err(unusable)?;
         let lock_path = path.join(names::LOCK);
         let lock = file::open_private(&lock_path).map_err(unusable)?;
-        let mut patience = LOCK_TRIES;
-        loop {
-            match lock.try_lock() {
-                Ok(()) => return Ok(Self { path: path.to_owned(), _lock: lock }),
-                Err(TryLockError::WouldBlock) if patience == 0 => {
-                    return Err(Error::Locked(path.to_owned()));
-                }
-                Err(TryLockError::WouldBlock) => patience -= 1,
-                Err(TryLockError::Error(source)) => {
-                    return Err(Error::File { path: lock_path, source });
-                }
-            }
-            std::thread::sleep(LOCK_WAIT);
+        match program::file::lock(&lock) {
+            Ok(true) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(false) => Err(Error::Locked(path.to_owned())),
+            Err(source) => Err(Error::File { path: lock_path, source }),
         }
     }
 
@@ -304,11 +295,6 @@ fn read_token(path: &Path) -> Result<String, Error> {
 
 /// A shorter operator token than this could be guessed; ours are longer.
 const TOKEN_CHARS_MIN: usize = 32;
-/// A process that was killed holds its lock until the system has taken all of it down, and one that is being started holds its
-/// parent's for a moment: so often, and so long apart, is the lock tried.
-const LOCK_TRIES: u32 = 20;
-const LOCK_WAIT: Duration = Duration::from_millis(50);
-
 /// Key files that others than their owner may read.
 ///
 /// # Errors

@@ -10,17 +10,19 @@ use crate::grpc::access::Access;
 use crate::grpc::blobs::Transfers;
 use crate::grpc::compile::Compiler;
 use crate::grpc::given::Given;
-use crate::grpc::held::Allowances;
+use crate::grpc::held::{self, Allowances};
 use crate::grpc::named::Named;
 use crate::grpc::peers::Swarm;
+use crate::grpc::rebuild;
 use crate::grpc::turns::Turns;
-use crate::grpc::{self, Patience, Shared, told};
+use crate::grpc::{self, Patience, Shared};
 use crate::metrics::Metrics;
 use crate::project::{self, Folder, file, names};
 use crate::rebuild::Gather;
 use crate::store;
 use crate::tally::{self, Guarded, Heads, Opened};
 use crate::tasks::Tasks;
+use program::error::chain;
 use proto::join::Join;
 use proto::ticket::Office;
 use referee::Referee;
@@ -30,7 +32,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 mod gather;
@@ -349,6 +351,8 @@ async fn open(
         office: Office::new(&identity.key),
         deliveries: Allowances::deliveries(),
         newcomers: Allowances::newcomers(),
+        opening: Semaphore::new(held::OPENED_AT_ONCE),
+        giving: Semaphore::new(rebuild::LARGE_AT_ONCE),
         given: Given::default(),
         unwanted: Notify::new(),
         transfers: Transfers::default(),
@@ -410,7 +414,7 @@ fn spawn_housekeeping(shared: &Arc<Shared>, summary_every: Duration) {
                 tokio::time::sleep(summary_every).await;
                 match summary(&shared, settled_before, summary_every).await {
                     Ok(settled) => settled_before = Some(settled),
-                    Err(error) => tracing::warn!("no summary: {}", told(&error)),
+                    Err(error) => tracing::warn!("no summary: {}", chain(&error)),
                 }
             }
         };
@@ -418,14 +422,14 @@ fn spawn_housekeeping(shared: &Arc<Shared>, summary_every: Duration) {
             loop {
                 tokio::time::sleep(FORGET_EVERY).await;
                 if let Err(error) = shared.named.forget_ended(&shared.engine).await {
-                    tracing::warn!("ended jobs are not forgotten: {}", told(&error));
+                    tracing::warn!("ended jobs are not forgotten: {}", chain(&error));
                 }
             }
         };
         let sweeping = async {
             loop {
                 if let Err(error) = sweep::sweep(&shared).await {
-                    tracing::warn!("outputs that nobody wants are not removed: {}", told(&error));
+                    tracing::warn!("outputs that nobody wants are not removed: {}", chain(&error));
                 }
                 // Sooner when somebody wants some no more.
                 let _ = tokio::time::timeout(FORGET_EVERY, shared.unwanted.notified()).await;

@@ -2,6 +2,7 @@
 //! canonical bytes, signatures and credit.
 #![forbid(unsafe_code)]
 
+pub mod bearer;
 pub mod bounds;
 pub mod cut;
 pub mod digest;

@@ -133,6 +133,21 @@ pub async fn connect(join: &Join) -> Result<Channel, tonic::transport::Error> {
     endpoint(join)?.connect_with_connector(Connector::new(join)).await
 }
 
+/// Whether somebody answered, and has no certificate of the pinned authority.
+#[must_use]
+pub fn is_foreign(error: &tonic::transport::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 /// Like [`connect`], but connects at the first call and again whenever the connection was lost.
 ///
 /// # Errors

@@ -221,10 +221,7 @@ fn small_disk(at: &Path, size: &str) -> Option<Mount> {
     if mounted.is_ok_and(|status| status.success()) {
         return Some(Mount(at.to_path_buf()));
     }
-    let _ = writeln!(
-        std::io::stderr(),
-        "SKIPPED: this machine does not allow mounting a small disk, so a full one was NOT tested; run as root"
-    );
+    tests::not_tested("a full disk: this machine does not allow mounting a small one; run as root");
     None
 }
 
@@ -304,10 +301,7 @@ fn faketime() -> Option<&'static str> {
     ];
     let found = PLACES.into_iter().find(|place| Path::new(place).exists());
     if found.is_none() {
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED: libfaketime is not installed, so a jumping clock was NOT tested; install the package faketime"
-        );
+        tests::not_tested("a clock that jumps: install the package faketime");
     }
     found
 }

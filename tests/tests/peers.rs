@@ -139,11 +139,7 @@ async fn workers_find_each_other_through_the_coordinator_and_without_it_through_
 /// Whether this machine lets tests make networks of their own; said loudly when it does not.
 pub(crate) fn networks(what: &str) -> Option<Internet> {
     if let Some(reason) = Internet::missing() {
-        // Past the harness, which shows only what failing tests print.
-        let _ = writeln!(
-            std::io::stderr(),
-            "\n*** NOT TESTED: {what}: this machine makes no network namespaces ({reason}) ***\n"
-        );
+        tests::not_tested(&format!("{what}: this machine makes no network namespaces ({reason})"));
         return None;
     }
     Some(Internet::new().expect("a machine that can make one namespace can make more"))

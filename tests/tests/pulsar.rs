@@ -15,11 +15,7 @@ fn recording(name: &str) -> Option<PathBuf> {
     if path.exists() {
         return path.canonicalize().ok();
     }
-    let _ = writeln!(
-        std::io::stderr(),
-        "SKIPPED: {} is not there, so this real recording was NOT searched",
-        path.display()
-    );
+    tests::not_tested(&format!("the real recording {}, which is not there", path.display()));
     None
 }
 

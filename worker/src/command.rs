@@ -9,6 +9,7 @@ mod seed;
 use crate::{control, folder, metrics, p2p};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use iroh_metrics::RwLockRegistry;
+use program::output::Format;
 use program::shell::word;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ use tokio::sync::mpsc;
     name = "starling-worker",
     version,
     about,
-    after_help = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the coordinator or the running worker cannot be reached;\n4 refused by the coordinator. Logs go to standard error; RUST_LOG=debug tells more."
+    after_help = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the coordinator or the running worker cannot be reached;\n4 refused by the coordinator. Logs go to standard error; STARLING_LOG=debug tells more."
 )]
 struct Cli {
     /// The worker's folder: keys, what it holds, kernels and inputs
@@ -39,15 +40,6 @@ struct Cli {
 #[must_use]
 pub fn arguments() -> clap::Command {
     <Cli as clap::CommandFactory>::command()
-}
-
-/// How to print.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// One JSON object
-    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -312,7 +304,7 @@ impl From<folder::Error> for Failure {
 pub fn main() -> ExitCode {
     let Cli { data, output, verb } = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(told) => return output::told_by_clap(&told),
+        Err(said) => return program::output::arguments(&said),
     };
     let done = match verb {
         Verb::Join(arguments) => join::join(&data, &arguments, output),
@@ -334,7 +326,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            output::complain(&failure, output);
+            output.error(&failure.to_string(), failure.code());
             ExitCode::from(failure.code())
         }
     }

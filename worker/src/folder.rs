@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 const ACCOUNT_KEY: &str = "account.key";
 const WORKER_KEY: &str = "worker.key";
@@ -19,11 +18,6 @@ const WORK: &str = "work";
 const LOCK: &str = "lock";
 /// Version of the form of `project.json`.
 const VERSION: u32 = 1;
-/// A process that was killed holds its lock until the system has taken all of it down: so often, and so long apart, is
-/// the lock tried.
-const LOCK_TRIES: u32 = 20;
-const LOCK_WAIT: Duration = Duration::from_millis(50);
-
 /// Why a worker's folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -213,17 +207,10 @@ impl Folder {
         let path = fs::canonicalize(path).map_err(unusable)?;
         let lock_path = path.join(LOCK);
         let lock = file::open_private(&lock_path).map_err(unusable)?;
-        let mut patience = LOCK_TRIES;
-        loop {
-            match lock.try_lock() {
-                Ok(()) => return Ok(Self { path, _lock: lock }),
-                Err(TryLockError::WouldBlock) if patience == 0 => return Err(Error::Locked(path)),
-                Err(TryLockError::WouldBlock) => patience -= 1,
-                Err(TryLockError::Error(source)) => {
-                    return Err(Error::File { path: lock_path, source });
-                }
-            }
-            std::thread::sleep(LOCK_WAIT);
+        match file::lock(&lock) {
+            Ok(true) => Ok(Self { path, _lock: lock }),
+            Ok(false) => Err(Error::Locked(path)),
+            Err(source) => Err(Error::File { path: lock_path, source }),
         }
     }
 

@@ -7,7 +7,6 @@
 //!
 //! Nothing here knows the sandbox, and nothing depends on infrastructure of others.
 
-pub mod bucket;
 pub mod carrier;
 pub mod contact;
 pub mod door;

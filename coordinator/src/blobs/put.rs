@@ -8,7 +8,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Who puts a blob, and how much it may hold.
 #[derive(Clone, Debug)]
@@ -51,8 +51,6 @@ impl Drop for Aside {
     }
 }
 
-static COUNT: AtomicU64 = AtomicU64::new(0);
-
 impl BlobStore {
     /// Begins to put a blob of `len` bytes.
     ///
@@ -75,7 +73,7 @@ impl BlobStore {
             return Err(Error::TooLarge { len, max });
         }
         self.check_room(len)?;
-        let name = format!("{}-{digest}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("{}-{digest}", self.begun.fetch_add(1, Ordering::Relaxed));
         let path = self.folder.join(INCOMING).join(name);
         let file = OpenOptions::new()
             .write(true)

@@ -1,6 +1,7 @@
 //! Content is kept whole or not at all, and lines are found by number.
 
 use super::*;
+use program::error::chain;
 use proptest::prelude::*;
 use proto::cut::Axis;
 use proto::job::{Input, JobSpec};
@@ -155,7 +156,7 @@ fn a_wrong_line_is_named_by_its_number() {
         let cut = Axis::Lines { digest, len: text.len() as u64, count };
         let told = store
             .check_lines(&job(vec![cut]), &|digest| store.len(digest))
-            .map_err(|error| crate::grpc::told(&error));
+            .map_err(|error| chain(&error));
         assert!(told.as_ref().is_err_and(|told| told.contains(expected)), "{told:?}");
     };
     check(b"{}\n{}\n[]\n", 3, "line 3 of the file of lines is not allowed");

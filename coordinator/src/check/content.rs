@@ -3,7 +3,7 @@
 use super::{Findings, Tables};
 use crate::blobs::{self, BlobStore};
 use crate::engine;
-use crate::grpc::told;
+use program::error::chain;
 
 /// Reads every blob, then looks for those that are named.
 pub(super) fn check(
@@ -16,7 +16,7 @@ pub(super) fn check(
         match blobs.verify(&digest) {
             Ok(len) => findings.blob_bytes += len,
             Err(error @ (blobs::Error::Digest { .. } | blobs::Error::Disk { .. })) => {
-                findings.wrong(format!("blob {digest} is damaged: {}", told(&error)));
+                findings.wrong(format!("blob {digest} is damaged: {}", chain(&error)));
             }
             Err(error) => return Err(error),
         }
@@ -44,7 +44,7 @@ pub(super) fn check(
                 Ok(())
             });
             if let Err(error) = read {
-                findings.wrong(format!("the list of files of {id} ({list}): {}", told(&error)));
+                findings.wrong(format!("the list of files of {id} ({list}): {}", chain(&error)));
             }
         }
     }

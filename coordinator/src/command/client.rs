@@ -1,35 +1,23 @@
 //! Commands that ask the running coordinator, with the operator's token from the folder.
 
 use super::{Failure, Output, Role, Token};
-use crate::grpc::told;
 use crate::project;
 use bytesize::ByteSize;
+use program::error::chain;
 use program::stdout::Trouble;
+use proto::bearer::Bearer;
 use proto::pb::{self, admin_client::AdminClient, issue_token_request};
 use proto::{AccountKey, Digest, WorkerKey};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
-use tonic::metadata::MetadataValue;
-use tonic::service::Interceptor;
+use tonic::Status;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
-use tonic::{Request, Status};
 
 /// Workers asked for at once.
 const PAGE_WORKERS: u32 = 1_000;
-
-/// Puts the token on each call.
-#[derive(Clone)]
-struct Bearer(MetadataValue<tonic::metadata::Ascii>);
-
-impl Interceptor for Bearer {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
-        Ok(request)
-    }
-}
 
 type Admin = AdminClient<InterceptedService<Channel, Bearer>>;
 
@@ -42,7 +30,7 @@ fn with_admin<T>(
         project::Error::Idle(_) => Failure::Unreachable(error.to_string()),
         error => Failure::failed(&error),
     })?;
-    let bearer = format!("Bearer {token}").parse().map_err(|_| {
+    let bearer = Bearer::new(&token).map_err(|_| {
         Failure::Failed("the operator's token is damaged: remove operator.token and start the coordinator again".into())
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -52,11 +40,11 @@ fn with_admin<T>(
             Failure::Unreachable(format!(
                 "the coordinator at {} does not answer ({}): is it running? start it with {}",
                 join.address,
-                told(&error),
+                chain(&error),
                 super::typed(data, "run")
             ))
         })?;
-        ask(AdminClient::with_interceptor(channel, Bearer(bearer))).await.map_err(|status| {
+        ask(AdminClient::with_interceptor(channel, bearer)).await.map_err(|status| {
             match status.code() {
                 tonic::Code::Unavailable => Failure::Unreachable(status.message().to_owned()),
                 _ => Failure::Refused(status.message().to_owned()),

@@ -3,21 +3,15 @@
 use super::{Failure, Output, Run};
 use crate::project::names;
 use crate::server::{Config, Coordinator};
+use program::error::chain;
 use program::shell::word;
 use serde_json::json;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 pub(super) fn run(data: PathBuf, run: Run, output: &Output) -> Result<(), Failure> {
-    let filter = EnvFilter::try_from_env("STARLING_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    program::log::start("info");
     if let Some(warning) = program::clock::warning() {
         tracing::warn!("{warning}");
     }
@@ -94,7 +88,7 @@ async fn serve(config: Config, stop_within: Duration, output: &Output) -> Result
     };
     if failed {
         let why = match coordinator.engine().totals().await {
-            Err(error) => crate::grpc::told(&error),
+            Err(error) => chain(&error),
             Ok(_) => "the coordinator has stopped".to_owned(),
         };
         coordinator.shutdown(stop_within).await;

@@ -112,7 +112,7 @@ impl Engine {
         let body = move || {
             let ended = runtime.block_on(driver.run(received));
             if let Err(error) = &ended {
-                let why = describe(error);
+                let why = chain(error);
                 tracing::error!(%why, "the engine has stopped");
                 *stopped.write().unwrap_or_else(PoisonError::into_inner) = Some(why);
             }
@@ -137,17 +137,6 @@ impl Engine {
     pub fn has_ended(&self) -> bool {
         self.thread.is_finished()
     }
-}
-
-/// An error with its causes, in one line.
-fn describe(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 impl Driver {
@@ -381,7 +370,7 @@ impl Driver {
     fn extra(&self, job: JobId, spec: &Outline, unit: UnitIndex) -> Result<Extra, String> {
         if let Some(Stage::Merge { first, count, .. }) = spec.stage(unit) {
             let inputs = read::outputs(self.config.store.as_ref(), job, first, count);
-            return Ok(Extra { line: None, inputs: inputs.map_err(|error| describe(&error))? });
+            return Ok(Extra { line: None, inputs: inputs.map_err(|error| chain(&error))? });
         }
         let (Some(Lines { digest, .. }), Some(line)) = (spec.lines, spec.line(unit)) else {
             return Ok(Extra::default());

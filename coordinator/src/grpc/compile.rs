@@ -2,9 +2,9 @@
 //! can compile too.
 
 use crate::grpc::refusal::{Refusal, blocking};
-use crate::grpc::told;
 use crate::grpc::turns::Turns;
 use kernel::Contract;
+use program::error::chain;
 use proto::Digest;
 use proto::job::Nan;
 use std::collections::{HashMap, VecDeque};
@@ -115,7 +115,7 @@ impl Compiler {
                 walls.to_string()
             }
             Ok(Err(CompileStop::Trouble(trouble))) => {
-                let trouble = told(&trouble);
+                let trouble = chain(&trouble);
                 tracing::warn!("no kernel can be compiled, so no job is taken: {trouble}");
                 format!("no kernel can be compiled: {trouble}")
             }
@@ -203,7 +203,7 @@ impl Compiler {
 
 /// Why a job is not taken, and what to do.
 fn refusal(what: &str, trouble: &Trouble, limits: &CompileLimits) -> Refusal {
-    let trouble_text = told(trouble);
+    let trouble_text = chain(trouble);
     Refusal(match trouble {
         Trouble::CompileLimit(_) => Status::invalid_argument(format!(
             "{what}: {trouble_text}. Workers may be slower than this machine by several times and have {} MiB for compiling a \
@@ -251,12 +251,12 @@ mod tests {
     fn a_refusal_says_whose_trouble_it_is() {
         let limits = CompileLimits::at_submission(0);
         let told = |trouble: Trouble| refusal("kernel", &trouble, &limits).0;
-        let limit = told(Trouble::CompileLimit("it took more than 15 s of CPU time".into()));
+        let limit = chain(Trouble::CompileLimit("it took more than 15 s of CPU time".into()));
         assert_eq!(limit.code(), tonic::Code::InvalidArgument);
         assert!(limit.message().contains("15 s") && limit.message().contains("memory_bytes"));
-        let engine = told(Trouble::Compile("the engine refuses it".into()));
+        let engine = chain(Trouble::Compile("the engine refuses it".into()));
         assert_eq!(engine.code(), tonic::Code::InvalidArgument);
-        let own = told(Trouble::Machine("no process".into()));
+        let own = chain(Trouble::Machine("no process".into()));
         assert_eq!(own.code(), tonic::Code::Unavailable);
         assert!(own.message().contains("operator"));
     }

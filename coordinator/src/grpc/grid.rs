@@ -3,6 +3,7 @@
 use crate::grpc::Shared;
 use crate::grpc::refusal::Refusal;
 use crate::grpc::tls::Peer;
+use program::error::chain;
 use proto::pb;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -39,7 +40,7 @@ impl End {
 
 impl From<crate::engine::Error> for End {
     fn from(error: crate::engine::Error) -> Self {
-        tracing::warn!("a worker's stream ends: {}", crate::grpc::told(&error));
+        tracing::warn!("a worker's stream ends: {}", chain(&error));
         Self::refusal(
             pb::refusal::Code::ShuttingDown,
             "the coordinator is stopping: connect again later",

@@ -7,76 +7,62 @@ use crate::grpc::access::Caller;
 use crate::grpc::blobs::lacking;
 use crate::grpc::places::Crowd;
 use crate::grpc::refusal::{Refusal, blocking};
+use program::bucket::{Bucket, Buckets};
 use proto::report::{Outcome, Output};
 use proto::seal::{Invalid, Opened, Sealed};
 use proto::{Digest, WorkerKey, pb};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
+use std::time::Instant;
 use tonic::{Request, Response, Status};
 
 /// Batches asked about in one call: what a worker asks at once.
 const NAMES_MAX: usize = 256;
 /// Sealed batches opened at once: each is some megabytes and a few signatures.
-static OPENING: Semaphore = Semaphore::const_new(8);
+pub(crate) const OPENED_AT_ONCE: usize = 8;
 /// Calls of one worker at once, after a silence; what it held through a long absence of the coordinator takes a while.
-const CALLS_BURST: u32 = 256;
+const CALLS_BURST: u64 = 256;
 /// Calls of one worker per second in the long run.
-const CALLS_PER_SECOND: u32 = 16;
+const CALLS_PER_SECOND: u64 = 16;
 /// Callers that are counted; beyond it those that called least lately are forgotten.
 const CALLERS_MAX: usize = 16_384;
 /// Workers that are not known that one network may bring at once, after a silence: a university that joins on one day. A few
 /// dozen megabytes, until those that never report are forgotten.
-const NEWCOMERS_BURST: u32 = 16_384;
+const NEWCOMERS_BURST: u64 = 16_384;
 /// The same per second in the long run.
-const NEWCOMERS_PER_SECOND: u32 = 4;
+const NEWCOMERS_PER_SECOND: u64 = 4;
 
 /// How often each caller may do something: many times at once, and then now and then.
 #[derive(Debug)]
 pub(crate) struct Allowances<K> {
-    burst: u32,
-    each: Duration,
-    whole_at: Mutex<HashMap<K, Instant>>,
+    since: Instant,
+    buckets: Mutex<Buckets<K>>,
 }
 
 impl Allowances<WorkerKey> {
     /// Of workers that bring what they hold for others.
     pub(crate) fn deliveries() -> Self {
-        Self::new(CALLS_BURST, CALLS_PER_SECOND)
+        Self::new(Bucket::new(CALLS_PER_SECOND, CALLS_BURST))
     }
 }
 
 impl Allowances<Crowd> {
     /// Of networks that bring workers which are not known.
     pub(crate) fn newcomers() -> Self {
-        Self::new(NEWCOMERS_BURST, NEWCOMERS_PER_SECOND)
+        Self::new(Bucket::new(NEWCOMERS_PER_SECOND, NEWCOMERS_BURST))
     }
 }
 
-impl<K: Eq + Hash> Allowances<K> {
-    fn new(burst: u32, per_second: u32) -> Self {
-        Self { burst, each: Duration::from_secs(1) / per_second, whole_at: Mutex::default() }
+impl<K: Clone + Eq + Hash> Allowances<K> {
+    fn new(each: Bucket) -> Self {
+        Self { since: Instant::now(), buckets: Mutex::new(Buckets::new(each, CALLERS_MAX)) }
     }
 
-    /// Counts a call at `now`; false when the caller has to wait.
-    pub(crate) fn take(&self, caller: K, now: Instant) -> bool {
-        let each = self.each;
-        let mut whole_at = self.whole_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if CALLERS_MAX <= whole_at.len() {
-            whole_at.retain(|_, at| now < *at);
-        }
-        if CALLERS_MAX <= whole_at.len() && !whole_at.contains_key(&caller) {
-            return false;
-        }
-        let at = whole_at.entry(caller).or_insert(now);
-        let next = (*at).max(now) + each;
-        let taken = next <= now + each * self.burst;
-        if taken {
-            *at = next;
-        }
-        taken
+    /// Counts a call; false when the caller has to wait.
+    pub(crate) fn take(&self, caller: K) -> bool {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        buckets.passes(self.since.elapsed(), caller, 1)
     }
 }
 
@@ -88,7 +74,7 @@ impl Held {
         let Caller::Volunteer(volunteer) = self.0.access.caller(request).await? else {
             return Err(Status::permission_denied("only workers hold reports for others"));
         };
-        if self.0.deliveries.take(volunteer.worker, Instant::now()) {
+        if self.0.deliveries.take(volunteer.worker) {
             Ok(())
         } else {
             Err(Status::resource_exhausted("too many calls: try again in a minute"))
@@ -123,7 +109,9 @@ impl pb::held_server::Held for Held {
     ) -> Result<Response<pb::DeliverReply>, Status> {
         self.admit(&request).await?;
         let sealed = request.into_inner().sealed;
-        let _turn = OPENING
+        let _turn = self
+            .0
+            .opening
             .try_acquire()
             .map_err(|_| Status::unavailable("too many at once: try again in a minute"))?;
         let shared = Arc::clone(&self.0);
@@ -183,21 +171,5 @@ impl Held {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_worker_that_calls_without_end_waits_and_others_do_not() {
-        let allowances = Allowances::deliveries();
-        let now = Instant::now();
-        let calls = |worker, at| (0..1_000).filter(|_| allowances.take(worker, at)).count();
-        assert_eq!(calls(WorkerKey([1; 32]), now), CALLS_BURST as usize);
-        assert_eq!(calls(WorkerKey([2; 32]), now), CALLS_BURST as usize);
-        let later = now + Duration::from_secs(2);
-        assert_eq!(calls(WorkerKey([1; 32]), later), 2 * CALLS_PER_SECOND as usize);
     }
 }

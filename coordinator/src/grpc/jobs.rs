@@ -6,6 +6,7 @@ use crate::grpc::access::Person;
 use crate::grpc::refusal::{Refusal, blocking};
 use crate::grpc::{Shared, convert};
 use kernel::Contract;
+use program::error::chain;
 use proto::job::JobSpec;
 use proto::{Digest, JobId, UnitIndex, pb};
 use std::sync::Arc;
@@ -109,7 +110,7 @@ fn check_owner(shared: &Shared, person: &Person, spec: &JobSpec) -> Result<(), R
 fn read(bytes: &[u8]) -> Result<Arc<JobSpec>, Status> {
     let spec = JobSpec::parse(bytes)
         .and_then(|spec| spec.check_new().map(|()| spec))
-        .map_err(|invalid| Status::invalid_argument(super::told(&invalid)))?;
+        .map_err(|invalid| Status::invalid_argument(chain(&invalid)))?;
     check_keys(bytes)?;
     Ok(Arc::new(spec))
 }
@@ -145,7 +146,7 @@ fn check_kernel(
     }
     let module = blob.read(0, usize::MAX)?;
     let summary = kernel::inspect(&module).map_err(|refusal| {
-        Refusal(Status::invalid_argument(format!("{what}: {}", super::told(&refusal))))
+        Refusal(Status::invalid_argument(format!("{what}: {}", chain(&refusal))))
     })?;
     let starts_with = summary.memory_min_pages.saturating_mul(PAGE_BYTES);
     if memory_bytes < starts_with {

@@ -11,7 +11,6 @@ use proto::seal::{Opened, Sealed};
 use proto::ticket::Ticket;
 use proto::{Digest, pb};
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -20,7 +19,7 @@ const NAMED_MAX: usize = 4096;
 /// Leases named in one offer: as many as a heartbeat names.
 const LEASES_MAX: usize = 16_384;
 /// Logs and blobs taken in at once: each may be large.
-static LARGE: Semaphore = Semaphore::const_new(8);
+pub(crate) const LARGE_AT_ONCE: usize = 8;
 
 /// `starling.v1.Rebuild`.
 pub(super) struct Rebuild(pub(super) Arc<Shared>, pub(super) Arc<Gather>);
@@ -56,7 +55,7 @@ impl Rebuild {
 }
 
 fn busy() -> Status {
-    Status::unavailable("others are giving much at this moment: try again in a moment")
+    Status::resource_exhausted("others are giving much at this moment: try again in a moment")
 }
 
 fn digest(bytes: &[u8]) -> Result<Digest, Status> {
@@ -100,7 +99,7 @@ impl pb::rebuild_server::Rebuild for Rebuild {
         request: Request<Streaming<pb::LogPiece>>,
     ) -> Result<Response<pb::GiveReply>, Status> {
         self.worker(&request).await?;
-        let _turn = LARGE.try_acquire().map_err(|_| busy())?;
+        let _turn = self.0.giving.try_acquire().map_err(|_| busy())?;
         let mut messages = request.into_inner();
         let first = self.next(&mut messages).await?.unwrap_or_default();
         let none = || Status::invalid_argument("the first message must have a head");
@@ -154,7 +153,7 @@ impl pb::rebuild_server::Rebuild for Rebuild {
         request: Request<Streaming<pb::PutRequest>>,
     ) -> Result<Response<pb::GiveReply>, Status> {
         self.worker(&request).await?;
-        let _turn = LARGE.try_acquire().map_err(|_| busy())?;
+        let _turn = self.0.giving.try_acquire().map_err(|_| busy())?;
         let mut messages = request.into_inner();
         let head = self.next(&mut messages).await?.unwrap_or_default();
         let digest = digest(&head.digest)?;

@@ -4,26 +4,13 @@ use crate::backup;
 use crate::blobs::{self, LinesInvalid};
 use crate::core::event::SubmitRefused;
 use crate::engine;
+use program::error::chain;
 use std::error::Error;
 use tonic::{Code, Status};
 
-/// An error with its causes, in one line.
-pub(crate) fn told(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
 /// The coordinator itself is in trouble: what it is goes into the log and to the caller.
 fn internal(error: &dyn Error) -> Status {
-    let text = told(error);
+    let text = chain(error);
     tracing::error!("{text}");
     Status::internal(text)
 }
@@ -51,7 +38,7 @@ impl From<blobs::Error> for Refusal {
             E::Quota { .. } | E::Full { .. } => Code::ResourceExhausted,
             E::Disk { .. } => return Self(internal(&error)),
         };
-        Self(Status::new(code, told(&error)))
+        Self(Status::new(code, chain(&error)))
     }
 }
 
@@ -64,7 +51,7 @@ impl From<backup::Error> for Refusal {
             E::Busy => Code::Unavailable,
             _ => return Self(internal(&error)),
         };
-        Self(Status::new(code, told(&error)))
+        Self(Status::new(code, chain(&error)))
     }
 }
 
@@ -72,7 +59,7 @@ impl From<LinesInvalid> for Refusal {
     fn from(error: LinesInvalid) -> Self {
         match error {
             LinesInvalid::Blob(error) => error.into(),
-            error => Self(Status::invalid_argument(told(&error))),
+            error => Self(Status::invalid_argument(chain(&error))),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::core::record::Table;
 use crate::engine::{self, log::Log};
 use crate::project::{self, Folder, Identity, file, names};
 use crate::store::{self, Store};
+use program::error::chain;
 use proto::log::{Entry, Head, root_at};
 use proto::{Digest, ProjectKey, pb};
 use std::path::PathBuf;
@@ -102,7 +103,7 @@ impl Heads {
                 Ok(newer) => {
                     Ok(newer.map(|newer| format!("a worker has shown it: {}", newer.what)))
                 }
-                Err(error) => Ok(Some(crate::grpc::told(&error))),
+                Err(error) => Ok(Some(chain(&error))),
             },
         }
     }

@@ -4,9 +4,9 @@
 use super::{Guarded, Heads, Tally, TallyFile, file::Read};
 use crate::blobs::{self, BlobStore, Limits};
 use crate::core::record::{Meta, Table, decode, encode};
-use crate::grpc::told;
 use crate::project::{self, Folder, Identity, file, names};
 use crate::store::{self, Store, sled::SledStore};
+use program::error::chain;
 use proto::Digest;
 use std::fs;
 use std::io;
@@ -190,7 +190,7 @@ fn examine(folder: &Folder, identity: &Identity) -> Result<Examined, Refused> {
         Ok(store) => count(&store, folder, identity, read.is_some(), &mut found)
             .map(|()| Examined { store: Some(store), ..found }),
         Err(error) => {
-            found.wrong(store_path, told(&error));
+            found.wrong(store_path, chain(&error));
             Ok(found)
         }
     }
@@ -209,7 +209,7 @@ fn count(
         Ok(Some(Ok(kept))) => found.kept = Some(kept),
         Ok(Some(Err(_))) => found.wrong(store_path.clone(), "its tally cannot be read"),
         Ok(None) => {}
-        Err(error) => found.wrong(store_path.clone(), told(&error)),
+        Err(error) => found.wrong(store_path.clone(), chain(&error)),
     }
     let base = found.kept.clone();
     let base =
@@ -217,7 +217,7 @@ fn count(
     let counted = match base.counted(store) {
         Ok(counted) => counted,
         Err(error) => {
-            found.wrong(store_path, told(&error));
+            found.wrong(store_path, chain(&error));
             found.counted = Some(Err(error));
             return Ok(());
         }
@@ -310,7 +310,7 @@ fn compare_newest(
                 "the first {} entries of its log are not those that were written",
                 newest.log_size
             )),
-            Err(error) => Some(told(&error)),
+            Err(error) => Some(chain(&error)),
         }
     };
     if let Some(what) = other {

@@ -2,10 +2,11 @@
 //! way, a link least of all, is followed or written over.
 
 use rustix::fs::OFlags;
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::shell;
 
@@ -20,6 +21,26 @@ const OTHERS: u32 = 0o077;
 /// The system's.
 pub fn make_folder(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// A process that was killed holds its lock until the system has taken all of it down, and one that is being started holds its
+/// parent's for a moment: so often, and so long apart, is a lock tried.
+const LOCK_TRIES: u32 = 20;
+const LOCK_WAIT: Duration = Duration::from_millis(50);
+
+/// Locks a file that [`open_private`] has opened, for as long as it is open; whether nobody else holds it. Tries for a second.
+///
+/// # Errors
+/// The system's.
+pub fn lock(file: &File) -> io::Result<bool> {
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_WAIT),
+            Err(TryLockError::Error(source)) => return Err(source),
+        }
+    }
+    Ok(false)
 }
 
 /// Why a folder cannot hold what nobody else may change.

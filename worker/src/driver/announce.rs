@@ -1,5 +1,6 @@
 //! The coordinator as tracker: it is told where this worker is reached, and tells of others.
 
+use super::fetch::with_token;
 use super::stream::Session;
 use crate::clock;
 use crate::p2p::Net;
@@ -9,7 +10,6 @@ use proto::pb::peers_client::PeersClient;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use tonic::Request;
 
 /// Peers asked for: a few more than the neighbours that are looked for.
 const PEERS_ASKED: u32 = 32;
@@ -65,12 +65,10 @@ async fn announce(
     session: &Session,
     contact: Option<&Contact>,
 ) -> Result<Duration, String> {
-    let mut request = Request::new(pb::AnnounceRequest {
-        contact: contact.map(Contact::to_pb),
-        peers_max: PEERS_ASKED,
-    });
-    let token = format!("Bearer {}", session.token).parse();
-    request.metadata_mut().insert("authorization", token.map_err(|_| "the token is none")?);
+    let request =
+        pb::AnnounceRequest { contact: contact.map(Contact::to_pb), peers_max: PEERS_ASKED };
+    let request = with_token(request, session)
+        .map_err(|status| super::convert::printable(status.message()))?;
     let mut client = PeersClient::new(session.channel.clone())
         .max_decoding_message_size(proto::bounds::MESSAGE_BYTES_MAX);
     let answered = timeout(ANSWER_MAX, client.announce(request)).await;

@@ -5,6 +5,7 @@ use crate::blobs::{Blobs, Error, Partial};
 use crate::core::FetchTrouble;
 use crate::p2p::carrier::Carrier;
 use crate::p2p::swarm::Trouble;
+use proto::bearer::Bearer;
 use proto::bounds::MESSAGE_BYTES_MAX;
 use proto::pb::blobs_client::BlobsClient;
 use proto::pieces::Cut;
@@ -13,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Status, Streaming};
 
 /// Longest wait for the next chunk: far beyond any line, so that only a stall is cut.
@@ -26,11 +26,9 @@ const WRONG_MAX: u32 = 3;
 
 /// `request` with the stream's token.
 pub(crate) fn with_token<T>(message: T, session: &Session) -> Result<Request<T>, Status> {
-    let mut request = Request::new(message);
-    let value = MetadataValue::try_from(format!("Bearer {}", session.token))
+    let bearer = Bearer::new(&session.token)
         .map_err(|_| Status::internal("the coordinator gave a token that is no header"))?;
-    request.metadata_mut().insert("authorization", value);
-    Ok(request)
+    Ok(bearer.call(message))
 }
 
 /// Brings a blob here, verified and pinned.

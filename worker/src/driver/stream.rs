@@ -3,6 +3,7 @@
 use super::{Input, convert};
 use crate::core::{Event, Welcome};
 use crate::folder::{Identity, Project};
+use program::error::chain;
 use proto::bounds::MESSAGE_BYTES_MAX;
 use proto::pb::coordinator_message::Kind;
 use proto::pb::grid_client::GridClient;
@@ -78,16 +79,7 @@ pub(crate) enum Trouble {
 
 impl Trouble {
     fn lost(what: &str, error: &dyn std::error::Error) -> Self {
-        let mut text = format!("{what}: {error}");
-        let mut source = error.source();
-        while let Some(error) = source {
-            let error_text = error.to_string();
-            if !text.contains(&error_text) {
-                text = format!("{text}: {error_text}");
-            }
-            source = error.source();
-        }
-        Self::Lost(text)
+        Self::Lost(format!("{what}: {}", chain(error)))
     }
 }
 

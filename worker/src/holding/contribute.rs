@@ -203,7 +203,6 @@ fn unless_refused(reply: Result<pb::GiveReply, Status>) -> Result<(), Status> {
                 tracing::debug!(%status, "not taken");
                 Ok(())
             }
-            tonic::Code::Unavailable if status.message().contains("try again") => Ok(()),
             _ => Err(status),
         },
     }

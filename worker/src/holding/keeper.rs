@@ -285,7 +285,7 @@ impl Keeper {
             {
                 let member = certificate.member();
                 let (account, network) = (member.account, member.network);
-                self.gossip.came(self.born.elapsed(), peer);
+                self.gossip.came(peer);
                 self.apply(Event::PeerCame { peer, account, network }).await;
             }
         }

@@ -31,11 +31,13 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{OnceCell, mpsc, oneshot};
+use tokio::sync::{OnceCell, Semaphore, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
 /// What has happened and was not taken up yet; connections wait when it is full.
 const INBOX: usize = 1024;
+/// Lists given at a time: the first of a blob reads all of it.
+const LISTS_AT_ONCE: usize = 8;
 /// How often the neighbourhood is looked at for peers to connect to.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A neighbour that could not be connected to is left alone for this long.
@@ -183,6 +185,7 @@ impl Carrier {
             asking: HashMap::new(),
             tickets: HashMap::new(),
             next_ticket: 0,
+            lists: Arc::new(Semaphore::new(LISTS_AT_ONCE)),
             tasks: JoinSet::new(),
         };
         (opening, Self(inputs), task)
@@ -242,6 +245,8 @@ pub struct Task {
     asking: HashMap<RequestId, AbortHandle>,
     tickets: HashMap<Ticket, SendStream>,
     next_ticket: Ticket,
+    /// Turns of peers that are given lists.
+    lists: Arc<Semaphore>,
     tasks: JoinSet<()>,
 }
 

@@ -13,7 +13,6 @@ pub mod bounds;
 mod event;
 mod others;
 mod own;
-mod rate;
 
 pub use event::{Action, Event, Numbers, Refusal, Stored};
 

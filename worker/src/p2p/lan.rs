@@ -1,10 +1,10 @@
 //! Members on the local network, found by multicast (mDNS): they are near to each other, so that machines of one house or
 //! laboratory fetch an input once from outside.
 
-use super::bucket::Bucket;
 use super::contact::worker_key;
 use super::shared::Shared;
 use iroh_mdns_address_lookup::{DiscoveryEvent, MdnsAddressLookup};
+use program::bucket::Bucket;
 use std::sync::Arc;
 use tokio_stream::StreamExt;
 

@@ -5,6 +5,7 @@
 //! to a few at once and then to one more now and then; who lacks the entries below one asks for them where it came from.
 
 use super::hold::Now;
+use program::bucket::Bucket;
 use proto::log::{Entry, Event, Frontier, Head, Invalid};
 use proto::{ProjectKey, WorkerKey, pb};
 use rand::Rng;
@@ -15,7 +16,7 @@ use std::time::Duration;
 /// Entries that are kept, bytes: some hundred thousand commits. A longer log is kept by those that came early.
 pub const BYTES_MAX: u64 = 64 << 20;
 /// Heads that one peer may tell at once, and then one per so much time.
-const HEADS_BURST: u32 = 8;
+const HEADS_BURST: u64 = 8;
 const HEAD_EVERY: Duration = Duration::from_millis(500);
 /// Peers that are told of a new head at once. Each tells so many on, so nearly all peers have heard after log_6(peers) steps.
 const FANOUT: usize = 6;
@@ -149,15 +150,18 @@ pub struct Gossip {
 struct Neighbour {
     /// Entries that it is known to have heard of.
     size: u64,
-    /// When it would have its full burst again.
-    whole_at: Now,
+    /// How often it may tell of heads.
+    tells: Bucket,
 }
 
 impl Gossip {
     /// A peer is linked.
-    pub fn came(&mut self, now: Now, peer: WorkerKey) {
+    pub fn came(&mut self, peer: WorkerKey) {
         if self.neighbours.len() < PEERS_MAX {
-            self.neighbours.entry(peer).or_insert(Neighbour { size: 0, whole_at: now });
+            self.neighbours.entry(peer).or_insert_with(|| Neighbour {
+                size: 0,
+                tells: Bucket::every(HEAD_EVERY, HEADS_BURST),
+            });
         }
     }
 
@@ -169,12 +173,7 @@ impl Gossip {
     /// A peer tells of a head; false when it tells too often, or is not linked. It costs a signature to look at.
     pub fn may_tell(&mut self, now: Now, peer: &WorkerKey) -> bool {
         let Some(neighbour) = self.neighbours.get_mut(peer) else { return false };
-        let next = neighbour.whole_at.max(now) + HEAD_EVERY;
-        let may = next <= now + HEAD_EVERY * HEADS_BURST;
-        if may {
-            neighbour.whole_at = next;
-        }
-        may
+        neighbour.tells.passes(now, 1)
     }
 
     /// A peer has told of a head of so many entries that the project signed.

@@ -1,7 +1,6 @@
 //! A link: the first connection between two peers. Both show their certificates; then either may ask the other for peers,
 //! or open a [`Talk`] about something else.
 
-use super::bucket::Bucket;
 use super::contact::{Contact, Malformed, Written, worker_key};
 use super::hold::bounds::HANDOVERS_MAX;
 use super::shared::Shared;
@@ -9,6 +8,7 @@ use super::table::Blame;
 use super::{ConnectError, code, frame};
 use iroh::endpoint::{Connection, ConnectionError, RecvStream, SendStream};
 use iroh::protocol::{AcceptError, ProtocolHandler};
+use program::bucket::Bucket;
 use proto::WorkerKey;
 use proto::member::Invalid;
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
 //! What peers cost, counted and held within the owner's limits.
 
-use super::bucket::Bucket;
 use super::usage::{Traffic, Usage};
 use crate::clock;
+use program::bucket::Bucket;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 

@@ -306,6 +306,29 @@ pub enum Refusal {
     Busy,
 }
 
+/// Why a peer gets and gives no blobs for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DropReason {
+    /// It sent a piece that is not what its digest says.
+    #[error("it sent wrong bytes")]
+    WrongBytes,
+    /// It keeps what it promised to itself.
+    #[error("it does not deliver")]
+    DoesNotDeliver,
+    /// It says that it holds pieces that there are not.
+    #[error("it says it holds what cannot be")]
+    ImpossibleClaim,
+    /// It sends more messages than a peer needs.
+    #[error("it says too much")]
+    SaysTooMuch,
+    /// It asks for more than a peer may.
+    #[error("it wants too much")]
+    WantsTooMuch,
+    /// There is no place for it, which is no fault of its own.
+    #[error("too many peers")]
+    TooManyPeers,
+}
+
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -370,7 +393,7 @@ pub enum Action {
         /// Whose.
         peer: WorkerKey,
         /// Why.
-        reason: &'static str,
+        reason: DropReason,
         /// How long to keep it away.
         keep_away: Duration,
     },

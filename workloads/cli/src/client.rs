@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
+use program::error::chain;
+use proto::bearer::Bearer;
 use proto::pb::blobs_client::BlobsClient;
 use proto::pb::jobs_client::JobsClient;
 use proto::pb::log_client::LogClient;
 use proto::{Digest, JobId, bounds, pb, tls};
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::profile::Profile;
 
 /// Longest wait for one answer: far more than any call takes, less than the patience of who waits.
@@ -27,17 +27,6 @@ const CONNECT_RETRIES_MAX: usize = 3;
 const CONNECT_PAUSE: Duration = Duration::from_millis(300);
 
 type Authorised = InterceptedService<Channel, Bearer>;
-
-/// Adds the token to each call.
-#[derive(Clone, Debug)]
-pub struct Bearer(MetadataValue<Ascii>);
-
-impl Interceptor for Bearer {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
-        Ok(request)
-    }
-}
 
 /// A connection to the coordinator, made again whenever it is lost.
 #[derive(Clone, Debug)]
@@ -54,25 +43,22 @@ impl Client {
     /// # Errors
     /// When nobody answers, or somebody other than the profile's coordinator.
     pub async fn connect(profile: Profile) -> Result<Self, Error> {
-        let bearer = format!("Bearer {}", profile.token).parse();
-        let bearer = bearer.map_err(|_| {
-            Error::Usage("the token has characters that no token has: copy it whole".into())
-        })?;
+        let bearer = Bearer::new(&profile.token).map_err(|none| Error::Usage(none.to_string()))?;
         let waits = ExponentialBuilder::default()
             .with_min_delay(CONNECT_PAUSE)
             .with_max_times(CONNECT_RETRIES_MAX);
         let connect = || tls::connect(&profile.join);
-        let channel = connect.retry(waits).when(|error| !is_foreign(&chain(error))).await;
+        let channel = connect.retry(waits).when(|error| !tls::is_foreign(error)).await;
         let channel = channel.map_err(|error| {
             let why = chain(&error);
-            let why = if is_foreign(&why) {
+            let why = if tls::is_foreign(&error) {
                 format!("another project answers there ({why})")
             } else {
                 why
             };
             Error::Unreachable { address: profile.join.address.clone(), why }
         })?;
-        Ok(Self { profile, channel, bearer: Bearer(bearer) })
+        Ok(Self { profile, channel, bearer })
     }
 
     /// The service for jobs.
@@ -170,11 +156,6 @@ impl Client {
         }
         Ok(reply.spec.to_vec())
     }
-}
-
-/// Whether somebody answers, and it is not the coordinator.
-fn is_foreign(why: &str) -> bool {
-    why.contains("UnknownIssuer") || why.contains("certificate")
 }
 
 /// Whether the connection, and not the call, is what failed.

@@ -24,7 +24,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use tracing_subscriber::EnvFilter;
 use worker::execute;
 
 use crate::args::{Cli, Command};
@@ -58,11 +57,10 @@ pub fn main() -> ExitCode {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(told) => return told_by_clap(&told),
+        Err(said) => return program::output::arguments(&said),
     };
-    // What the parts of a demo log is for who asks for it with RUST_LOG.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // What the parts of a demo log is for who asks for it.
+    program::log::start("off");
     let output = Output::new(cli.output);
     let context = Context { output, profile: cli.profile };
     match run(cli.command, &context) {
@@ -70,18 +68,6 @@ pub fn main() -> ExitCode {
         Err(error) => {
             output.error(&error);
             ExitCode::from(error.exit_code())
-        }
-    }
-}
-
-/// Help and the version go to standard output, a slip to standard error.
-fn told_by_clap(told: &clap::Error) -> ExitCode {
-    match program::stdout::written(told.print()) {
-        Ok(()) => ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(2)),
-        Err(program::stdout::Trouble::Closed) => ExitCode::SUCCESS,
-        Err(trouble) => {
-            output::note(&format!("error: {trouble}"));
-            ExitCode::FAILURE
         }
     }
 }

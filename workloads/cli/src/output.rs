@@ -1,11 +1,12 @@
 //! The one place that writes to standard output and standard error.
 
 use std::borrow::Cow;
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{IsTerminal, stderr};
 use std::time::Duration;
 
-use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+pub use program::output::Format;
+use program::output::note;
 use program::stdout::{self, Trouble};
 use proto::text::{printable, printable_lines};
 use serde::Serialize;
@@ -14,16 +15,6 @@ use crate::error::Error;
 
 /// Of an answer that could not be written, what is told with the error, bytes.
 const UNWRITTEN_BYTES_MAX: usize = 2048;
-
-/// How answers are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people.
-    #[default]
-    Human,
-    /// For programs: one JSON object in each line of standard output.
-    Json,
-}
 
 /// Where answers go.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +52,7 @@ impl Output {
     ) -> Result<(), Error> {
         match self.format {
             Format::Json => line(&serde_json::to_string(value).unwrap_or_default()),
-            Format::Human => line(&printable_lines(&text())),
+            Format::Text => line(&printable_lines(&text())),
         }
     }
 
@@ -82,12 +73,7 @@ impl Output {
 
     /// What somebody should know of that is no error: for programs `{"warning":{"message"}}` on standard error.
     pub fn warning(self, text: &str) {
-        match self.format {
-            Format::Json => {
-                note(&serde_json::json!({ "warning": { "message": text } }).to_string());
-            }
-            Format::Human => note(&format!("warning: {text}")),
-        }
+        self.format.warning(text);
     }
 
     /// An error: for programs `{"error":{"message","exit_code"}}` on standard error.
@@ -95,14 +81,7 @@ impl Output {
         if matches!(error, Error::Closed) {
             return;
         }
-        match self.format {
-            Format::Json => {
-                let error =
-                    serde_json::json!({ "message": error.chain(), "exit_code": error.exit_code() });
-                note(&serde_json::json!({ "error": error }).to_string());
-            }
-            Format::Human => note(&printable_lines(&format!("error: {}", error.chain()))),
-        }
+        self.format.error(&error.chain(), error.exit_code());
     }
 
     /// A bar of `len`, drawn where somebody looks at it.
@@ -139,11 +118,6 @@ pub(crate) fn raw(bytes: &[u8]) -> Result<(), Error> {
         Trouble::Closed => Error::Closed,
         Trouble::Failed(_) => Error::Failed(trouble.to_string()),
     })
-}
-
-/// Writes a line to standard error, beyond which there is nothing to tell of a failure.
-pub(crate) fn note(text: &str) {
-    let _ = writeln!(stderr().lock(), "{text}");
 }
 
 /// `bytes` as text for a terminal, cut to `bytes_max`, without harmful characters.

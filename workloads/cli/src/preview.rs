@@ -7,11 +7,12 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
+use program::error::chain;
 use proto::cut::{self, Axis};
 use proto::job::{Extra, Input, JobSpec, Segment, Unit, UnitInput};
 use proto::{Digest, UnitIndex};
 
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::job_file::{Content, Job};
 use crate::line_file::LineFile;
 

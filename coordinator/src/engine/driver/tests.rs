@@ -325,7 +325,7 @@ async fn a_failed_commit_stops_the_engine_and_acknowledges_nothing() {
     grid.disk.broken.store(true, Ordering::Relaxed);
     let (sink, _heard) = sink();
     assert!(grid.handle.connected(hello(), sink).await.is_err());
-    let error = describe(&grid.engine.join().unwrap_err());
+    let error = chain(&grid.engine.join().unwrap_err());
     assert_eq!(error, "the store cannot write: the cable is out");
     let error = grid.handle.totals().await.unwrap_err().to_string();
     assert_eq!(error, "the coordinator has stopped: the store cannot write: the cable is out");

@@ -7,14 +7,14 @@ use crate::engine::{FromCore, sink};
 use crate::grpc::access::{SessionToken, Volunteer};
 use crate::grpc::places::Crowd;
 use crate::grpc::refusal::{Refusal, blocking};
-use crate::grpc::{SOFTWARE, Shared, convert, told};
+use crate::grpc::{SOFTWARE, Shared, convert};
 use crate::random;
+use program::error::chain;
 use proto::bounds::{BATCH_REPORTS_MAX, INLINE_OUTPUT_BYTES_MAX};
 use proto::member::{Certificate, Member, TERM_MS};
 use proto::pb::{self, coordinator_message::Kind as ToKind, refusal::Code, worker_message::Kind};
 use proto::{AccountKey, Digest, WorkerKey, hello, version};
 use std::sync::Arc;
-use std::time::Instant;
 use tokio::time::timeout;
 use tonic::Streaming;
 
@@ -62,7 +62,7 @@ pub(super) async fn greet(
     compare(shared, said.log_head.as_ref()).await?;
     let worker = hello.worker;
     let known = shared.engine.look(move |core| core.worker_number(&worker).is_some()).await?;
-    if !known && !shared.newcomers.take(crowd, Instant::now()) {
+    if !known && !shared.newcomers.take(crowd) {
         let text = "more new workers come from this network than are taken in at once: this one will be in a few minutes";
         return Err(End::refusal(Code::TooMany, text, NEWCOMER_RETRY_MS));
     }
@@ -123,7 +123,7 @@ async fn compare(shared: &Arc<Shared>, head: Option<&pb::SignedHead>) -> Result<
         && shared.engine.halt(&newer.what)
         && let Err(error) = heads.keep(&newer)
     {
-        tracing::error!("the head that a worker has shown is not kept: {}", told(&error));
+        tracing::error!("the head that a worker has shown is not kept: {}", chain(&error));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! One worker's stream from its challenge to its end: a reader and a writer side by side.
 
 use super::hello::{Greeted, greet};
-use super::rate::{Pace, Rate};
+use super::rate::Rate;
 use super::{End, Outbound, RETRY_MS, reports, send, shown, writer};
 use crate::core::event::Session;
 use crate::grpc::access::Volunteer;
@@ -110,7 +110,7 @@ async fn read(
     inbound: &mut Streaming<pb::WorkerMessage>,
     outbound: &Outbound,
 ) -> End {
-    let (mut rate, mut pace) = (Rate::new(), Pace::new());
+    let mut rate = Rate::new();
     loop {
         let message = match timeout(shared.patience.silence, inbound.message()).await {
             Ok(Ok(Some(message))) => message,
@@ -123,7 +123,7 @@ async fn read(
             }
         };
         rate.next().await;
-        if let Err(end) = heard(shared, session, volunteer, message, outbound, &mut pace).await {
+        if let Err(end) = heard(shared, session, volunteer, message, outbound, &mut rate).await {
             return end;
         }
     }
@@ -136,7 +136,7 @@ async fn heard(
     volunteer: Volunteer,
     message: pb::WorkerMessage,
     outbound: &Outbound,
-    pace: &mut Pace,
+    rate: &mut Rate,
 ) -> Result<(), End> {
     let engine = &shared.engine;
     let too_many = |what: &str, max: usize| {
@@ -165,7 +165,7 @@ async fn heard(
         Some(Kind::Logs(logs)) if LOGS_PER_MESSAGE_MAX < logs.logs.len() => {
             return Err(too_many("units with lines", LOGS_PER_MESSAGE_MAX));
         }
-        Some(Kind::Logs(logs)) if pace.lets(logs.encoded_len()) => {
+        Some(Kind::Logs(logs)) if rate.lets_lines(logs.encoded_len()) => {
             engine.logged(session, convert::logs(logs)).await?;
         }
         // Said too fast: it is left out.

@@ -5,7 +5,7 @@ use super::{Error, Input, Missed, OPEN_MAX, Opened, Task};
 use crate::blobs;
 use crate::blobs::pieces::PieceFile;
 use crate::p2p::code;
-use crate::p2p::swarm::{Action, Bits, Event, Fault, RequestId, Trouble};
+use crate::p2p::swarm::{Action, Bits, DropReason, Event, Fault, RequestId, Trouble};
 use crate::p2p::table::Blame;
 use proto::{Digest, WorkerKey};
 use std::sync::Arc;
@@ -80,18 +80,18 @@ impl Task {
         }
     }
 
-    fn drop_peer(&mut self, peer: WorkerKey, reason: &'static str, keep_away: Duration) {
-        tracing::info!(?peer, reason, "a peer gets and gives no blobs for a while");
+    fn drop_peer(&mut self, peer: WorkerKey, reason: DropReason, keep_away: Duration) {
+        tracing::info!(?peer, %reason, "a peer gets and gives no blobs for a while");
         self.keep_away(peer, keep_away);
         if let Some(talk) = self.talks.remove(&peer) {
-            talk.connection.close(code::RUDE.into(), reason.as_bytes());
+            talk.connection.close(code::RUDE.into(), reason.to_string().as_bytes());
         }
         let blame = match reason {
-            "it sent wrong bytes" => Blame::Forged,
-            "it does not deliver" => Blame::Slow,
-            "it says it holds what cannot be" => Blame::Garbage,
-            "it says too much" | "it wants too much" => Blame::Greedy,
-            _ => return,
+            DropReason::WrongBytes => Blame::Forged,
+            DropReason::DoesNotDeliver => Blame::Slow,
+            DropReason::ImpossibleClaim => Blame::Garbage,
+            DropReason::SaysTooMuch | DropReason::WantsTooMuch => Blame::Greedy,
+            DropReason::TooManyPeers => return,
         };
         self.net.blame(&peer, blame);
     }

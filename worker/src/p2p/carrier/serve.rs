@@ -10,10 +10,6 @@ use crate::p2p::swarm::{Refusal, Ticket};
 use iroh::endpoint::SendStream;
 use proto::{Digest, WorkerKey};
 use std::sync::Arc;
-use tokio::sync::Semaphore;
-
-/// Lists given at a time: the first of a blob reads all of it.
-static LISTS: Semaphore = Semaphore::const_new(8);
 
 impl Task {
     pub(super) fn serve(&mut self, peer: WorkerKey, ticket: Ticket, digest: Digest, piece: u32) {
@@ -57,14 +53,15 @@ impl Task {
         mut send: SendStream,
     ) {
         let offered = self.swarm.is_offered(&digest);
-        let (net, blobs) = (self.net.clone(), Arc::clone(&self.blobs));
+        let (net, blobs, lists) =
+            (self.net.clone(), Arc::clone(&self.blobs), Arc::clone(&self.lists));
         let file = if offered { Some(self.file(digest)) } else { None };
         self.tasks.spawn(async move {
             let Some(file) = file.filter(|_| !net.meter().is_spent()) else {
                 let _ = wire::send_reply(&mut send, &Reply::Refused(Refusal::Lacks)).await;
                 return;
             };
-            let Ok(_turn) = LISTS.try_acquire() else {
+            let Ok(_turn) = lists.try_acquire() else {
                 let _ = wire::send_reply(&mut send, &Reply::Refused(Refusal::Busy)).await;
                 return;
             };

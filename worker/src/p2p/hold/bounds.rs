@@ -29,9 +29,9 @@ pub const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 /// A holder that was away for this long is no longer counted on, while the coordinator does not have the batch.
 pub const VANISHED_AFTER: Duration = Duration::from_secs(600);
 /// Batches that one sender may hand over at once, after a silence: what a worker does that comes back from a day's work.
-pub const OFFERS_BURST: u32 = 512;
+pub const OFFERS_BURST: u64 = 512;
 /// Batches that one sender may hand over per second in the long run: far above what reports in batches need.
-pub const OFFERS_PER_SECOND: u32 = 4;
+pub const OFFERS_PER_SECOND: u64 = 4;
 /// Senders whose rate is remembered; the longest silent one is forgotten, and begins anew with a full burst.
 pub const SENDERS_MAX: usize = 4096;
 /// Batches that the coordinator is asked about in one call.

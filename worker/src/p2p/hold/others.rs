@@ -4,8 +4,8 @@ use super::bounds::{
     ACCOUNT_SHARE, AGAIN_AFTER, ASKED_MAX, DELIVERIES_MAX, OTHERS_BATCHES_MAX, SENDER_SHARE,
     SENDERS_MAX,
 };
-use super::rate::Rates;
 use super::{Action, Config, Name, Now, Refusal, Stored};
+use program::bucket::{Bucket, Buckets};
 use proto::seal::SEALED_BYTES_MAX;
 use proto::{AccountKey, WorkerKey};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -70,7 +70,7 @@ pub(super) struct Others {
     wanted: VecDeque<Name>,
     n_asking: usize,
     n_delivering: usize,
-    rates: Rates,
+    rates: Buckets<WorkerKey>,
     refused: u64,
 }
 
@@ -133,7 +133,7 @@ impl Others {
         if SEALED_BYTES_MAX < bytes as usize {
             return Err(Refusal::TooLarge);
         }
-        if !self.rates.take(now, name.worker) {
+        if !self.rates.passes(now, name.worker, 1) {
             return Err(Refusal::TooFast);
         }
         while !self.sender(&name.worker).fits(bytes, room, SENDER_SHARE) {

@@ -385,7 +385,7 @@ fn a_flood_from_one_sender_stays_within_its_share() {
         hold.check_invariants().unwrap();
     }
     assert!(hold.numbers().others_bytes <= (1 << 20) / SENDER_SHARE);
-    assert!(kept as u64 <= u64::from(OFFERS_BURST) + 2_000 * u64::from(OFFERS_PER_SECOND));
+    assert!(kept as u64 <= OFFERS_BURST + 2_000 * OFFERS_PER_SECOND);
     // A hundred workers of seven owners: each owner stays within its own share, and somebody new finds room.
     for number in 2..102 {
         come(&mut hold, number);

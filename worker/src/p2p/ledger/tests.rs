@@ -52,7 +52,7 @@ fn heads_go_to_a_few_then_to_one_more_and_too_many_are_not_looked_at() {
     let peer = |number| WorkerKey([number; 32]);
     let (mut gossip, mut random) = (Gossip::default(), SmallRng::seed_from_u64(1));
     for number in 1..=20 {
-        gossip.came(Now::ZERO, peer(number));
+        gossip.came(peer(number));
     }
     gossip.told(&peer(2), 10);
     assert_eq!(gossip.next_deadline(), None, "nothing was told yet");
@@ -63,7 +63,7 @@ fn heads_go_to_a_few_then_to_one_more_and_too_many_are_not_looked_at() {
     let mut heard = tell(&mut gossip, Now::ZERO, 11);
     assert_eq!(heard.len(), FANOUT);
     assert_eq!(tell(&mut gossip, Now::ZERO, 11), []);
-    gossip.came(Now::ZERO, peer(3));
+    gossip.came(peer(3));
     assert_eq!(tell(&mut gossip, Now::ZERO, 11), [peer(3)], "it has nothing yet");
     while let Some(due) = gossip.next_deadline() {
         assert_eq!(tell(&mut gossip, due - HEAD_EVERY, 11), []);

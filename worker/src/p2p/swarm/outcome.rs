@@ -1,7 +1,7 @@
 //! What becomes of a request.
 
 use super::blob::Stage;
-use super::{Action, Bits, Fault, Message, Now, RequestId, Source, Swarm, What};
+use super::{Action, Bits, DropReason, Fault, Message, Now, RequestId, Source, Swarm, What};
 use proto::pieces::Cut;
 use proto::{Digest, WorkerKey};
 use std::time::Duration;
@@ -151,7 +151,7 @@ impl Swarm {
             && peer.snubbed_until <= now
             && peer.strike(now)
         {
-            self.drop_peer(key, "it does not deliver", fx);
+            self.drop_peer(key, DropReason::DoesNotDeliver, fx);
         }
     }
 
@@ -167,7 +167,7 @@ impl Swarm {
             self.banned.remove(&first);
         }
         self.banned.insert(key, now + keep_away);
-        fx.push(Action::Drop { peer: key, reason: "it sent wrong bytes", keep_away });
+        fx.push(Action::Drop { peer: key, reason: DropReason::WrongBytes, keep_away });
     }
 
     /// Requests that took too long are made elsewhere.

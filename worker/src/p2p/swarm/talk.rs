@@ -2,7 +2,7 @@
 
 use super::blob::Stage;
 use super::peer::{Holding, Peer};
-use super::{Action, Bits, Message, Now, OWING_MAX, PEERS_MAX, Swarm, WANTS_MAX};
+use super::{Action, Bits, DropReason, Message, Now, OWING_MAX, PEERS_MAX, Swarm, WANTS_MAX};
 use proto::pieces::Cut;
 use proto::{Digest, WorkerKey};
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ impl Swarm {
     pub(super) fn connected(&mut self, now: Now, key: WorkerKey, fx: &mut Vec<Action>) {
         if let Some(until) = self.banned.get(&key).filter(|until| now < **until) {
             let keep_away = *until - now;
-            return fx.push(Action::Drop { peer: key, reason: "it sent wrong bytes", keep_away });
+            return fx.push(Action::Drop { peer: key, reason: DropReason::WrongBytes, keep_away });
         }
         if self.peers.contains_key(&key) {
             // A new connection of the same peer: what was said on the old one holds no more.
@@ -19,7 +19,11 @@ impl Swarm {
         }
         if PEERS_MAX <= self.peers.len() {
             let keep_away = self.config.rechoke;
-            return fx.push(Action::Drop { peer: key, reason: "too many peers", keep_away });
+            return fx.push(Action::Drop {
+                peer: key,
+                reason: DropReason::TooManyPeers,
+                keep_away,
+            });
         }
         let withheld = self.owing.remove(&key).unwrap_or(0);
         self.peers.insert(key, Peer::new(now, withheld));
@@ -81,7 +85,7 @@ impl Swarm {
     ) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         if !peer.may_say(now) {
-            return self.drop_peer(key, "it says too much", fx);
+            return self.drop_peer(key, DropReason::SaysTooMuch, fx);
         }
         match message {
             Message::Want { digest } => self.wants(now, key, digest, fx),
@@ -119,7 +123,7 @@ impl Swarm {
     fn wants(&mut self, now: Now, key: WorkerKey, digest: Digest, fx: &mut Vec<Action>) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         if WANTS_MAX <= peer.wants.len() && !peer.wants.contains(&digest) {
-            return self.drop_peer(key, "it wants too much", fx);
+            return self.drop_peer(key, DropReason::WantsTooMuch, fx);
         }
         if !peer.wants.insert(digest) {
             return;
@@ -142,7 +146,7 @@ impl Swarm {
         let cut = Cut::of(holding.len);
         let cut_fits = cut.is_some_and(|cut| cut.n_pieces() == holding.pieces.n_bits());
         if !cut_fits || !holding.pieces.is_sound() {
-            return self.drop_peer(key, "it says it holds what cannot be", fx);
+            return self.drop_peer(key, DropReason::ImpossibleClaim, fx);
         }
         // Said before it knew that this worker wants it no more, or of a length that is not the blob's.
         let Some(blob) = self.blobs.get(&digest).filter(|blob| blob.is_under_way()) else {
@@ -182,7 +186,7 @@ impl Swarm {
     }
 
     /// Closes the connection to a peer that breaks the rules or is of no use, for a while.
-    pub(super) fn drop_peer(&mut self, key: WorkerKey, reason: &'static str, fx: &mut Vec<Action>) {
+    pub(super) fn drop_peer(&mut self, key: WorkerKey, reason: DropReason, fx: &mut Vec<Action>) {
         self.gone(key);
         self.totals.dropped_peers += 1;
         fx.push(Action::Drop { peer: key, reason, keep_away: self.config.ban / 10 });

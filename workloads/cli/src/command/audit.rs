@@ -8,6 +8,7 @@ mod rerun;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
+use program::error::chain;
 use program::shell::word;
 use proto::bounds::LOG_ENTRIES_MAX;
 use proto::log::{Entry, Frontier, Head, Heads, consistent};
@@ -19,7 +20,7 @@ use self::job::Audited;
 use super::Context;
 use crate::args::Audit;
 use crate::client::{Client, is_passing};
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::shown::{self, HeadsFile, KeptFile};
 
 /// Bytes of entries that are read at once, about: few calls for a long log, and little memory.

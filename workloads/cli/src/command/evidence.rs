@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use program::error::chain;
 use program::shell::word;
 use proto::evidence::{Evidence, Segment};
 use proto::job::JobSpec;
@@ -15,7 +16,7 @@ use super::view::counted;
 use super::{Context, fetch, verify};
 use crate::args;
 use crate::client::Client;
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::local::{self, Local};
 use crate::shown::{self, EvidenceFile};
 

@@ -7,6 +7,7 @@ mod pages;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use program::error::chain;
 use proto::job::JobSpec;
 use proto::{Digest, JobId, UnitIndex, pb};
 use serde_json::json;
@@ -17,7 +18,7 @@ use super::view::{counted, has_ended};
 use super::{Context, logs};
 use crate::args::Fetch;
 use crate::client::Client;
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::results::{self, Folder, Line, Place};
 
 /// Pages that wait between reading, checking and writing: one each, so that none of the three waits for another's turn.

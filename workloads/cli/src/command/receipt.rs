@@ -1,5 +1,6 @@
 //! `starling receipt`: a unit's receipt and its place in the log, as one file that anybody can check.
 
+use program::error::chain;
 use program::shell::word;
 use proto::id::UnitId;
 use proto::log::{Head, Logged};
@@ -10,7 +11,7 @@ use super::Context;
 use super::audit::path_of;
 use crate::args::Receipt;
 use crate::client::Client;
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::shown::{self, ReceiptFile};
 
 pub(super) async fn run(args: Receipt, context: &Context) -> Result<(), Error> {

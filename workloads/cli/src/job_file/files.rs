@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use program::error::chain;
 use proto::Digest;
 use proto::bounds::{INPUTS_MAX, SPEC_BYTES_MAX};
 use proto::job::{Input, JobSpec};
@@ -249,16 +250,4 @@ fn digest(path: &Path) -> Answer<(Digest, u64)> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(open(path)?).map_err(|error| unreadable(path, &error))?;
     Ok((Digest(*hasher.finalize().as_bytes()), hasher.count()))
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

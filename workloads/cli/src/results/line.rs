@@ -4,13 +4,14 @@ use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
 use data_encoding::BASE64;
+use program::error::chain;
 use proto::cut::Values;
 use proto::key::Verified;
 use proto::receipt::Receipt;
 use proto::{Digest, ProjectKey, UnitIndex, pb};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, chain};
+use crate::error::Error;
 
 /// The result of one unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use coordinator::Coordinator;
+use program::error::chain;
 use proto::join::Join;
 use worker::Worker;
 use worker::execute::{Priority, own_program};
 use worker::folder::{Folder, Project};
 
-use crate::error::{Error, chain};
+use crate::error::Error;
 
 /// Work that a worker holds ahead for each slot: little, so that both are busy until the end.
 const BUFFER: Duration = Duration::from_secs(4);

@@ -5,6 +5,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use ::kernel::{Kind, Summary};
+use program::error::chain;
 use proto::job::{Nan, Segment, Unit, UnitInput};
 use proto::{Digest, json as canonical};
 use serde_json::json;
@@ -12,7 +13,7 @@ use worker::execute::{self, CompileCost, Event, Outcome, Pool, SnapshotPlan};
 
 use crate::amount;
 use crate::args::Check;
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::job_file;
 use crate::local::{Local, Run};
 use crate::output::{Output, excerpt};

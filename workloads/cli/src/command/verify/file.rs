@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use program::error::chain;
 use proto::log::{Entry, Head};
 use proto::receipt::Receipt;
 use proto::{ProjectKey, UnitIndex};
@@ -9,7 +10,7 @@ use serde_json::json;
 
 use super::super::{Context, evidence};
 use crate::args::{VerifyFile, VerifyOne};
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::profile::Profile;
 use crate::shown::{self, HeadsFile, ReceiptFile};
 
