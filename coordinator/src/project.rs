@@ -4,10 +4,9 @@ use ed25519_dalek::SigningKey;
 use program::file::Unfit;
 use proto::{Digest, ProjectKey, join::Join};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 pub(crate) mod authority;
 pub(crate) mod file;

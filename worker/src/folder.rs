@@ -7,7 +7,7 @@ use proto::join::Join;
 use proto::{AccountKey, Digest, WorkerKey};
 use rand::TryRng;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
