@@ -146,7 +146,7 @@ pub struct Gossip {
     one_more_at: Now,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Neighbour {
     /// Entries that it is known to have heard of.
     size: u64,

@@ -1,8 +1,8 @@
 //! What is held for others, until the coordinator has it and beyond.
 
 use super::bounds::{
-    ACCOUNT_SHARE, AGAIN_AFTER, ASKED_MAX, DELIVERIES_MAX, OTHERS_BATCHES_MAX, SENDER_SHARE,
-    SENDERS_MAX,
+    ACCOUNT_SHARE, AGAIN_AFTER, ASKED_MAX, DELIVERIES_MAX, OFFERS_BURST, OFFERS_PER_SECOND,
+    OTHERS_BATCHES_MAX, SENDER_SHARE, SENDERS_MAX,
 };
 use super::{Action, Config, Name, Now, Refusal, Stored};
 use program::bucket::{Bucket, Buckets};
@@ -70,8 +70,18 @@ pub(super) struct Others {
     wanted: VecDeque<Name>,
     n_asking: usize,
     n_delivering: usize,
-    rates: Buckets<WorkerKey>,
+    rates: Rates,
     refused: u64,
+}
+
+/// How fast each sender may hand over.
+#[derive(Clone, Debug)]
+struct Rates(Buckets<WorkerKey>);
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self(Buckets::new(Bucket::new(OFFERS_PER_SECOND, OFFERS_BURST), SENDERS_MAX))
+    }
 }
 
 impl Others {
@@ -133,7 +143,7 @@ impl Others {
         if SEALED_BYTES_MAX < bytes as usize {
             return Err(Refusal::TooLarge);
         }
-        if !self.rates.passes(now, name.worker, 1) {
+        if !self.rates.0.passes(now, name.worker, 1) {
             return Err(Refusal::TooFast);
         }
         while !self.sender(&name.worker).fits(bytes, room, SENDER_SHARE) {
@@ -391,7 +401,7 @@ impl Others {
         if bytes != self.all.bytes || self.all.batches != self.batches.len() {
             return Err(format!("others: {bytes} bytes are miscounted"));
         }
-        if room < bytes || batches_max < self.batches.len() || SENDERS_MAX < self.rates.len() {
+        if room < bytes || batches_max < self.batches.len() || SENDERS_MAX < self.rates.0.len() {
             return Err("others: beyond a bound".into());
         }
         let sums = |shares: &mut dyn Iterator<Item = &Share>| {
