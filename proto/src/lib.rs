@@ -27,8 +27,8 @@
 //! that no signature is good for anything else.
 //!
 //! # What holds
-//! - Canonical bytes are pinned by tests. What is sent or stored by itself names its version: batch, trace, state, receipt, entry
-//!   and head of the log, sealed batch, certificate, specification.
+//! - The bytes of specifications, batches, traces, states, receipts, the log, sealed batches and certificates name their version
+//!   and are pinned by tests; so are those of tickets and lists of pieces, which have none.
 //! - A specification is hashed as it was submitted; nobody encodes it again.
 //! - Whatever a stranger sends is decoded within a bound, and never makes this crate panic.
 //! - Fuel and credit are integers. Here is no clock, and no file; [`tls`] alone opens connections.
