@@ -1,4 +1,4 @@
-//! The coordinator's one reader of the machine's clocks.
+//! The coordinator's one reader of the wall clock, and all the time that the core gets.
 
 use crate::core::time::{Clock, Now};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

@@ -1,4 +1,5 @@
-//! Randomness from the operating system, for keys, tokens and nonces; nothing else in the coordinator makes any.
+//! Randomness from the operating system, for keys, tokens and nonces. The tracker draws its samples by itself: they are no
+//! secret.
 
 /// 32 random bytes.
 #[must_use]

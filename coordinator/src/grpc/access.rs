@@ -178,7 +178,7 @@ impl Access {
             match caller.await? {
                 Caller::Person(person) => Ok(person),
                 Caller::Volunteer(_) => Err(Refusal(Status::permission_denied(
-                    "workers' session tokens are good for blobs and the log only: use a researcher's token",
+                    "workers' session tokens are good for blobs, the log, peers and held reports only: use a researcher's token",
                 ))),
             }
         }
