@@ -8,13 +8,11 @@
 //! each page that is not zeros its index, the length of its packed bytes (32 bits each) and those (zstd); [`END`] in
 //! place of an index; the output as it is, to the end.
 
-use std::io::{self, BufReader, Read, Write};
-
-use serde::{Deserialize, Serialize};
-
 use crate::Digest;
 use crate::bounds::OUTPUT_BYTES_MAX;
 use crate::trace::Point;
+use serde::{Deserialize, Serialize};
+use std::io::{self, BufReader, Read, Write};
 
 /// Bytes of a page: that of WASM's memory.
 pub const PAGE_BYTES: usize = 65_536;

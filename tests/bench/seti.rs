@@ -19,13 +19,12 @@ mod job;
 #[path = "seti/reference.rs"]
 mod reference;
 
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::time::{Duration, Instant};
-
 use anyhow::{Context, Result, ensure};
 use kernel::{Contract, NanMode};
 use proto::trace::SPACING;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
 use worker::execute::{
     self, Begin, Config, Event, Input, KeepPlan, Kernel, Limits, Outcome, Priority, Segment,
     TracePlan, Unit, Until,

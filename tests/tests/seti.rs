@@ -1,12 +1,11 @@
 //! The sky search, from `starling submit --kernel seti` to its result file: real processes, two workers of different
 //! accounts, and the same bytes however the table was cut and whoever computed them.
 
-use std::fs;
-use std::path::PathBuf;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use seti::{Recipe, Seti, read_result};
+use std::fs;
+use std::path::PathBuf;
 use tests::grid::{Coordinator, Profile, Worker, program};
 
 /// A generated unit that is searched in a second, with a signal of every kind.

@@ -40,6 +40,22 @@ fn every_source_file_says_first_what_it_is() {
 }
 
 #[test]
+fn imports_stand_in_one_block() {
+    for path in files(".rs") {
+        let text = fs::read_to_string(&path).unwrap();
+        let parted = text.lines().zip(text.lines().skip(1)).zip(text.lines().skip(2)).find(
+            |((before, blank), after)| {
+                before.starts_with("use ")
+                    && before.ends_with(';')
+                    && blank.is_empty()
+                    && after.starts_with("use ")
+            },
+        );
+        assert!(parted.is_none(), "{}: a blank line after {:?}", path.display(), parted);
+    }
+}
+
+#[test]
 fn nothing_is_left_undone_or_skipped() {
     let marks = [
         ["to", "do!("].concat(),

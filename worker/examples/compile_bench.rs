@@ -8,17 +8,15 @@
 #[path = "common/bench.rs"]
 mod common;
 
+use common::Result;
+use kernel::{Contract, NanMode};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-
-use kernel::{Contract, NanMode};
 use worker::execute::{
     Compilation, CompileCost, CompileLimits, CompileStop, Config, Input, Kernel, Limits, Outcome,
     Priority, Segment, Unit, WallPlan, own_program, run_once,
 };
-
-use common::Result;
 
 const REPETITIONS: usize = 3;
 /// Far more than a worker gives, so that what needs more than that is seen too.

@@ -7,13 +7,13 @@
 #[path = "common/bench.rs"]
 mod common;
 
-use std::process::ExitCode;
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
-
+use common::Result;
 use kernel::{Contract, NanMode};
 use proto::trace::SPACING;
 use rustix::time::{ClockId, clock_gettime};
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 use wasmtime::{
     Caller, Config as EngineConfig, Engine, Extern, Inlining, Linker, Module, Store, Val,
 };
@@ -21,8 +21,6 @@ use worker::execute::{
     Begin, Config, Event, Finished, KeepPlan, Kernel, Limits, Outcome, Pool, Priority,
     SnapshotPlan, TracePlan, Unit, Until, run_once,
 };
-
-use common::Result;
 
 /// A range of exponents that takes about a second.
 const PARAMS: &str = r#"{"p":{"end":9740,"first":9600}}"#;

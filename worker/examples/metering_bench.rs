@@ -9,17 +9,15 @@
 #[path = "common/bench.rs"]
 mod common;
 
+use common::Result;
+use kernel::{Contract, FUEL_EXPORT, NanMode};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use rustix::time::{ClockId, clock_gettime};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
-
-use kernel::{Contract, FUEL_EXPORT, NanMode};
-use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{Caller, Config, Engine, Inlining, Linker, Memory, Module, Store, Val};
-
-use common::Result;
 
 const REPETITIONS: usize = 15;
 /// CPU seconds that a shape is to compute at a time: little, so that some of the times nobody else disturbs it.

@@ -7,17 +7,15 @@
 #[path = "common/bench.rs"]
 mod common;
 
+use common::Result;
+use kernel::{Contract, NanMode};
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-
-use kernel::{Contract, NanMode};
 use worker::execute::{
     Config, Event, Input, Kernel, Limits, Outcome, Pool, Priority, Segment, Unit, WallPlan,
     own_program,
 };
-
-use common::Result;
 
 /// Times that everything is measured.
 const ROUNDS: usize = 15;

@@ -31,15 +31,14 @@ mod specs;
 mod want;
 mod why;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
-use std::time::Duration;
-
 use proto::id::UnitId;
 use proto::job::{Extra, Unit};
 use proto::report::{Ack, Batch, Outcome};
 use proto::trace::{Point, SegmentStatement, Trace};
 use proto::{Digest, JobId, LeaseId, ProjectKey, UnitIndex, WorkerKey};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
 
 pub use control::Pause;
 pub use errand::{ErrandId, Request, SEGMENTS_MAX, SHOWS_MAX, Shown, Start, StateFile, Wish};

@@ -1,14 +1,13 @@
 //! Files that are whole or absent, and private: written aside, synchronised, renamed. Nothing that somebody has laid in the
 //! way, a link least of all, is followed or written over.
 
+use crate::shell;
 use rustix::fs::OFlags;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use crate::shell;
 
 /// Bits of a mode by which others than the owner may write.
 const OTHERS_WRITE: u32 = 0o022;

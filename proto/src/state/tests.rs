@@ -1,6 +1,5 @@
-use proptest::prelude::*;
-
 use super::*;
+use proptest::prelude::*;
 
 const MEMORY_MAX: u64 = 8 << 20;
 const OUTPUT_MAX: u64 = 1 << 20;

@@ -1,10 +1,9 @@
 //! The search as a job: wall time against CPU time on two cores.
 
+use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
-
-use anyhow::{Context, Result, ensure};
 use tests::grid::{Coordinator, Profile, Worker, program};
 
 /// Shares of the cost in each unit, of 30,000: 60 units.

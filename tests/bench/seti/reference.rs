@@ -1,9 +1,8 @@
 //! Whether a result is the reference result, in all that section 25 of the specification asks for.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use seti::{Record, Similarity, compare, read_result};
+use std::path::Path;
 
 /// Relative tolerance of powers.
 const POWER: f64 = 2e-6;

@@ -73,9 +73,9 @@ pub fn attacks(units: u64, seed: u64, rows: &str) -> Result<(), String> {
         "10 honest workers and 1000 identities on 100 networks, {units} units, confidence = {CONFIDENCE:e}, seed {seed}\n"
     );
     println!(
-        "| what they do | wrong, copies | days | reports | of them the referee's | caught | for each wrong unit: he computes | and loses accounts | 2 of 2 | BOINC adaptive |"
+        "| what they do | wrong, copies | days | reports | of them the referee's | caught | for each wrong unit: he computes | and loses accounts | 2 of 2 | 2 of 3 | BOINC adaptive |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for (name, kind) in tactics.into_iter().filter(|(name, _)| name.contains(rows)) {
         let ended = run(&attack(seed, units, kind))?;
         let crowd: Vec<(Kind, u32)> =
@@ -93,7 +93,7 @@ pub fn attacks(units: u64, seed: u64, rows: &str) -> Result<(), String> {
             wrong => (what / wrong).to_string(),
         };
         println!(
-            "| {name} | {} | {:.1} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {name} | {} | {:.1} | {} | {} | {} | {} | {} | {} | {} | {} |",
             cell(&sum),
             ended.days,
             ended.copies,
@@ -102,6 +102,7 @@ pub fn attacks(units: u64, seed: u64, rows: &str) -> Result<(), String> {
             each(ended.price),
             each(ended.caught),
             rival(Rule::Votes { first: 2, agree: 2 }),
+            rival(Rule::Votes { first: 3, agree: 2 }),
             rival(Rule::Adaptive),
         );
     }

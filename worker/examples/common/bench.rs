@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::process::ExitCode;
-
 use worker::execute::{CHILD_VERB, child_main};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;

@@ -7,6 +7,12 @@
 //! layout as JSON, the engine's compilation. The key is a secret of this directory, so a file that another machine made, or that is damaged, is not
 //! loaded.
 
+use super::compile::{self, Compilation, Compiled};
+use super::engine::Engines;
+use super::pool::Config;
+use super::unit::{Kernel, Trouble};
+use kernel::Layout;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
@@ -15,15 +21,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
-
-use kernel::Layout;
-use serde::{Deserialize, Serialize};
 use wasmtime::{Engine, Module};
-
-use super::compile::{self, Compilation, Compiled};
-use super::engine::Engines;
-use super::pool::Config;
-use super::unit::{Kernel, Trouble};
 
 /// Bytes of compiled kernels that are kept from one start of the program to the next.
 const CACHE_BYTES_MAX: u64 = 2 << 30;

@@ -1,5 +1,14 @@
 //! The hidden side of the program: the process that compiles one kernel, or runs units until its parent is gone.
 
+use super::cache::Key;
+use super::files::Files;
+use super::frame::{self, End, Order, Request, ServeOrder, Word};
+use super::hand::Orders;
+use super::run::Runner;
+use super::unit::{OUTPUT_BYTES_MAX, Trouble, Unit};
+use super::{compile, process, walls};
+use proto::trace::Trace;
+use rustix::process::Resource;
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -10,17 +19,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::time::{Duration, Instant};
-
-use proto::trace::Trace;
-use rustix::process::Resource;
-
-use super::cache::Key;
-use super::files::Files;
-use super::frame::{self, End, Order, Request, ServeOrder, Word};
-use super::hand::Orders;
-use super::run::Runner;
-use super::unit::{OUTPUT_BYTES_MAX, Trouble, Unit};
-use super::{compile, process, walls};
 
 /// First argument by which a program is told to be a child.
 pub const CHILD_VERB: &str = "__execute";

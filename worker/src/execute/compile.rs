@@ -1,16 +1,5 @@
 //! Compiles a kernel in a child with limits: an adversarial module of a few kilobytes can take minutes and gigabytes.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
-use std::process::{Child, ChildStdout, ExitStatus};
-use std::time::{Duration, Instant};
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::Resource;
-use serde::{Deserialize, Serialize};
-
 use super::cache::Directory;
 use super::engine::{Engines, inlines};
 use super::frame::{self, CompileOrder, Frames, Verdict};
@@ -20,6 +9,15 @@ use super::process;
 use super::unit::{Kernel, Trouble};
 use super::walls::{self, WallPlan, Walls};
 use program::file::is_no_room;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Resource;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::process::{Child, ChildStdout, ExitStatus};
+use std::time::{Duration, Instant};
 
 /// Bytes of a module: the kernel contract allows less, and says so better.
 const MODULE_BYTES_MAX: u64 = 64 << 20;

@@ -1,17 +1,15 @@
 //! The files of a unit: its child says what it needs one for, and its parent, which alone knows paths, opens it and hands it
 //! over. So a child that a stranger has taken over reaches the files of the units it was given and no others.
 
+use super::snapshot;
+use super::unit::{Begin, Unit, Until};
+use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-
-use serde::{Deserialize, Serialize};
-
-use super::snapshot;
-use super::unit::{Begin, Unit, Until};
 
 /// Inputs that are kept open: a kernel that walks over more of them at once has them opened again and again.
 const OPEN_MAX: usize = 64;

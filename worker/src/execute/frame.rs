@@ -2,21 +2,19 @@
 //!
 //! A frame is the length of a postcard header and of raw payload (both 32-bit little-endian), the header, the payload.
 
-use std::io::{self, Read, Write};
-use std::time::Duration;
-
-use kernel::{Contract, NanMode};
-use proto::trace::{Point, Trace};
-use proto::unit_log::Line;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-
 use super::cache::{FILE_BYTES_MAX, Key};
 use super::compile::Compiled;
 use super::files::Need;
 use super::pool::Priority;
 use super::unit::{Digest, Failure, OUTPUT_BYTES_MAX, Trouble, Unit};
 use super::walls::{WallPlan, Walls};
+use kernel::{Contract, NanMode};
+use proto::trace::{Point, Trace};
+use proto::unit_log::Line;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::io::{self, Read, Write};
+use std::time::Duration;
 
 /// Bytes of a header: a batch of units with the longest parameters or with very many segments.
 const HEADER_BYTES_MAX: usize = 64 << 20;

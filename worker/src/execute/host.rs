@@ -1,15 +1,5 @@
 //! What a step kernel may ask its host, and what the host holds for a unit while it runs.
 
-use std::cell::RefCell;
-use std::ops::Range;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
-
-use proto::bounds::LOG_LINE_BYTES_MAX;
-use proto::text::printable;
-use proto::unit_log::Line;
-use wasmtime::{Caller, Global, Linker, Memory, ResourceLimiter, Val};
-
 use super::child::Replies;
 use super::files::Files;
 use super::frame::Word;
@@ -17,6 +7,14 @@ use super::input::Inputs;
 use super::process;
 use super::unit::{Failure, Limits, Trouble, Unit};
 use super::wasi::World;
+use proto::bounds::LOG_LINE_BYTES_MAX;
+use proto::text::printable;
+use proto::unit_log::Line;
+use std::cell::RefCell;
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use wasmtime::{Caller, Global, Linker, Memory, ResourceLimiter, Val};
 
 /// Bytes of one log line. What is said of a cut fits behind it.
 const LINE_BYTES_MAX: usize = LOG_LINE_BYTES_MAX - CUT.len();

@@ -1,10 +1,9 @@
 //! Inputs as a kernel sees them: numbered, of known length, read anywhere.
 
-use std::io;
-use std::os::unix::fs::FileExt;
-
 use super::files::{Files, Need};
 use super::unit::Input;
+use std::io;
+use std::os::unix::fs::FileExt;
 
 /// The inputs of a unit.
 pub(super) struct Inputs {

@@ -4,13 +4,12 @@
 //! written when that costs about one part in a hundred of the time, and neither synced nor rewritten: what a kill tears
 //! is written over.
 
-use std::io;
-use std::time::{Duration, Instant};
-
 use super::files::{Files, Need};
 use super::snapshot::{self, Chain, Header, Taken};
 use super::trace::State;
 use super::unit::{KeepPlan, Unit};
+use std::io;
+use std::time::{Duration, Instant};
 
 /// Keeping takes one part in so many of the time.
 const SHARE: u32 = 100;

@@ -1,22 +1,20 @@
 //! A unit child as its slot holds it: the process, the way there and back, and the clock of its CPU time.
 
-use std::fs::File;
-use std::io::{self, PipeReader};
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
-use std::process::ChildStdout;
-use std::time::{Duration, Instant};
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, kill_process};
-use serde::Serialize;
-
 use super::cache::Key;
 use super::frame::{self, Frames, Order, Reply, ServeOrder};
 use super::hand;
 use super::pool::Config;
 use super::process::{self, By, Death};
 use super::unit::Unit;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Serialize;
+use std::fs::File;
+use std::io::{self, PipeReader};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::ChildStdout;
+use std::time::{Duration, Instant};
 
 /// A child that runs units, ended when it is dropped.
 pub(super) struct Child {

@@ -2,14 +2,6 @@
 
 mod shared;
 
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
-use std::{fmt, io};
-
-use serde::{Deserialize, Serialize};
-
 use super::cache::Cache;
 use super::compile::CompileLimits;
 use super::engine::Engines;
@@ -19,7 +11,13 @@ use super::unit::{
     SEGMENTS_MAX, TracePlan, Unit,
 };
 use super::walls::{WallPlan, Walls};
+use serde::{Deserialize, Serialize};
 pub(super) use shared::{Entry, Shared, Wish};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 /// Units that may wait before the slots. A driver asks for minutes of work, not for days.
 const QUEUE_MAX: usize = 100_000;

@@ -1,5 +1,9 @@
 //! What a child process denies itself before it touches anything of a stranger, and what its parent reads of it.
 
+use super::child::CHILD_VERB;
+use super::pool::Priority;
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+use rustix::time::{ClockId, clock_gettime};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,16 +15,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-
-use rustix::process::{Resource, Rlimit, Signal, setrlimit};
-use rustix::time::{ClockId, clock_gettime};
 use thread_priority::{
     NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
     set_thread_priority_and_policy, thread_native_id,
 };
-
-use super::child::CHILD_VERB;
-use super::pool::Priority;
 
 /// Exit code of a child that could not begin: EX_OSERR of sysexits.
 pub(super) const SETUP_FAILED: u8 = 71;

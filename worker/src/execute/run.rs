@@ -2,16 +2,6 @@
 
 mod state;
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::io;
-use std::rc::Rc;
-use std::time::Duration;
-
-use kernel::{FUEL_EXPORT, Kind, Layout, MEMORY_EXPORT};
-use wasmtime::error::Context;
-use wasmtime::{Engine, Global, Instance, InstancePre, Linker, Store, Trap, TypedFunc, Val};
-
 use super::cache::{self, Key};
 use super::child::{Ran, Replies};
 use super::engine::Engines;
@@ -23,6 +13,14 @@ use super::snapshot::Snapshots;
 use super::trace::{self, Tracer};
 use super::unit::{Failure, Trouble, Unit};
 use super::wasi::{self, World};
+use kernel::{FUEL_EXPORT, Kind, Layout, MEMORY_EXPORT};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+use wasmtime::error::Context;
+use wasmtime::{Engine, Global, Instance, InstancePre, Linker, Store, Trap, TypedFunc, Val};
 
 /// Kernels that are kept loaded: units of a few jobs are interleaved at a time.
 const LOADED_MAX: usize = 8;

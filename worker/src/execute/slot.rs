@@ -1,11 +1,5 @@
 //! One slot: a thread that feeds a child process with units and watches over it.
 
-use std::collections::{HashSet, VecDeque};
-use std::io;
-use std::time::{Duration, Instant};
-
-use proto::trace::Trace;
-
 use super::cache::Key;
 use super::compile;
 use super::files::{self, Need};
@@ -15,6 +9,10 @@ use super::pool::{Entry, Shared, Wish};
 use super::process::{By, Death};
 use super::snapshot;
 use super::unit::{Event, Outcome, Trouble};
+use proto::trace::Trace;
+use std::collections::{HashSet, VecDeque};
+use std::io;
+use std::time::{Duration, Instant};
 
 /// Units of one batch at most.
 const BATCH_MAX: usize = 64;

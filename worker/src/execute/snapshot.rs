@@ -9,18 +9,16 @@ mod read;
 
 pub(super) use read::{Taken, restore, scan};
 
+use super::files::{Files, Need};
+use super::trace::SoFar;
+use super::unit::{Digest, SnapshotPlan, Unit};
+use kernel::Contract;
+use proto::state::{PAGE_BYTES, ZERO_PAGE, page_digest};
+use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
-use kernel::Contract;
-use proto::state::{PAGE_BYTES, ZERO_PAGE, page_digest};
-use serde::{Deserialize, Serialize};
-
-use super::files::{Files, Need};
-use super::trace::SoFar;
-use super::unit::{Digest, SnapshotPlan, Unit};
 
 /// Version of the file's bytes.
 const VERSION: u32 = 2;

@@ -1,18 +1,16 @@
 //! What is done with the state of a unit between two steps: it becomes a point of the trace, is kept, shown, or ends the
 //! run.
 
-use std::io;
-use std::time::Instant;
-
-use proto::state::{self, Head};
-use proto::trace::{Point, Trace};
-use serde::{Deserialize, Serialize};
-
 use super::files::{Files, Need};
 use super::frame::End;
 use super::keep::Keep;
 use super::snapshot::{self, Meta};
 use super::unit::{Begin, TracePlan, Trouble, Unit, Until};
+use proto::state::{self, Head};
+use proto::trace::{Point, Trace};
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::time::Instant;
 
 /// The trace of a run on its way.
 pub(super) struct Tracer<'a> {

@@ -1,19 +1,17 @@
 //! A small unit of the sandbox's own, run on the whole way of every unit, so that a machine that can run nothing is found
 //! before a unit of anybody is spent on it.
 
+use super::compile::{Compilation, CompileLimits, Stop};
+use super::pool::{Config, Priority, run_walled};
+use super::unit::{Event, Kernel, Limits, Outcome, SnapshotPlan, Trouble, Unit};
+use super::walls::{WallPlan, Walls};
+use kernel::{Contract, NanMode};
+use program::file::is_no_room;
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use kernel::{Contract, NanMode};
-
-use super::compile::{Compilation, CompileLimits, Stop};
-use super::pool::{Config, Priority, run_walled};
-use super::unit::{Event, Kernel, Limits, Outcome, SnapshotPlan, Trouble, Unit};
-use super::walls::{WallPlan, Walls};
-use program::file::is_no_room;
 
 /// The kernel; `trial.wat` is its text.
 const MODULE: &[u8] = include_bytes!("trial.wasm");

@@ -1,13 +1,12 @@
 //! What a slot is given to run and what it says of it.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use kernel::{Contract, NanMode};
 pub use proto::bounds::{INPUTS_MAX, OUTPUT_BYTES_MAX};
 use proto::trace::{Point, Trace};
 use proto::unit_log::Line;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// A BLAKE3 digest as plain bytes.
 pub type Digest = [u8; 32];

@@ -8,11 +8,10 @@ mod linux;
 #[cfg(not(target_os = "linux"))]
 mod others;
 
-use std::fmt;
-use std::io;
-
 use rustix::process::Resource;
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::io;
 
 #[cfg(target_os = "linux")]
 use self::linux as system;

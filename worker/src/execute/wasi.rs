@@ -3,14 +3,12 @@
 
 mod files;
 
-use std::collections::BTreeMap;
-
-use serde_json::value::RawValue;
-use wasmtime::{Caller, FuncType, Linker, Val, ValType};
-
 use super::host::{Host, Stop, charge, exports, memory, range};
 use super::unit::Unit;
 use files::File;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use wasmtime::{Caller, FuncType, Linker, Val, ValType};
 
 const MODULE: &str = "wasi_snapshot_preview1";
 /// Nanoseconds from 1970 to 2000, where the clock starts.

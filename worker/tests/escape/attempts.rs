@@ -1,6 +1,7 @@
 //! The ways out.
 #![expect(unsafe_code, reason = "strangers' machine code asks nobody")]
 
+use super::inside::World;
 use std::ffi::{CString, c_long, c_void};
 use std::fs;
 use std::io;
@@ -9,8 +10,6 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::path::Path;
-
-use super::inside::World;
 
 /// One way out.
 pub(super) struct Attempt {

@@ -1,11 +1,9 @@
 //! The process that tries to get out.
 
+use super::attempts::{ALL, Attempt};
 use std::path::PathBuf;
 use std::process::ExitCode;
-
 use worker::execute::{WallPlan, raise_walls};
-
-use super::attempts::{ALL, Attempt};
 
 /// First argument by which this program is told to try.
 pub(crate) const VERB: &str = "try";

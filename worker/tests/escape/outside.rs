@@ -1,5 +1,7 @@
 //! Starts those who try to get out, and says how each ended.
 
+use super::attempts::{ALL, Attempt};
+use super::inside::{Behind, REFUSED, VERB};
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
@@ -7,9 +9,6 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, Output, Stdio};
-
-use super::attempts::{ALL, Attempt};
-use super::inside::{Behind, REFUSED, VERB};
 
 /// Signal of a process that the filter of system calls has ended.
 const SIGSYS: i32 = 31;

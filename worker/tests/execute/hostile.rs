@@ -1,12 +1,10 @@
 //! What hostile kernels cannot do: each gets one clear answer, and the pool and its other units go on.
 
+use super::lab::{Lab, step_kernel, stepping, walker};
 use std::time::Duration;
-
 use worker::execute::{
     CompileLimits, Config, Event, Failure, Finished, Limits, Outcome, Trouble, Unit,
 };
-
-use super::lab::{Lab, step_kernel, stepping, walker};
 
 fn good(lab: &Lab) -> Unit {
     lab.unit(stepping("(call $output_write (i32.const 0) (i32.const 3)) (i32.const 0)"))

@@ -1,14 +1,12 @@
 //! Kills, pauses and stops at any moment: the same bytes and the same fuel.
 
+use super::lab::{Lab, PATIENCE, Slots, step_kernel, stepping, walker};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
-
 use worker::execute::{CHILD_VERB, Config, Event, Outcome, SnapshotPlan, Trouble, Unit};
-
-use super::lab::{Lab, PATIENCE, Slots, step_kernel, stepping, walker};
 
 /// Kills in one run: on a busy machine a step can take longer than the time between two, and nothing would ever end.
 const SHOTS_MAX: usize = 12;

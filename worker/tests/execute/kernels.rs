@@ -1,9 +1,8 @@
 //! The kernels that come with Starling, in the sandbox, killed again and again.
 
-use worker::execute::{Begin, Outcome, TracePlan, Unit, Until};
-
 use super::interrupted::under_fire;
 use super::lab::Lab;
+use worker::execute::{Begin, Outcome, TracePlan, Unit, Until};
 
 fn text(outcome: &Outcome) -> String {
     match outcome {

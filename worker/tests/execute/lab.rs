@@ -1,12 +1,11 @@
 //! A directory with a program, a cache and kernels, and pools whose events are gathered.
 
+use kernel::{Contract, NanMode};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
-
-use kernel::{Contract, NanMode};
 use worker::execute::{
     Config, Event, Finished, Input, Kernel, Limits, Pool, Priority, Segment, SnapshotPlan, Unit,
 };

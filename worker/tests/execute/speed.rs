@@ -1,10 +1,8 @@
 //! That short units are cheap and slots do not hinder each other, at the coarse; `execute_bench` measures it.
 
-use std::time::Instant;
-
-use worker::execute::Unit;
-
 use super::lab::{Lab, stepping};
+use std::time::Instant;
+use worker::execute::Unit;
 
 #[test]
 fn thousands_of_trivial_units_pass_in_seconds() {

@@ -1,14 +1,12 @@
 //! Traces: the same however a unit is run, and each segment of them by itself.
 
-use std::fs;
-use std::path::PathBuf;
-
-use proto::state;
-use proto::trace::{Point, Trace};
-use worker::execute::{Begin, Event, Failure, KeepPlan, Outcome, TracePlan, Trouble, Unit, Until};
-
 use super::interrupted::under_fire;
 use super::lab::{Lab, step_kernel, walker};
+use proto::state;
+use proto::trace::{Point, Trace};
+use std::fs;
+use std::path::PathBuf;
+use worker::execute::{Begin, Event, Failure, KeepPlan, Outcome, TracePlan, Trouble, Unit, Until};
 
 /// The whole unit with points so far apart.
 fn whole(spacing: u64) -> TracePlan {

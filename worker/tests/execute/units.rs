@@ -1,9 +1,8 @@
 //! What honest units come to.
 
+use super::lab::{Lab, logged, step_kernel, stepping};
 use kernel::Contract;
 use worker::execute::{Event, Failure, Input, Limits, Outcome, Segment, Unit};
-
-use super::lab::{Lab, logged, step_kernel, stepping};
 
 /// Echoes parameters and inputs in pieces, and speaks.
 fn echo() -> String {

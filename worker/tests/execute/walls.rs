@@ -1,11 +1,9 @@
 //! The walls around children that run real units: that they stand, that all that units do goes on behind them, and what is
 //! said where the system has fewer.
 
-use std::fs;
-
-use worker::execute::{Config, Event, Outcome, Trouble, Unit, WallPlan, Walls};
-
 use super::lab::{Lab, stepping, walker};
+use std::fs;
+use worker::execute::{Config, Event, Outcome, Trouble, Unit, WallPlan, Walls};
 
 /// The walls that this system has, as a pool says after a unit.
 fn walls(lab: &Lab, plan: WallPlan) -> (Outcome, Option<Walls>) {

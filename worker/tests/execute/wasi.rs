@@ -1,8 +1,7 @@
 //! WASI commands: arguments, files, clock, randomness, exit codes.
 
-use worker::execute::{Failure, Outcome, Unit};
-
 use super::lab::{Lab, logged};
+use worker::execute::{Failure, Outcome, Unit};
 
 /// A command around what it does at its start, with the imports that these tests use.
 fn command(body: &str) -> String {

@@ -1,8 +1,7 @@
 //! Sizes, durations and counts, as people write and read them.
 
-use std::time::Duration;
-
 use bytesize::ByteSize;
+use std::time::Duration;
 
 /// Reads a size in bytes: `"256 MiB"`, `"1.5 GB"`, `"4096"`.
 #[must_use]

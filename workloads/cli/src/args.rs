@@ -1,17 +1,15 @@
 //! The command line.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
+use crate::amount;
+use crate::error::{EXIT_CODES, Error};
+use crate::output::Format;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use proto::id::UnitId;
 use proto::join::Join;
 use proto::{JobId, ProjectKey, UnitIndex};
-
-use crate::amount;
-use crate::error::{EXIT_CODES, Error};
-use crate::output::Format;
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// Computes a researcher's jobs on volunteers' machines, and checks what comes back.
 #[derive(Debug, Parser)]

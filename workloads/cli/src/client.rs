@@ -1,7 +1,7 @@
 //! Speaks with the coordinator.
 
-use std::time::Duration;
-
+use crate::error::Error;
+use crate::profile::Profile;
 use backon::{ExponentialBuilder, Retryable};
 use program::error::chain;
 use proto::bearer::Bearer;
@@ -9,12 +9,10 @@ use proto::pb::blobs_client::BlobsClient;
 use proto::pb::jobs_client::JobsClient;
 use proto::pb::log_client::LogClient;
 use proto::{Digest, JobId, bounds, pb, tls};
+use std::time::Duration;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
-
-use crate::error::Error;
-use crate::profile::Profile;
 
 /// Longest wait for one answer: far more than any call takes, less than the patience of who waits.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);

@@ -20,17 +20,15 @@ mod view;
 mod watch;
 mod why;
 
-use std::path::PathBuf;
-use std::process::ExitCode;
-
-use clap::{CommandFactory, Parser};
-use worker::execute;
-
 use crate::args::{Cli, Command};
 use crate::client::Client;
 use crate::error::Error;
 use crate::output::{self, Output};
 use crate::profile::{self, Profile};
+use clap::{CommandFactory, Parser};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use worker::execute;
 
 /// What all commands share.
 #[derive(Debug)]

@@ -1,11 +1,9 @@
 //! What can go wrong, and the exit code that tells it to scripts.
 
+use crate::job_file::Mistake;
+use program::error::chain;
 use std::io;
 use std::path::{Path, PathBuf};
-
-use program::error::chain;
-
-use crate::job_file::Mistake;
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]

@@ -1,8 +1,7 @@
 //! What a whole job takes, judged by some of its units.
 
-use std::time::Duration;
-
 use serde::Serialize;
+use std::time::Duration;
 
 /// What one unit took here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,10 +7,9 @@ mod pattern;
 mod set;
 mod text;
 
-use std::path::Path;
-
 use proto::Digest;
 use proto::job::{CONTRACT, Input, JobSpec, Limits, Merge, Nan, Numbers, VERSION, success};
+use std::path::Path;
 use toml::de::DeTable;
 
 pub use files::{Blob, Content};

@@ -1,12 +1,10 @@
 //! A file of lines on this machine, of which any line is found without reading those before it.
 
+use crate::error::Error;
+use proto::lines::{RAW_BYTES_MAX, bare};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-
-use proto::lines::{RAW_BYTES_MAX, bare};
-
-use crate::error::Error;
 
 /// Every so many lines the place of one is kept: 8 bytes for about 30 KB of file.
 const APART: u64 = 256;

@@ -1,26 +1,24 @@
 //! Runs units on this machine, in the same sandbox and to the same bytes as a worker.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use ::kernel::{Contract, NanMode};
-use proto::cut;
-use proto::job::{Extra, Input, JobSpec, Nan, Segment, Unit, UnitInput};
-use proto::report::{Failure, Output};
-use proto::{Digest, UnitIndex};
-use tempfile::TempDir;
-use worker::execute::{
-    self, Compilation, CompileCost, CompileLimits, CompileStop, Event, Finished, Outcome, Priority,
-    WallPlan,
-};
-
 use crate::error::Error;
 use crate::forecast::Part;
 use crate::job_file::{Blob, Content};
 use crate::line_file::LineFile;
 use crate::profile;
+use ::kernel::{Contract, NanMode};
+use proto::cut;
+use proto::job::{Extra, Input, JobSpec, Nan, Segment, Unit, UnitInput};
+use proto::report::{Failure, Output};
+use proto::{Digest, UnitIndex};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+use worker::execute::{
+    self, Compilation, CompileCost, CompileLimits, CompileStop, Event, Finished, Outcome, Priority,
+    WallPlan,
+};
 
 /// Content by digest, and a sandbox.
 #[derive(Debug)]

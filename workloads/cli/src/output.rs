@@ -1,17 +1,15 @@
 //! The one place that writes to standard output and standard error.
 
-use std::borrow::Cow;
-use std::io::{IsTerminal, stderr};
-use std::time::Duration;
-
+use crate::error::Error;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 pub use program::output::Format;
 use program::output::note;
 use program::stdout::{self, Trouble};
 use proto::text::{printable, printable_lines};
 use serde::Serialize;
-
-use crate::error::Error;
+use std::borrow::Cow;
+use std::io::{IsTerminal, stderr};
+use std::time::Duration;
 
 /// Of an answer that could not be written, what is told with the error, bytes.
 const UNWRITTEN_BYTES_MAX: usize = 2048;

@@ -1,20 +1,18 @@
 //! What a shipped kernel would say of its inputs, asked before anything is sent or computed: a recording that cannot be
 //! searched as the job asks for is refused here, and what is passed over in it is told.
 
+use crate::error::Error;
+use crate::job_file::{Content, Job};
+use crate::line_file::LineFile;
+use program::error::chain;
+use proto::cut::{self, Axis};
+use proto::job::{Extra, Input, JobSpec, Segment, Unit, UnitInput};
+use proto::{Digest, UnitIndex};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::PathBuf;
-
-use program::error::chain;
-use proto::cut::{self, Axis};
-use proto::job::{Extra, Input, JobSpec, Segment, Unit, UnitInput};
-use proto::{Digest, UnitIndex};
-
-use crate::error::Error;
-use crate::job_file::{Content, Job};
-use crate::line_file::LineFile;
 
 /// Units that are looked at: each opens a file or two, so that it is done in seconds.
 const UNITS_MAX: usize = 1 << 16;

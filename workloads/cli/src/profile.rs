@@ -1,14 +1,12 @@
 //! The profile: which coordinator, and the token that says who asks.
 
-use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-
+use crate::error::Error;
 use directories::ProjectDirs;
 use proto::join::Join;
 use serde::{Deserialize, Serialize};
-
-use crate::error::Error;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 /// Who asks whom. Kept in a file that only its owner may read.
 #[derive(Clone, Debug, PartialEq, Eq)]

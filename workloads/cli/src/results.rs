@@ -3,20 +3,18 @@
 
 mod line;
 
-use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{BufRead, BufReader, Read, Seek, Write};
-use std::path::{Path, PathBuf};
-
-use memchr::memmem;
-use proto::job::JobSpec;
-use proto::{Digest, JobId, ProjectKey, UnitIndex};
-use serde::{Deserialize, Serialize};
-
 use crate::error::Error;
 use crate::profile::write_private;
 pub(crate) use line::inside;
 pub use line::{Inclusion, Line, Output, Place, SignedReceipt};
+use memchr::memmem;
+use proto::job::JobSpec;
+use proto::{Digest, JobId, ProjectKey, UnitIndex};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{BufRead, BufReader, Read, Seek, Write};
+use std::path::{Path, PathBuf};
 
 /// Version of the folder's layout: from 2 on a page may end within a record of the coordinator's log, and receipts may be
 /// signed together.

@@ -1,16 +1,14 @@
 //! Files that show something of the project's log to anybody: JSON, bytes in base64, digests in hexadecimal.
 
-use std::fs;
-use std::path::Path;
-
+use crate::error::Error;
+use crate::profile::write_private;
 use data_encoding::BASE64;
 use proto::log::{Frontier, Heads, Logged};
 use proto::{Digest, ProjectKey, merkle, pb};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-
-use crate::error::Error;
-use crate::profile::write_private;
+use std::fs;
+use std::path::Path;
 
 /// Version of these files.
 const VERSION: u32 = 1;

@@ -1,19 +1,17 @@
 //! Brings the content of a job to the coordinator: what is there already is not sent again.
 
-use std::fs::File;
-use std::io::Read;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use indicatif::ProgressBar;
-use proto::bounds::CHUNK_BYTES_MAX;
-use proto::pb;
-use tokio::task::{JoinError, JoinSet};
-
 use crate::client::{Client, is_passing};
 use crate::error::Error;
 use crate::job_file::{Blob, Content};
 use crate::output::Output;
+use indicatif::ProgressBar;
+use proto::bounds::CHUNK_BYTES_MAX;
+use proto::pb;
+use std::fs::File;
+use std::io::Read;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::task::{JoinError, JoinSet};
 
 /// Digests in one question, as the protocol allows.
 const HAVE_DIGESTS_MAX: usize = 10_000;

@@ -1,10 +1,9 @@
 //! Prints what preparing costs: `cargo run --release -p kernel --example passes -- FILE.wasm...`
 #![expect(clippy::print_stdout, reason = "it is for people")]
 
+use kernel::{Contract, NanMode, inspect, prepare};
 use std::error::Error;
 use std::time::Instant;
-
-use kernel::{Contract, NanMode, inspect, prepare};
 
 fn main() -> Result<(), Box<dyn Error>> {
     for path in std::env::args().skip(1) {

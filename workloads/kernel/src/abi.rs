@@ -1,11 +1,10 @@
 //! The ABI of both kinds: which imports and exports there are, and their types.
 
-use wasmparser::{ExternalKind, FuncType, TypeRef, ValType};
-
 use crate::layout::Kind;
 use crate::module::Module;
 use crate::refusal::{Refusal, shorten};
 use crate::{MEMORY_EXPORT, RESERVED_PREFIX};
+use wasmparser::{ExternalKind, FuncType, TypeRef, ValType};
 
 /// A function type, a letter for each value: `i` is `i32`, `I` is `i64`.
 struct Signature {

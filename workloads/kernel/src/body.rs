@@ -1,11 +1,6 @@
 //! Reads one function: validates it, counts what each of its regions costs, and finds what the passes
 //! must do in it.
 
-use wasmparser::{
-    BinaryReaderError, FrameKind, FuncValidator, FunctionBody, Operator, OperatorsReader,
-    ValidatorResources,
-};
-
 use crate::contract::Contract;
 use crate::limits::{self, check_in};
 use crate::module::Module;
@@ -13,6 +8,10 @@ use crate::operators::forbidden;
 use crate::refusal::{Refusal, shorten};
 use crate::regions::{Charges, Counter};
 use crate::vectors::Flow;
+use wasmparser::{
+    BinaryReaderError, FrameKind, FuncValidator, FunctionBody, Operator, OperatorsReader,
+    ValidatorResources,
+};
 
 /// What the passes need of a valid function within the limits.
 #[derive(Debug)]

@@ -2,18 +2,16 @@
 
 mod names;
 
-use std::ops::Range;
-
-use wasmparser::{
-    ConstExpr, DataKind, ElementItems, ElementKind, Export, FuncType, FuncValidatorAllocations,
-    GlobalType, Import, MemoryType, Operator, Parser, Payload, ValidPayload, Validator,
-};
-
 use crate::body::Body;
 use crate::contract::Contract;
 use crate::layout::DataRange;
 use crate::limits::{self, check};
 use crate::refusal::Refusal;
+use std::ops::Range;
+use wasmparser::{
+    ConstExpr, DataKind, ElementItems, ElementKind, Export, FuncType, FuncValidatorAllocations,
+    GlobalType, Import, MemoryType, Operator, Parser, Payload, ValidPayload, Validator,
+};
 
 /// Bytes of a page of memory.
 const PAGE_BYTES: u64 = 64 << 10;

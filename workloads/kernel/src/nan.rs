@@ -1,11 +1,10 @@
 //! Writes the code that makes a NaN canonical.
 
+use crate::operators::Shape;
+use crate::scratch::Scratch;
 use serde::{Deserialize, Serialize};
 use wasm_encoder::{Ieee32, Ieee64, InstructionSink};
 use wasmparser::ValType;
-
-use crate::operators::Shape;
-use crate::scratch::Scratch;
 
 /// What is done about NaNs, whose bits WebAssembly leaves open.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -3,10 +3,6 @@
 mod function;
 
 use self::function::Globals;
-
-use wasm_encoder::Encode;
-use wasmparser::{ExternalKind, ValType};
-
 use crate::layout::{GlobalExport, Layout, ValueType};
 use crate::limits::{self, check};
 use crate::module::Module;
@@ -14,6 +10,8 @@ use crate::nan::NanMode;
 use crate::refusal::Refusal;
 use crate::scratch::encode_type;
 use crate::{Contract, FUEL_EXPORT, ONE_EXPORT, RESERVED_PREFIX, abi};
+use wasm_encoder::Encode;
+use wasmparser::{ExternalKind, ValType};
 
 /// A module that any engine runs to the same bytes and the same fuel.
 #[derive(Clone, PartialEq, Eq, Debug)]

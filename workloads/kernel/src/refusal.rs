@@ -1,7 +1,6 @@
 //! Why a module cannot be a kernel.
 
 use std::fmt;
-
 use thiserror::Error;
 
 /// Where in a module something is.

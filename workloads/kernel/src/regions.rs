@@ -4,9 +4,8 @@
 //! stretch that is skippable and small belongs to the region of the stretch around it; any other is a region of its own,
 //! which is charged where it begins.
 
-use wasmparser::{Operator, OperatorsReader};
-
 use crate::contract::Contract;
+use wasmparser::{Operator, OperatorsReader};
 
 /// Operators that a region may hold which some way through it skips: so few that charging them apart would cost more
 /// than they do.

@@ -1,15 +1,13 @@
 //! What a module is, for people.
 
-use std::collections::BTreeSet;
-
-use serde::Serialize;
-
 use crate::contract::Contract;
 use crate::layout::Kind;
 use crate::module::{self, Module};
 use crate::operators::proposal;
 use crate::refusal::Refusal;
 use crate::{abi, limits};
+use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// What a kernel imports.
 #[derive(Serialize, Clone, PartialEq, Eq, Debug)]

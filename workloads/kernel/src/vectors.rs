@@ -5,11 +5,9 @@
 //! stack and through locals; a local counts as one place for the whole function, and what crosses the
 //! end of a block, a branch or a call counts as visible.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use wasmparser::{BlockType, FuncValidator, Operator, ValType, ValidatorResources};
-
 use crate::operators::{Shape, Vectors, vector_arithmetic};
+use std::collections::{BTreeMap, BTreeSet};
+use wasmparser::{BlockType, FuncValidator, Operator, ValType, ValidatorResources};
 
 /// What lies on the operand stack.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,7 @@
 //! Which exponents of a range are worth a test: the primes.
 
-use starling_sdk::{Error, Range};
-
 use crate::RANGE_MAX;
+use starling_sdk::{Error, Range};
 
 /// Largest exponent: its transform of 2^23 words takes 450 MB.
 pub const EXPONENT_MAX: u32 = 100_000_000;

@@ -12,10 +12,9 @@ pub use exponents::{EXPONENT_MAX, is_prime};
 pub use line::Line;
 pub use lucas_lehmer::Test;
 
+use starling_sdk::{Error, Kernel, Merge, Progress, Range, Unit};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-
-use starling_sdk::{Error, Kernel, Merge, Progress, Range, Unit};
 
 /// Longest range of one unit, in exponents: what `start` sieves and keeps in memory.
 pub const RANGE_MAX: u64 = 1_000_000;

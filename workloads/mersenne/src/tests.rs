@@ -1,10 +1,9 @@
 //! The test of exponents against the known primes, another implementation's residues, and wrong parameters.
 
+use crate::{EXPONENT_MAX, Line, Mersenne, Test, is_prime};
 use num_bigint::BigUint;
 use proptest::prelude::*;
 use starling_sdk::native::run;
-
-use crate::{EXPONENT_MAX, Line, Mersenne, Test, is_prime};
 
 /// Exponents of the Mersenne primes up to 5,000 (OEIS A000043).
 const KNOWN: [u32; 20] =

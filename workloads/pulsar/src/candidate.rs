@@ -1,9 +1,8 @@
 //! Candidates: what a search finds, the list of the best, and which are harmonics of better ones.
 
+use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
 
 /// Frequencies of one observation within this part of each other share a place in the list.
 const BUCKET: f64 = 1e-3;

@@ -1,15 +1,13 @@
 //! The search as a kernel: one dispersion measure a step.
 
-use std::fmt;
-use std::io::{BufRead, BufReader, Read, Seek, Write};
-
-use starling_sdk::{Error, Input, Kernel, Level, Merge, Progress, Steps, Unit};
-
 use crate::candidate::{Best, Candidate};
 use crate::recording::Recording;
 use crate::search::{Limits, search};
 use crate::sigproc::Header;
 use crate::spectrum::Transforms;
+use starling_sdk::{Error, Input, Kernel, Level, Merge, Progress, Steps, Unit};
+use std::fmt;
+use std::io::{BufRead, BufReader, Read, Seek, Write};
 
 /// Most dispersion measures of one unit: hours of work, and no reason to want more.
 const DM_COUNT_MAX: u64 = 100_000;

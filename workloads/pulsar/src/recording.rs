@@ -1,8 +1,7 @@
 //! The samples of a recording, and the time series that is left when dispersion is taken out.
 
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
-
 use crate::sigproc::{Header, HeaderError};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 /// Dispersion delay in seconds for 1 pc/cm3 at 1 MHz (the value that SIGPROC uses, Lorimer and Kramer 2005).
 const DISPERSION_S: f64 = 4.148_808e3;

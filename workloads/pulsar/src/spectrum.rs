@@ -4,9 +4,8 @@
     reason = "lengths are below 2^26, and single precision is what the data has"
 )]
 
-use std::sync::Arc;
-
 use realfft::{RealFftPlanner, RealToComplex};
+use std::sync::Arc;
 
 /// Finer steps than 1/T, by padding with zeros: a signal between two of them loses 19 % of its power and not 59 %.
 const OVERSAMPLING: usize = 2;

@@ -4,9 +4,8 @@ mod headers;
 mod made;
 mod recordings;
 
-use starling_sdk::native::run;
-
 use crate::{Candidate, Pulsar};
+use starling_sdk::native::run;
 
 /// The candidates of a native run.
 fn candidates(params: &str, inputs: &[&[u8]]) -> Vec<Candidate> {

@@ -1,14 +1,13 @@
 //! Running a kernel without a sandbox, with the same calls in the same order, to test and debug it as plain Rust.
 
-use std::cell::RefCell;
-use std::io::Write;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
-
 use crate::Kernel;
 use crate::error::Error;
 use crate::guest::Running;
 use crate::unit::{Host, Level, Unit};
+use std::cell::RefCell;
+use std::io::Write;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 /// What a run left behind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

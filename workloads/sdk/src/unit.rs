@@ -1,12 +1,10 @@
 //! What a kernel sees of the world: its parameters, inputs and output, and nothing else.
 
+use crate::error::Error;
+use serde::de::DeserializeOwned;
 use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::rc::Rc;
-
-use serde::de::DeserializeOwned;
-
-use crate::error::Error;
 
 /// How much a line of the log matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,9 +2,8 @@
 //! FFT length what one spectrogram costs, and what all of them do.
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
-use std::time::Instant;
-
 use seti::{Header, Pair, Samples, Search, Table};
+use std::time::Instant;
 
 /// Drift rates to measure at, as multiples of the table's step: enough to even out what a busy machine does.
 const CHIRPS: [i32; 4] = [1001, -2003, 3005, -4007];

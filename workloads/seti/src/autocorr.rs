@@ -5,10 +5,9 @@
 //! stand in the four quarters of the row, and Makhoul's sequence takes the first and third forwards as real and
 //! imaginary parts, the fourth and second backwards.
 
-use wide::f32x4;
-
 use crate::fft::{self, Fft, root};
 use crate::spectrogram::{largest, total};
+use wide::f32x4;
 
 /// Vectors summed in f32 before the sum goes on in f64.
 const BLOCK: usize = 64;

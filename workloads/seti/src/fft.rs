@@ -8,9 +8,8 @@
 mod base;
 mod pass;
 
-use wide::f32x4;
-
 use pass::Table;
+use wide::f32x4;
 
 /// Blocks of this many samples are done pass by pass, longer ones quarter by quarter: two such arrays fit in the
 /// first cache.

@@ -6,16 +6,14 @@
 mod column;
 mod sums;
 
-use wide::f32x4;
-
 use crate::derived::Derived;
 use crate::gamma::ln_q;
 use crate::header::Setup;
 use crate::number::{count, single, whole};
 use crate::spectrogram::Spectrogram;
-
 use column::Column;
 pub(crate) use column::Fit;
+use wide::f32x4;
 
 /// Relative margin of the scan: ten times the rounding of its sums.
 const MARGIN: f32 = 1e-5;

@@ -1,9 +1,8 @@
 //! Making work units: noise, and in it signals of every kind.
 
-use std::f64::consts::TAU;
-
 use crate::header::{Error, Header};
 use crate::samples::{self, Samples};
+use std::f64::consts::TAU;
 
 /// The header's form: `{name}` is filled in.
 const FORM: &str = include_str!("generate/form.txt");

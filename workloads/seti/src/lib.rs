@@ -46,9 +46,8 @@ pub use signal::{Shape, Signal};
 pub use table::{Pair, SHARES, Table};
 pub use view::{View, Waterfall};
 
-use std::io::Read;
-
 use starling_sdk::{Error, Kernel, Merge, Progress, Range, Unit};
+use std::io::Read;
 
 /// Largest work unit: the longest header and the longest recording as text.
 pub const UNIT_BYTES_MAX: u64 = 64 << 20;

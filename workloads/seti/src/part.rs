@@ -1,12 +1,10 @@
 //! What the search of a part of the table found, and how parts become the whole.
 
-use std::ops::Range;
-
-use serde::{Deserialize, Serialize};
-
 use crate::header::{self, Header};
 use crate::result;
 use crate::signal::Signal;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// How a part begins when it is stored: its name and version.
 const MAGIC: &[u8] = b"seti-part 1\n";

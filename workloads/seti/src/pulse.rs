@@ -4,12 +4,10 @@
 
 mod plan;
 
-use wide::f32x4;
-
 use crate::number::{count, single};
-
 use plan::Fold;
 pub(crate) use plan::{Limits, Plan};
+use wide::f32x4;
 
 /// A folded profile that stands out.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,11 +3,6 @@
 mod spectra;
 mod window;
 
-use std::collections::BTreeMap;
-use std::ops::Range;
-
-use wide::f32x4;
-
 use crate::autocorr::Autocorr;
 use crate::derived::Derived;
 use crate::fft::Fft;
@@ -21,6 +16,9 @@ use crate::smooth::smooth;
 use crate::spectrogram::Spectrogram;
 use crate::table::{Pair, Table};
 use crate::windows::Windows;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use wide::f32x4;
 use window::Pending;
 
 /// Scores of Gaussians begin above this.

@@ -1,9 +1,8 @@
 //! What is found: a signal, its place in the sky and the band, and its shape.
 
-use serde::{Deserialize, Serialize};
-
 use crate::header::Setup;
 use crate::number::single;
+use serde::{Deserialize, Serialize};
 
 /// A signal. Frequencies in Hz, drift in Hz/s, angles in hours and degrees, powers in units of the mean noise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

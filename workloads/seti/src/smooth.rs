@@ -1,10 +1,9 @@
 //! Baseline smoothing: every bin of each long chunk's spectrum is scaled to the same local mean power.
 
-use std::f64::consts::TAU;
-
 use crate::header::Setup;
 use crate::number::{count, single};
 use crate::samples::Samples;
+use std::f64::consts::TAU;
 
 /// Smooths the samples in place.
 pub(crate) fn smooth(samples: &mut Samples, setup: &Setup) {

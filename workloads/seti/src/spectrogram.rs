@@ -1,9 +1,8 @@
 //! The spectrogram of one drift rate and one FFT length: powers of spectrum after spectrum, bins in the order of
 //! [`fft::position`].
 
-use wide::f32x4;
-
 use crate::fft;
+use wide::f32x4;
 
 /// Powers, row by row.
 #[derive(Clone, Copy, Debug)]

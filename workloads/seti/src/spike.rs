@@ -1,8 +1,7 @@
 //! Spikes: the largest bin of a spectrum, against the spectrum's mean.
 
-use wide::f32x4;
-
 use crate::fft;
+use wide::f32x4;
 
 /// A bin that stands out.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,12 +2,11 @@
 
 mod cost;
 
-use std::collections::BTreeMap;
-use std::ops::Range;
-
 use crate::derived::{Derived, lengths};
 use crate::header::Setup;
 use crate::number::whole;
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 pub use cost::SHARES;
 pub(crate) use cost::{spectra as spectra_cost, window as window_cost};

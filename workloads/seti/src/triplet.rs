@@ -1,8 +1,7 @@
 //! Triplets: three powers far above the mean, equally spaced in time, in one bin.
 
-use wide::f32x4;
-
 use crate::number::count;
+use wide::f32x4;
 
 /// Three peaks. Times in spectra from the window's beginning.
 #[derive(Clone, Copy, Debug, PartialEq)]

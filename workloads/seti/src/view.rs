@@ -1,7 +1,5 @@
 //! Looking at what a search saw: pieces of spectrograms, and delays, to be drawn.
 
-use wide::f32x4;
-
 use crate::autocorr;
 use crate::dechirp::Chirp;
 use crate::derived::{Derived, lengths};
@@ -11,6 +9,7 @@ use crate::number::whole;
 use crate::samples::Samples;
 use crate::search::Error;
 use crate::smooth::smooth;
+use wide::f32x4;
 
 /// A work unit, read and smoothed.
 #[derive(Debug)]

@@ -1,9 +1,8 @@
 //! The modules are what they should be, and the C program does what its source says.
 
+use crate::{ALL, COLLATZ, SOURCES, TEMPLATE, find};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-use crate::{ALL, COLLATZ, SOURCES, TEMPLATE, find};
 
 fn collatz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../collatz")

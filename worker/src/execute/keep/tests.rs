@@ -1,11 +1,9 @@
-use proto::state::{PAGE_BYTES, page_digest};
-
-use std::path::Path;
-
 use super::super::files::bare;
 use super::super::snapshot::{Meta, restore};
 use super::super::unit::{Begin, TracePlan, Until};
 use super::*;
+use proto::state::{PAGE_BYTES, page_digest};
+use std::path::Path;
 
 const FUEL: u64 = 1_000_000;
 

@@ -1,15 +1,14 @@
 //! What a pool's owner and its slots share: the queue, the wishes, and who runs what.
 
+use super::super::cache::Cache;
+use super::super::unit::{Event, Finished, Outcome, Unit};
+use super::super::walls::Walls;
+use super::{Config, Error, QUEUE_MAX, Running, Status};
 use std::collections::{HashSet, VecDeque};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-use super::super::cache::Cache;
-use super::super::unit::{Event, Finished, Outcome, Unit};
-use super::super::walls::Walls;
-use super::{Config, Error, QUEUE_MAX, Running, Status};
 
 /// A unit in the queue or in a slot.
 #[derive(Debug)]

@@ -1,13 +1,5 @@
 //! The state of an instance between two steps: read for snapshots and the trace, put there from files.
 
-use std::fs::File;
-use std::io;
-use std::path::Path;
-
-use proto::state::{self, PAGE_BYTES, Shown, is_zero};
-use proto::trace::Point;
-use wasmtime::{Store, Val};
-
 use super::super::files::Need;
 use super::super::frame::{End, Word};
 use super::super::host::{Host, Stop};
@@ -16,6 +8,12 @@ use super::super::snapshot::{self, Meta, Snapshots};
 use super::super::trace::{Due, SoFar, State};
 use super::super::unit::{Begin, Trouble, Unit};
 use super::{Kernel, Run};
+use proto::state::{self, PAGE_BYTES, Shown, is_zero};
+use proto::trace::Point;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use wasmtime::{Store, Val};
 
 impl Run<'_> {
     fn warn(&self, text: String) {

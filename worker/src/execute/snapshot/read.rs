@@ -1,16 +1,14 @@
 //! Takes up a snapshot file: finds the last whole record, and rebuilds memory and output from the chain up to it.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
-use std::time::Instant;
-
-use proto::state::{PAGE_BYTES, ZERO_PAGE, is_zero};
-
 use super::super::files::Need;
 use super::{
     Chain, Digest, HEADER_BYTES, Header, META, Meta, OUTPUT, OUTPUT_PART_BYTES, PAGE, Snapshots,
 };
+use proto::state::{PAGE_BYTES, ZERO_PAGE, is_zero};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::time::Instant;
 
 /// Bytes of a part beside the content: kind and length.
 const PART_BYTES: usize = 5;

@@ -1,7 +1,6 @@
-use std::fs::OpenOptions;
-
 use super::super::files::bare;
 use super::*;
+use std::fs::OpenOptions;
 
 const MEMORY_MAX: u64 = 1 << 30;
 const OUTPUT_MAX: u64 = 1 << 20;

@@ -1,13 +1,12 @@
 //! The system calls that computing needs: no other is made by a child whose walls stand, and one that tries is ended.
 
-use std::collections::BTreeMap;
-use std::ffi::c_long;
-use std::io;
-
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, apply_filter_all_threads,
 };
+use std::collections::BTreeMap;
+use std::ffi::c_long;
+use std::io;
 
 /// What works on memory, time, descriptors that are there already, and this process alone.
 const ALLOWED: &[c_long] = &[

@@ -1,7 +1,6 @@
 //! The walls that Linux has.
 
-use std::ffi::{c_long, c_uint};
-
+use super::{WallPlan, Walls, calls};
 use landlock::{
     ABI, Access, AccessFs, AccessNet, LandlockStatus, Ruleset, RulesetAttr, RulesetError,
     RulesetStatus, Scope,
@@ -10,8 +9,7 @@ use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, UnshareFlags, capabilities, set_capabilities, set_no_new_privs,
 };
-
-use super::{WallPlan, Walls, calls};
+use std::ffi::{c_long, c_uint};
 
 /// The newest Landlock whose every right is denied; systems with an older one deny what they know.
 const LANDLOCK: ABI = ABI::V7;

@@ -1,9 +1,8 @@
 //! The files of a command: its first input as standard input, its output, its log, and `/input/0`, `/input/1`...
 
-use wasmtime::{Caller, Linker};
-
 use super::super::host::{Host, charge, memory, range, unreadable};
 use super::{MODULE, after, errno, get, put};
+use wasmtime::{Caller, Linker};
 
 /// The one directory.
 const DIRECTORY: &[u8; 6] = b"/input";

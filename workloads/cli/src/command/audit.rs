@@ -5,16 +5,6 @@ mod book;
 mod job;
 mod rerun;
 
-use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
-
-use program::error::chain;
-use program::shell::word;
-use proto::bounds::LOG_ENTRIES_MAX;
-use proto::log::{Entry, Frontier, Head, Heads, consistent};
-use proto::{Digest, JobId, ProjectKey, merkle, pb};
-use serde_json::json;
-
 use self::book::Book;
 use self::job::Audited;
 use super::Context;
@@ -22,6 +12,14 @@ use crate::args::Audit;
 use crate::client::{Client, is_passing};
 use crate::error::Error;
 use crate::shown::{self, HeadsFile, KeptFile};
+use program::error::chain;
+use program::shell::word;
+use proto::bounds::LOG_ENTRIES_MAX;
+use proto::log::{Entry, Frontier, Head, Heads, consistent};
+use proto::{Digest, JobId, ProjectKey, merkle, pb};
+use serde_json::json;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 
 /// Bytes of entries that are read at once, about: few calls for a long log, and little memory.
 const ENTRIES_BYTES: u32 = 4 << 20;

@@ -1,11 +1,10 @@
 //! `starling cancel`: stops a job, and removes its outputs if asked to.
 
-use proto::pb;
-
 use super::Context;
 use super::view::{View, line};
 use crate::args::Cancel;
 use crate::error::Error;
+use proto::pb;
 
 pub(super) async fn run(args: &Cancel, context: &Context) -> Result<(), Error> {
     let client = context.connect().await?;

@@ -3,13 +3,6 @@
 mod grid;
 mod sky;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use proto::{JobId, pb};
-use serde_json::json;
-
 use self::grid::Grid;
 use super::fetch::{self, Source};
 use super::view::{counted, details};
@@ -23,6 +16,11 @@ use crate::output::Output;
 use crate::profile::Profile;
 use crate::results::{Folder, Line, Place};
 use crate::upload;
+use proto::{JobId, pb};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The job, which is one of the examples, and how much of it is shown: about a minute on two cores.
 const JOB: &str = include_str!("../../examples/mersenne.toml");

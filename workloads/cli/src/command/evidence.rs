@@ -1,17 +1,6 @@
 //! `starling evidence`: the proofs that reports of a job were wrong, each a file with all that is needed to run the
 //! segment in question again.
 
-use std::path::{Path, PathBuf};
-
-use program::error::chain;
-use program::shell::word;
-use proto::evidence::{Evidence, Segment};
-use proto::job::JobSpec;
-use proto::trace::Claim;
-use proto::{Digest, JobId, ProjectKey, UnitIndex, pb};
-use serde_json::json;
-use worker::execute::{Begin, Outcome, TracePlan, Until};
-
 use super::view::counted;
 use super::{Context, fetch, verify};
 use crate::args;
@@ -19,6 +8,15 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::local::{self, Local};
 use crate::shown::{self, EvidenceFile};
+use program::error::chain;
+use program::shell::word;
+use proto::evidence::{Evidence, Segment};
+use proto::job::JobSpec;
+use proto::trace::Claim;
+use proto::{Digest, JobId, ProjectKey, UnitIndex, pb};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use worker::execute::{Begin, Outcome, TracePlan, Until};
 
 pub(super) async fn run(args: args::Evidence, context: &Context) -> Result<(), Error> {
     let client = context.connect().await?;

@@ -4,22 +4,20 @@ mod blob;
 mod check;
 mod pages;
 
-use std::path::PathBuf;
-use std::sync::Arc;
-
-use program::error::chain;
-use proto::job::JobSpec;
-use proto::{Digest, JobId, UnitIndex, pb};
-use serde_json::json;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-
 use super::view::{counted, has_ended};
 use super::{Context, logs};
 use crate::args::Fetch;
 use crate::client::Client;
 use crate::error::Error;
 use crate::results::{self, Folder, Line, Place};
+use program::error::chain;
+use proto::job::JobSpec;
+use proto::{Digest, JobId, UnitIndex, pb};
+use serde_json::json;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 /// Pages that wait between reading, checking and writing: one each, so that none of the three waits for another's turn.
 const PAGES_WAITING: usize = 1;

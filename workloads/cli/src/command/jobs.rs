@@ -1,12 +1,11 @@
 //! `starling jobs`: lists the jobs.
 
-use proto::{JobId, pb};
-
 use super::Context;
 use super::view::{View, details, state};
 use crate::amount;
 use crate::error::Error;
 use crate::output::table;
+use proto::{JobId, pb};
 
 /// Jobs asked for at a time.
 const PAGE: u32 = 100;

@@ -1,16 +1,14 @@
 //! `starling login`: remembers the coordinator and the token, after trying them.
 
-use std::io::{IsTerminal, Read, stdin};
-
-use proto::pb;
-use serde_json::json;
-
 use super::Context;
 use crate::args::Login;
 use crate::client::Client;
 use crate::error::Error;
 use crate::output::Output;
 use crate::profile::Profile;
+use proto::pb;
+use serde_json::json;
+use std::io::{IsTerminal, Read, stdin};
 
 /// The variable that may hold the token.
 const VARIABLE: &str = "STARLING_TOKEN";

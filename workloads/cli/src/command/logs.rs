@@ -1,16 +1,5 @@
 //! `starling logs`: what kernels have logged, as the workers tell it.
 
-use std::collections::HashMap;
-use std::io::{BufWriter, Write};
-use std::path::Path;
-use std::time::{Duration, Instant};
-
-use program::stdout;
-use proto::unit_log::{Line, gaps};
-use proto::{JobId, UnitIndex, WorkerKey, pb};
-use serde::Serialize;
-use tonic::{Code, Status};
-
 use super::Context;
 use super::watch::is_lost;
 use crate::amount;
@@ -18,6 +7,15 @@ use crate::args::{Logs, What};
 use crate::client::Client;
 use crate::error::Error;
 use crate::output::Output;
+use program::stdout;
+use proto::unit_log::{Line, gaps};
+use proto::{JobId, UnitIndex, WorkerKey, pb};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tonic::{Code, Status};
 
 /// The file beside fetched results.
 pub(super) const FILE: &str = "logs.jsonl";

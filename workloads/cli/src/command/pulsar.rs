@@ -2,17 +2,15 @@
 
 mod draw;
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-
-use program::error::chain;
-use pulsar::{Candidate, Recording, Spectrum, fold};
-use serde_json::json;
-
 use super::Context;
 use crate::args::{Plot, Pulsar};
 use crate::error::Error;
 use crate::results;
+use program::error::chain;
+use pulsar::{Candidate, Recording, Spectrum, fold};
+use serde_json::json;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 
 /// What is drawn.
 #[derive(Debug)]

@@ -1,18 +1,17 @@
 //! `starling receipt`: a unit's receipt and its place in the log, as one file that anybody can check.
 
-use program::error::chain;
-use program::shell::word;
-use proto::id::UnitId;
-use proto::log::{Head, Logged};
-use proto::{merkle, pb};
-use serde_json::json;
-
 use super::Context;
 use super::audit::path_of;
 use crate::args::Receipt;
 use crate::client::Client;
 use crate::error::Error;
 use crate::shown::{self, ReceiptFile};
+use program::error::chain;
+use program::shell::word;
+use proto::id::UnitId;
+use proto::log::{Head, Logged};
+use proto::{merkle, pb};
+use serde_json::json;
 
 pub(super) async fn run(args: Receipt, context: &Context) -> Result<(), Error> {
     let client = context.connect().await?;

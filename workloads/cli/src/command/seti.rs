@@ -6,17 +6,15 @@ mod plots;
 
 pub(super) use plots::{draw_all, drawable};
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::Path;
-
-use ::seti::{Allowed, Comparison, Match, Plant, Recipe, Record, Similarity, compare, read_result};
-use serde_json::json;
-
 use super::Context;
 use super::view::counted;
 use crate::args::{Seti, SetiCompare, SetiGenerate};
 use crate::error::Error;
+use ::seti::{Allowed, Comparison, Match, Plant, Recipe, Record, Similarity, compare, read_result};
+use serde_json::json;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
 
 /// Largest file that is read, bytes: more than a work unit or a result can have.
 const FILE_BYTES_MAX: u64 = ::seti::UNIT_BYTES_MAX;

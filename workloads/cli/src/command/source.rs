@@ -1,12 +1,11 @@
 //! Reads the job that a command line names.
 
-use std::path::Path;
-
 use crate::args::JobSource;
 use crate::error::Error;
 use crate::job_file::{self, Job};
 use crate::output::Output;
 use crate::preview;
+use std::path::Path;
 
 /// The kernel that cuts one file into many units.
 const SETI: &str = "seti";

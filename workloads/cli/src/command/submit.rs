@@ -1,14 +1,5 @@
 //! `starling submit`: brings a job to the coordinator, once, however often the connection breaks on the way.
 
-use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-
-use program::shell::word;
-use proto::job::JobSpec;
-use proto::{Digest, JobId, pb, text};
-use serde_json::json;
-
 use super::view::{View, line};
 use super::{Context, fetch, watch};
 use crate::args::Submit;
@@ -17,6 +8,13 @@ use crate::error::Error;
 use crate::output::Output;
 use crate::profile::write_private;
 use crate::upload;
+use program::shell::word;
+use proto::job::JobSpec;
+use proto::{Digest, JobId, pb, text};
+use serde_json::json;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 pub(super) async fn run(args: Submit, context: &Context) -> Result<(), Error> {
     let job = args.job.read(context.output)?;

@@ -2,19 +2,6 @@
 
 mod screen;
 
-use std::fs;
-use std::num::NonZeroUsize;
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-
-use program::stdout;
-use proto::UnitIndex;
-use proto::job::JobSpec;
-use serde_json::{Value, json};
-use signal_hook::consts::SIGINT;
-
 use super::Context;
 use super::view::counted;
 use crate::amount;
@@ -24,7 +11,18 @@ use crate::forecast::{self, Forecast, Part, Sample};
 use crate::local::{Local, Run};
 use crate::output::{Output, excerpt};
 use crate::results;
+use program::stdout;
+use proto::UnitIndex;
+use proto::job::JobSpec;
 use screen::Screen;
+use serde_json::{Value, json};
+use signal_hook::consts::SIGINT;
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// Of an output, what is shown.
 const SHOWN_BYTES_MAX: usize = 1024;

@@ -4,17 +4,6 @@ mod file;
 
 pub(super) use file::of_project;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-
-use proto::job::{JobSpec, Stage};
-use proto::key::Verified;
-use proto::receipt::Receipt;
-use proto::report::Output;
-use proto::{AccountKey, Digest, ProjectKey, UnitIndex};
-use roaring::RoaringTreemap;
-use serde_json::json;
-
 use super::view::counted;
 use super::{Context, fetch};
 use crate::args::Verify;
@@ -23,6 +12,15 @@ use crate::forecast::spread;
 use crate::local::Local;
 use crate::profile::Profile;
 use crate::results::{self, Line, Place, State};
+use proto::job::{JobSpec, Stage};
+use proto::key::Verified;
+use proto::receipt::Receipt;
+use proto::report::Output;
+use proto::{AccountKey, Digest, ProjectKey, UnitIndex};
+use roaring::RoaringTreemap;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// What was found.
 #[derive(Debug, Default)]

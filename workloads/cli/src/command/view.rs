@@ -1,14 +1,12 @@
 //! How a job's status is shown.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
+use crate::amount;
 use jiff::Timestamp;
 use proto::pb::job_status::State;
 use proto::{Digest, JobId, pb, text};
 use serde::Serialize;
-
-use crate::amount;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// A job's status, as programs see it.
 #[derive(Debug, Serialize)]

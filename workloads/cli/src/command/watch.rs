@@ -1,16 +1,14 @@
 //! `starling watch`: a job's progress until it ends, through lost connections.
 
-use std::time::{Duration, Instant};
-
-use indicatif::ProgressBar;
-use program::stdout;
-use proto::{JobId, pb};
-
 use super::Context;
 use super::view::{View, details, has_ended, line};
 use crate::client::{Client, is_passing};
 use crate::error::Error;
 use crate::output::Output;
+use indicatif::ProgressBar;
+use program::stdout;
+use proto::{JobId, pb};
+use std::time::{Duration, Instant};
 
 /// How long the coordinator may be away before the watch is given up: a restart takes seconds, a repair minutes.
 const PATIENCE: Duration = Duration::from_secs(600);

@@ -1,12 +1,11 @@
 //! `starling why`: asks why a job or a unit is not done.
 
-use proto::pb;
-use serde_json::json;
-
 use super::Context;
 use super::logs::{self, Shown};
 use crate::args::What;
 use crate::error::Error;
+use proto::pb;
+use serde_json::json;
 
 /// Lines of a failed unit that are shown: a panic and what led to it.
 const LINES_MAX: usize = 10;

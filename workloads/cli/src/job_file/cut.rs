@@ -1,11 +1,10 @@
 //! The `[[cut]]` tables of a job file.
 
-use proto::cut::Axis;
-use proto::job::Input;
-
 use super::fields::{Fields, Places, suggest};
 use super::files::{self, Files};
 use super::text::Mistake;
+use proto::cut::Axis;
+use proto::job::Input;
 
 /// The ways to cut, each by the field that names it, with the fields beside it.
 const KINDS: [(&str, &[&str]); 7] = [

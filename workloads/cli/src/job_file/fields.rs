@@ -1,15 +1,13 @@
 //! Reads the fields of a TOML table one by one, each mistake with its place, its field and what is allowed.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-
-use proto::json::Text as Json;
-use serde_json::Value;
-use toml::Spanned;
-use toml::de::{DeArray, DeTable, DeValue};
-
 use super::text::{Mistake, Span, Text};
 use crate::amount;
+use proto::json::Text as Json;
+use serde_json::Value;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
 
 type Result<T> = std::result::Result<T, Mistake>;
 type Item<'a> = Spanned<DeValue<'a>>;

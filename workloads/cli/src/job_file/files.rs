@@ -1,18 +1,16 @@
 //! The files that a job names: read once, known by their digests.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-
+use super::{pattern, suggest};
 use program::error::chain;
 use proto::Digest;
 use proto::bounds::{INPUTS_MAX, SPEC_BYTES_MAX};
 use proto::job::{Input, JobSpec};
 use proto::lines::{Lines, RAW_BYTES_MAX};
-
-use super::{pattern, suggest};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 
 /// Largest module that is looked at, bytes: beyond what any kernel may be.
 const KERNEL_BYTES_MAX: u64 = 64 << 20;

@@ -4,14 +4,13 @@
 //! takes away what it names. Names that begin with a dot are taken by patterns that do. The folder that a pattern is
 //! relative to is no part of it.
 
+use glob::{MatchOptions, Pattern};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, FileType, Metadata};
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-
-use glob::{MatchOptions, Pattern};
 
 /// Names in one message: enough to see what they have in common.
 const NAMES_TOLD: usize = 3;

@@ -1,9 +1,8 @@
 //! `--set NAME=VALUE`: changes one field of a job file for one call.
 
+use super::text::{Mistake, Span, Text};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-
-use super::text::{Mistake, Span, Text};
 
 /// Puts the setting into `root`: `copies=3`, `params.mode="fast"` (or `fast`), `limits.fuel=5 G`, `cut.0.end=100`.
 pub(super) fn apply<'a>(

@@ -1,8 +1,6 @@
 //! One line of `results.jsonl`.
 
-use std::fs::File;
-use std::path::{Component, Path, PathBuf};
-
+use crate::error::Error;
 use data_encoding::BASE64;
 use program::error::chain;
 use proto::cut::Values;
@@ -10,8 +8,8 @@ use proto::key::Verified;
 use proto::receipt::Receipt;
 use proto::{Digest, ProjectKey, UnitIndex, pb};
 use serde::{Deserialize, Serialize};
-
-use crate::error::Error;
+use std::fs::File;
+use std::path::{Component, Path, PathBuf};
 
 /// The result of one unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,10 +1,9 @@
 //! Each command line in the documents is one that the program takes.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
 use clap::error::ErrorKind;
 use clap::{Command, CommandFactory};
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// A join string, where the documents only begin one.
 fn join() -> String {

@@ -1,13 +1,11 @@
 //! What needs a coordinator and workers.
 
+use crate::world::{Grid, World};
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
-
-use serde_json::json;
-
-use crate::world::{Grid, World};
 
 const JOB: &str = "name = \"test\"\nkernel = \"mersenne\"\n[[cut]]\nrange = \"p\"\nfirst = 2\nend = 2402\nper_unit = 8\n[merge]\nfan_in = 20\n";
 

@@ -1,11 +1,10 @@
 //! What a researcher gives reaches the kernel as it was given, or is refused, or told.
 
+use crate::world::{Grid, World};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
-
-use crate::world::{Grid, World};
 
 /// A command that puts out its arguments and what stands in its first input, and ends with exit code 10.
 const SHOW: &str = r#"(module

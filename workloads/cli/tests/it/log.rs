@@ -1,8 +1,6 @@
 //! The project's log: receipts that hold alone, audits, and a coordinator that rewrites what it said.
 
-use std::fs;
-use std::path::Path;
-
+use crate::world::{Answer, Grid, World};
 use coordinator::core::record::{self, LogRecord, Meta, Table};
 use coordinator::project::{Folder, names};
 use coordinator::store::Store;
@@ -10,8 +8,8 @@ use coordinator::store::sled::SledStore;
 use coordinator::tally;
 use proto::log::{Entry, Event, Frontier};
 use proto::report::Batch;
-
-use crate::world::{Answer, Grid, World};
+use std::fs;
+use std::path::Path;
 
 const JOB: &str = "name = \"test\"\nkernel = \"mersenne\"\n[[cut]]\nrange = \"p\"\nfirst = 2\nend = 202\nper_unit = 8\n[merge]\nfan_in = 5\n";
 /// 25 units of the cut, and merges of 5: 5 and 1.

@@ -1,13 +1,11 @@
 //! What kernels log, from the call in the kernel to the researcher's terminal; and what a job that does not move says.
 
+use crate::world::{Grid, World};
+use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
-
-use serde_json::Value;
-
-use crate::world::{Grid, World};
 
 /// Logs its parameters. With `{"x":"bad"}` it then says why and stops, with
 /// `{"x":"slow"}` after a while; with `{"x":"long"}` it never ends; else it is done.

@@ -1,12 +1,11 @@
 //! A folder of its own for each test, the program, and a grid to speak with.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
-
 use coordinator::Coordinator;
 use proto::join::Join;
 use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 use tempfile::TempDir;
 use worker::Worker;
 use worker::folder::{Folder, Project};

@@ -1,9 +1,8 @@
 //! What a function is called, for messages: an export's name, else that of the name section.
 
-use wasmparser::{ExternalKind, KnownCustom, Name, Parser, Payload};
-
 use super::Module;
 use crate::refusal::{Place, shorten};
+use wasmparser::{ExternalKind, KnownCustom, Name, Parser, Payload};
 
 impl Module<'_> {
     /// Where something in a function is.

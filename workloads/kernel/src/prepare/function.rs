@@ -24,14 +24,13 @@
 //! than any kernel needs for as many operators: a kernel of operators that a compiler leaves out waits for it, and any
 //! other runs beside it. So that no compiler can see through the chain, it reads a global that is always one.
 
-use wasm_encoder::{Encode, InstructionSink};
-use wasmparser::{BinaryReader, Operator, OperatorsReader, ValType};
-
 use crate::body::Body;
 use crate::module::Module;
 use crate::nan::{self, NanMode};
 use crate::operators::{is_bulk, leaves_exact_scalar, shows_scalar, vector_arithmetic};
 use crate::scratch::{Scratch, encode_type, value_type};
+use wasm_encoder::{Encode, InstructionSink};
+use wasmparser::{BinaryReader, Operator, OperatorsReader, ValType};
 
 /// Bytes that one unit of fuel moves: measured, a vector's worth.
 const BULK_SHIFT: i64 = 4;

@@ -1,9 +1,8 @@
 //! What must hold for any bytes and any module: run by the tests over seeds, and by the fuzzer.
 
-use kernel::{Contract, NanMode, Prepared, Refusal, inspect, prepare};
-
 use crate::engines::{Call, Kind, Left, run};
 use crate::smith::{self, Diet};
+use kernel::{Contract, NanMode, Prepared, Refusal, inspect, prepare};
 
 /// A budget that no module made here spends.
 const AMPLE: i64 = 1 << 40;

@@ -1,8 +1,7 @@
 //! Runs modules on several engines and reads back everything that they leave.
 
-use std::sync::OnceLock;
-
 use kernel::{FUEL_EXPORT, Layout, MEMORY_EXPORT};
+use std::sync::OnceLock;
 use wasmtime::{
     Config, Engine, Extern, Func, Instance, Module, OptLevel, Store, StoreLimits,
     StoreLimitsBuilder, Strategy, Trap, Val,

@@ -1,9 +1,8 @@
 //! Fuel: what is charged, alike on every engine, and that it stops exactly.
 
-use kernel::{Contract, NanMode, Prepared, prepare};
-
 use crate::checks::exact_stop;
 use crate::engines::{Call, Kind, run};
+use kernel::{Contract, NanMode, Prepared, prepare};
 
 const CALLS: &[&str] = &["starling_start", "starling_step"];
 

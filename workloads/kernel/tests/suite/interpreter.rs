@@ -1,12 +1,11 @@
 //! Runs modules on wasmi, an interpreter that shares nothing with the other engines.
 
+use crate::engines::{Call, Left, MEMORY_BYTES};
 use kernel::{FUEL_EXPORT, Layout, MEMORY_EXPORT};
 use wasmi::{
     Config, Engine, Extern, ExternType, F32, F64, Func, Instance, Module, Store, StoreLimits,
     StoreLimitsBuilder, TrapCode, Val, ValType,
 };
-
-use crate::engines::{Call, Left, MEMORY_BYTES};
 
 /// As [`crate::engines::run`].
 pub(crate) fn run(wasm: &[u8], layout: Option<&Layout>, budget: i64, calls: &[&str]) -> Left {

@@ -1,11 +1,9 @@
 //! Every operator that makes NaNs, by every way that their bits become visible, against the engine's own
 //! canonicalisation.
 
-use std::fmt::Write;
-
-use kernel::{Contract, NanMode, prepare};
-
 use crate::engines::{Kind, run};
+use kernel::{Contract, NanMode, prepare};
+use std::fmt::Write;
 
 /// Operands: NaNs with payloads, signalling and negative ones, infinities, zeros, and two plain numbers.
 const PAIRS: [(f64, f64); 9] = [

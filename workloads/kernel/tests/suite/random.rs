@@ -1,12 +1,10 @@
 //! Random modules and random bytes, from fixed seeds.
 
-use std::collections::BTreeMap;
-
-use kernel::{Contract, NanMode, prepare};
-use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
-
 use crate::checks::{self, Fate};
 use crate::smith::{self, Diet};
+use kernel::{Contract, NanMode, prepare};
+use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
+use std::collections::BTreeMap;
 
 /// Bytes from which a module is made.
 const BYTES: usize = 4096;

@@ -1,8 +1,7 @@
 //! Random step kernels, made by wasm-smith from bytes.
 
-use std::sync::OnceLock;
-
 use arbitrary::Unstructured;
+use std::sync::OnceLock;
 use wasm_smith::{Config, InstructionKind, InstructionKinds, Module};
 
 /// The exports that are called, in this order.

@@ -1,12 +1,11 @@
 //! The parts of the arithmetic: the field, the transform, one squaring at every size.
 
-use num_bigint::BigUint;
-use proptest::prelude::*;
-
 use super::field::{Q, add, inverse, mul, mul_by_i, power, root_of_two, root_of_unity, sub};
 use super::limbs::Limbs;
 use super::transform::Transform;
 use super::weighted::Weighted;
+use num_bigint::BigUint;
+use proptest::prelude::*;
 
 fn element() -> impl Strategy<Value = u64> {
     prop_oneof![0..Q, 0..4_u64, Q - 4..Q, (1_u64 << 32) - 4..(1 << 32) + 4]

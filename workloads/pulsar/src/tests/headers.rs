@@ -6,12 +6,11 @@
     reason = "the samples made here are small"
 )]
 
-use std::io::Cursor;
-
 use super::failure;
 use super::made::{filterbank, header, noise};
 use crate::{HeaderError, Pulsar, Recording, RecordingError, check};
 use starling_sdk::native::run;
+use std::io::Cursor;
 
 const CHANNELS: usize = 8;
 

@@ -5,13 +5,11 @@
     reason = "samples are rounded down to their bits on purpose"
 )]
 
-use std::fmt::Write as _;
-
-use proptest::prelude::*;
-use starling_sdk::native::run;
-
 use super::{candidates, failure, parse};
 use crate::Pulsar;
+use proptest::prelude::*;
+use starling_sdk::native::run;
+use std::fmt::Write as _;
 
 /// A header with the usual keywords, of which some are replaced or, with `None`, left out.
 pub(super) fn header(replaced: &[(&str, Option<Vec<u8>>)]) -> Vec<u8> {

@@ -1,11 +1,10 @@
 //! Real and reference recordings, which lie outside the repository.
 
+use super::candidates;
+use crate::{Recording, Spectrum, fold};
 use std::io::Cursor;
 use std::io::Write as _;
 use std::path::Path;
-
-use super::candidates;
-use crate::{Recording, Spectrum, fold};
 
 /// Period of the recording's pulsar in seconds, at which it folds into the sharpest pulse (the test below). The nearest
 /// frequencies of a plain transform of the recording are 0.7 % apart.

@@ -5,9 +5,8 @@
     reason = "imports of the host; each call passes a slice's own pointer and length"
 )]
 
-use std::rc::Rc;
-
 use crate::unit::{Host, Level, Unit};
+use std::rc::Rc;
 
 mod starling {
     #[link(wasm_import_module = "starling")]

@@ -1,7 +1,6 @@
 //! The transforms at the end of the passes: 16 samples, or twice 8, in four vectors.
 
 use std::f32::consts::FRAC_1_SQRT_2;
-
 use wide::f32x4;
 
 /// Four vectors of complex numbers.

@@ -1,8 +1,7 @@
 //! One radix-4 pass over a block, in either direction.
 
-use wide::f32x4;
-
 use super::root;
+use wide::f32x4;
 
 /// For each four consecutive j: `w^j`, `w^2j` and `w^3j`, real and imaginary parts, with w the root of the length.
 pub(crate) type Table = Vec<[f32x4; 6]>;

@@ -1,10 +1,9 @@
 //! One bin's power over time, and the fits of Gaussians to it.
 
-use wide::f32x4;
-
 use super::{Gaussians, POINTS_MAX};
 use crate::number::{count, single};
 use crate::spectrogram::total;
+use wide::f32x4;
 
 /// What the quick misfits may be off by: far more than the rounding of their sums.
 const MARGIN: f32 = 5e-3;

@@ -1,8 +1,7 @@
 //! Power over time: as many points as the fits want, each the sum of as many spectra as it takes.
 
-use wide::f32x4;
-
 use crate::spectrogram::Spectrogram;
+use wide::f32x4;
 
 /// Spectra that are summed before their sum joins the others, so that f32 rounds little.
 const BLOCK: usize = 32;

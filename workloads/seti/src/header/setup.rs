@@ -1,9 +1,8 @@
 //! What the search needs of a header, each field within bounds, so that nothing later can overflow or run away.
 
-use std::ops::RangeInclusive;
-
 use super::Error;
 use crate::markup::Element;
+use std::ops::RangeInclusive;
 
 /// Most entries of the table of positions: one per second of a long recording.
 const POINTINGS_MAX: usize = 10_000;

@@ -1,11 +1,10 @@
 //! The folds of a window: which periods, where each pulse begins, and what a profile must exceed. They depend on the
 //! window's size alone.
 
-use std::collections::BTreeMap;
-
 use crate::gamma;
 use crate::header::Setup;
 use crate::number::{count, single};
+use std::collections::BTreeMap;
 
 /// All folds of windows of one size.
 #[derive(Clone, Debug)]

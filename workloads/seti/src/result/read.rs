@@ -1,8 +1,7 @@
 //! Reading the signals of a result, whoever wrote it.
 
-use std::collections::BTreeMap;
-
 use crate::markup::{self, Element};
+use std::collections::BTreeMap;
 
 /// Largest result file; that of 10,000 signals has 10 MB.
 const BYTES_MAX: usize = 32 << 20;

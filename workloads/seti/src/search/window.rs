@@ -1,7 +1,5 @@
 //! Triplets and pulses of all bins in all windows of a spectrogram.
 
-use wide::f32x4;
-
 use super::Search;
 use crate::fft;
 use crate::number::{count, single};
@@ -11,6 +9,7 @@ use crate::signal::{Place, Shape};
 use crate::table::{Pair, window_cost};
 use crate::triplet::{self, Triplet};
 use crate::windows::Windows;
+use wide::f32x4;
 
 /// Vectors of four bins that are fetched together: a cache line of each spectrum.
 const TILE: usize = 4;

@@ -1,11 +1,9 @@
 //! Whatever stands in a file, reading it ends soon, in something within bounds or an error that says what is wrong.
 
+use crate::{Header, Output, Recipe, Samples, Search, Table, read_result};
+use proptest::prelude::*;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
-
-use proptest::prelude::*;
-
-use crate::{Header, Output, Recipe, Samples, Search, Table, read_result};
 
 /// A small unit; what is done to it takes little time.
 static UNIT: LazyLock<Vec<u8>> = LazyLock::new(|| {

@@ -1,10 +1,9 @@
 //! What the log adds up to, job by job: every unit has at most one standing verdict, and only what stands is withdrawn.
 
-use std::collections::BTreeMap;
-
 use proto::log::{End, Entry, Event, Span};
 use proto::{Digest, JobId};
 use roaring::RoaringTreemap;
+use std::collections::BTreeMap;
 
 /// Jobs as the log tells of them.
 #[derive(Debug, Default)]

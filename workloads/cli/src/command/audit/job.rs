@@ -1,15 +1,5 @@
 //! All that the log says of one job, held against the reports, the job's status and the results that are handed out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-
-use proto::job::JobSpec;
-use proto::log::{End, Entry, Event, Place, Source, Span};
-use proto::report::{self, Failure, Output, Statement};
-use proto::{JobId, ProjectKey, UnitIndex, merkle, pb};
-use serde::Serialize;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-
 use super::book::{Book, JobEnd};
 use super::{of, path_of};
 use crate::client::Client;
@@ -17,6 +7,14 @@ use crate::command::fetch::{self, Page, Wanted};
 use crate::command::view::counted;
 use crate::error::Error;
 use crate::results::Position;
+use proto::job::JobSpec;
+use proto::log::{End, Entry, Event, Place, Source, Span};
+use proto::report::{self, Failure, Output, Statement};
+use proto::{JobId, ProjectKey, UnitIndex, merkle, pb};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 /// Most units of a job that can be audited: about 100 bytes are kept of each.
 const UNITS_MAX: u64 = 1 << 26;

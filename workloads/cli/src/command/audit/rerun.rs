@@ -1,13 +1,12 @@
 //! Units of an audited job, run again here.
 
-use proto::UnitIndex;
-use rand::seq::IteratorRandom;
-
 use super::job::{Audited, Told};
 use crate::command::{Context, verify};
 use crate::error::Error;
 use crate::local::Local;
 use crate::results::{Line, Output, Place};
+use proto::UnitIndex;
+use rand::seq::IteratorRandom;
 
 /// Runs `count` units of the cut again, chosen at random among those with an answer, and compares; which ones.
 pub(super) async fn run(job: &Audited, count: u64, context: &Context) -> Result<Vec<u64>, Error> {

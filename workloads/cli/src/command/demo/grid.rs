@@ -1,17 +1,15 @@
 //! A coordinator and two workers in this process; their children are this program too.
 
-use std::num::NonZeroUsize;
-use std::path::Path;
-use std::time::Duration;
-
+use crate::error::Error;
 use coordinator::Coordinator;
 use program::error::chain;
 use proto::join::Join;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Duration;
 use worker::Worker;
 use worker::execute::{Priority, own_program};
 use worker::folder::{Folder, Project};
-
-use crate::error::Error;
 
 /// Work that a worker holds ahead for each slot: little, so that both are busy until the end.
 const BUFFER: Duration = Duration::from_secs(4);

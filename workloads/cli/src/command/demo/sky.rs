@@ -1,11 +1,5 @@
 //! `starling demo --seti`: a recording with a hidden signal of every kind, and whether each is found.
 
-use std::fs;
-use std::path::Path;
-
-use ::seti::{Recipe, View, read_result};
-use serde_json::json;
-
 use super::{Ended, Grid, compute};
 use crate::amount;
 use crate::command::seti::{draw_all, drawable, hidden};
@@ -14,6 +8,10 @@ use crate::command::view::counted;
 use crate::error::Error;
 use crate::job_file;
 use crate::output::Output;
+use ::seti::{Recipe, View, read_result};
+use serde_json::json;
+use std::fs;
+use std::path::Path;
 
 /// Of the noise.
 const SEED: u64 = 1;

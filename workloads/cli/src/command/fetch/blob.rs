@@ -1,15 +1,13 @@
 //! Gets one blob into a file, verified, going on where it was stopped.
 
+use super::super::watch::is_lost;
+use crate::client::Client;
+use crate::error::Error;
+use proto::{Digest, pb};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
-
-use proto::{Digest, pb};
-
-use super::super::watch::is_lost;
-use crate::client::Client;
-use crate::error::Error;
 
 /// A connection that breaks this often without a byte in between is not worth more.
 const ATTEMPTS_MAX: u32 = 6;

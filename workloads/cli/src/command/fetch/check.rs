@@ -1,20 +1,18 @@
 //! Makes lines of results: each checked against its receipt, with what its unit is about, large outputs in their files.
 
-use std::sync::Arc;
-
-use proto::cut::{self, FilePart, Values};
-use proto::job::JobSpec;
-use proto::key::Verified;
-use proto::report::Output;
-use proto::{UnitIndex, lines, pb};
-use tokio::sync::mpsc::{Receiver, Sender};
-use tokio::task::JoinSet;
-
 use super::pages::Page;
 use super::{Source, blob};
 use crate::error::Error;
 use crate::line_file::LineFile;
 use crate::results::{self, Line, Place, Position};
+use proto::cut::{self, FilePart, Values};
+use proto::job::JobSpec;
+use proto::key::Verified;
+use proto::report::Output;
+use proto::{UnitIndex, lines, pb};
+use std::sync::Arc;
+use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::task::JoinSet;
 
 /// Outputs, or receipts of an older coordinator, asked for at the same time.
 const PARALLEL: usize = 32;

@@ -1,16 +1,14 @@
 //! Reads a job's results: some pages in one call, handed on as they come. While nobody takes a page, the call's stream waits
 //! unread with what its window holds, a quarter of the connection's: no other call stands still for it.
 
-use std::time::{Duration, Instant};
-
-use proto::{JobId, pb};
-use tokio::sync::mpsc::Sender;
-use tonic::Status;
-
 use super::super::watch;
 use crate::client::Client;
 use crate::error::Error;
 use crate::results::Position;
+use proto::{JobId, pb};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::Sender;
+use tonic::Status;
 
 /// Results handed on at once: about 8 MB with receipts, so that a few pages fit into memory.
 const PAGE_RESULTS: usize = 8192;

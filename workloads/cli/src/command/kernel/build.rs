@@ -1,15 +1,13 @@
 //! `starling kernel build`: cargo for Rust, clang for C, and a look at what came out.
 
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-
-use program::shell::word;
-use serde_json::json;
-
 use super::check::{described, look};
 use crate::error::Error;
 use crate::output::Output;
+use program::shell::word;
+use serde_json::json;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 

@@ -1,22 +1,20 @@
 //! `starling kernel check`: what a module is, and that it gives the same bytes and fuel however it is run.
 
-use std::path::PathBuf;
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
-
-use ::kernel::{Kind, Summary};
-use program::error::chain;
-use proto::job::{Nan, Segment, Unit, UnitInput};
-use proto::{Digest, json as canonical};
-use serde_json::json;
-use worker::execute::{self, CompileCost, Event, Outcome, Pool, SnapshotPlan};
-
 use crate::amount;
 use crate::args::Check;
 use crate::error::Error;
 use crate::job_file;
 use crate::local::{Local, Run};
 use crate::output::{Output, excerpt};
+use ::kernel::{Kind, Summary};
+use program::error::chain;
+use proto::job::{Nan, Segment, Unit, UnitInput};
+use proto::{Digest, json as canonical};
+use serde_json::json;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use worker::execute::{self, CompileCost, Event, Outcome, Pool, SnapshotPlan};
 
 /// Of an output, what is shown.
 const SHOWN_BYTES_MAX: usize = 1024;

@@ -1,12 +1,10 @@
 //! `starling kernel new`: writes the project of a kernel, the SDK beside it.
 
-use std::fs;
-use std::path::Path;
-
-use serde_json::json;
-
 use crate::error::Error;
 use crate::output::Output;
+use serde_json::json;
+use std::fs;
+use std::path::Path;
 
 pub(super) fn run(name: &str, output: Output) -> Result<(), Error> {
     let proper = name.starts_with(|c: char| c.is_ascii_lowercase())

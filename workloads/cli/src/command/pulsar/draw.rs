@@ -1,12 +1,10 @@
 //! Draws a periodogram and a folded profile as SVG.
 #![expect(clippy::cast_precision_loss, reason = "positions in a picture")]
 
-use std::path::Path;
-
+use super::Signal;
 use plotters::prelude::*;
 use pulsar::Spectrum;
-
-use super::Signal;
+use std::path::Path;
 
 const SIZE: (u32, u32) = (1000, 560);
 const INK: RGBColor = RGBColor(31, 58, 95);

@@ -1,11 +1,10 @@
 //! Draws waterfalls, profiles and the map of all signals as SVG.
 #![expect(clippy::cast_precision_loss, reason = "positions in a picture")]
 
-use std::path::Path;
-
 use ::seti::{Record, View, Waterfall};
 use plotters::coord::Shift;
 use plotters::prelude::*;
+use std::path::Path;
 
 const SIZE: (u32, u32) = (1100, 460);
 const MAP_SIZE: (u32, u32) = (1100, 620);

@@ -1,17 +1,15 @@
 //! `starling seti plots`: one picture for each signal, one of all, and a page that shows them.
 
-use std::fs;
-use std::path::Path;
-
-use ::seti::{Record, View};
-use serde_json::json;
-
 use super::draw::{self, Panel};
 use super::{page, read, records};
 use crate::args::SetiPlots;
 use crate::command::Context;
 use crate::command::view::counted;
 use crate::error::Error;
+use ::seti::{Record, View};
+use serde_json::json;
+use std::fs;
+use std::path::Path;
 
 /// Most signals that are drawn: a result that overflows has no more, and a page of more is no page.
 const SIGNALS_MAX: usize = 200;

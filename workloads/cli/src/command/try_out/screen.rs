@@ -1,16 +1,14 @@
 //! How far the unit is that runs: a bar, lines, or JSON.
 
-use std::time::{Duration, Instant};
-
-use indicatif::ProgressBar;
-use proto::UnitIndex;
-use serde_json::json;
-
 use super::Judge;
 use crate::amount;
 use crate::error::Error;
 use crate::forecast::{Forecast, Part, speed};
 use crate::output::Output;
+use indicatif::ProgressBar;
+use proto::UnitIndex;
+use serde_json::json;
+use std::time::{Duration, Instant};
 
 /// When the first line is written where no bar can be drawn: short units need none.
 const FIRST_LINE: Duration = Duration::from_secs(1);

@@ -1,18 +1,16 @@
 //! Files that are checked alone, without the coordinator: a receipt in the log, and heads that contradict each other.
 
-use std::path::Path;
-
-use program::error::chain;
-use proto::log::{Entry, Head};
-use proto::receipt::Receipt;
-use proto::{ProjectKey, UnitIndex};
-use serde_json::json;
-
 use super::super::{Context, evidence};
 use crate::args::{VerifyFile, VerifyOne};
 use crate::error::Error;
 use crate::profile::Profile;
 use crate::shown::{self, HeadsFile, ReceiptFile};
+use program::error::chain;
+use proto::log::{Entry, Head};
+use proto::receipt::Receipt;
+use proto::{ProjectKey, UnitIndex};
+use serde_json::json;
+use std::path::Path;
 
 pub(super) fn run(what: &VerifyFile, context: &Context) -> Result<(), Error> {
     match what {
