@@ -250,13 +250,13 @@ mod tests {
     #[test]
     fn a_refusal_says_whose_trouble_it_is() {
         let limits = CompileLimits::at_submission(0);
-        let told = |trouble: Trouble| refusal("kernel", &trouble, &limits).0;
-        let limit = chain(Trouble::CompileLimit("it took more than 15 s of CPU time".into()));
+        let refused = |trouble: Trouble| refusal("kernel", &trouble, &limits).0;
+        let limit = refused(Trouble::CompileLimit("it took more than 15 s of CPU time".into()));
         assert_eq!(limit.code(), tonic::Code::InvalidArgument);
         assert!(limit.message().contains("15 s") && limit.message().contains("memory_bytes"));
-        let engine = chain(Trouble::Compile("the engine refuses it".into()));
+        let engine = refused(Trouble::Compile("the engine refuses it".into()));
         assert_eq!(engine.code(), tonic::Code::InvalidArgument);
-        let own = chain(Trouble::Machine("no process".into()));
+        let own = refused(Trouble::Machine("no process".into()));
         assert_eq!(own.code(), tonic::Code::Unavailable);
         assert!(own.message().contains("operator"));
     }

@@ -12,7 +12,7 @@ use proto::{Digest, JobId, bounds, pb, tls};
 use std::time::Duration;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Response, Status};
 
 /// Longest wait for one answer: far more than any call takes, less than the patience of who waits.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
