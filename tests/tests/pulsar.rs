@@ -4,7 +4,6 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tests::grid::{Coordinator, Profile, Worker, program};
