@@ -113,7 +113,7 @@ impl Net {
         }
         let peer = |links: Vec<u32>| {
             let mut gossip = Gossip::default();
-            links.into_iter().for_each(|link| gossip.came(Duration::ZERO, keys[link as usize]));
+            links.into_iter().for_each(|link| gossip.came(keys[link as usize]));
             Peer {
                 gossip,
                 size: 0,

@@ -592,6 +592,7 @@ pub fn standing_key(who: Who, class: u64) -> Vec<u8> {
         Who::Account(number) => (1, u64::from(number)),
         Who::Network(number) => (2, number),
         Who::Crowd => (3, 0),
+        Who::Refereed(number) => (4, u64::from(number)),
     };
     let mut key = vec![Table::Standing as u8, kind];
     key.extend_from_slice(&number.to_be_bytes());
@@ -610,6 +611,7 @@ pub fn standing_of(key: &[u8]) -> Option<(Who, u64)> {
         1 => Who::Account(u32::try_from(number).ok()?),
         2 => Who::Network(number),
         3 => Who::Crowd,
+        4 => Who::Refereed(u32::try_from(number).ok()?),
         _ => return None,
     };
     Some((who, u64::from_be_bytes(class.try_into().ok()?)))

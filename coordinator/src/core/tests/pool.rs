@@ -107,6 +107,48 @@ fn keys_that_agree_with_each_other_are_caught_by_one_check() {
 }
 
 #[test]
+fn who_has_passed_checks_is_believed_when_the_crowd_is_not() {
+    let mut env = Env::new();
+    let referee = env.referee();
+    let job = env.submit(sure(100_000));
+    let honest: Vec<usize> = (1..=2).map(|account| env.worker(account)).collect();
+    for _ in 0..12 {
+        env.work_all(&honest, job);
+        env.want(referee, 1);
+        env.report_all(referee, job);
+    }
+    // Two keys of one person agree on lies, until one is drawn.
+    let liars: Vec<usize> = (3..=4).map(|account| env.worker(account)).collect();
+    assert!(10 <= env.core.book.crowd().passed);
+    for _ in 0..100 {
+        if env.core.book.crowd().passed == 0 {
+            break;
+        }
+        for &liar in &liars {
+            env.lease(liar, 8);
+            let leases: Vec<_> =
+                std::mem::take(&mut env.workers[liar].leases).into_values().collect();
+            for lease in leases {
+                let units = (lease.first.0..).take(lease.count as usize);
+                let lies: Vec<_> = units.map(|unit| (lease.lease, unit, wrong(unit, 7))).collect();
+                let batch = env.batch(liar, job, &lies);
+                env.send(liar, batch);
+            }
+        }
+        env.want(referee, 1);
+        env.report_all(referee, job);
+    }
+    assert!(liars.iter().any(|liar| 0 < env.times_caught(*liar)));
+    // No check is passed from here on: all but what is drawn for one has its verdict all the same.
+    let before = env.status(job).settled;
+    for _ in 0..4 {
+        env.work_all(&honest, job);
+    }
+    assert!(before + 100 < env.status(job).settled, "{:?}", env.core.why(job, None));
+    assert_eq!(env.core.book.crowd().passed, 0);
+}
+
+#[test]
 fn a_dismissed_referee_leaves_nothing_waiting() {
     let mut env = Env::new();
     let referee = env.referee();

@@ -25,6 +25,8 @@ pub enum Who {
     Network(u64),
     /// All whom the operator has not appointed, together.
     Crowd,
+    /// An owner, by number: what referees have found of units that it was right or wrong about.
+    Refereed(u32),
 }
 
 /// Of whom, and for which class of units.
@@ -100,6 +102,9 @@ impl Book {
         if network != 0 {
             self.change(Who::Network(network), class, fell);
         }
+        if self.standings.contains_key(&(Who::Refereed(account), 0)) {
+            self.change(Who::Refereed(account), 0, |standing| standing.passed = 0);
+        }
         let lost: Vec<Entry> = self
             .standings
             .iter()
@@ -125,6 +130,19 @@ impl Book {
     pub fn check_crowd(&mut self, right: bool) {
         self.change(Who::Crowd, 0, |standing| {
             standing.passed = if right { standing.passed.saturating_add(1) } else { 0 };
+        });
+    }
+
+    /// What referees have found of an account: checks passed since it was caught last. Of people, as [`Self::crowd`].
+    #[must_use]
+    pub fn refereed(&self, account: u32) -> Standing {
+        self.get(Who::Refereed(account), 0)
+    }
+
+    /// A referee has found the same as an account.
+    pub fn check_account(&mut self, account: u32) {
+        self.change(Who::Refereed(account), 0, |standing| {
+            standing.passed = standing.passed.saturating_add(1);
         });
     }
 

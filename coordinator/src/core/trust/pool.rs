@@ -28,6 +28,8 @@ pub(in crate::core) struct Pool {
     gone: u64,
     /// A check was passed that was drawn while they were there.
     released: Vec<u64>,
+    /// They are looked at again, for somebody who vouches for some has passed enough checks.
+    vouched: Vec<u64>,
     /// Units that wait.
     waiting: u64,
     /// Units that referees compute.
@@ -73,6 +75,12 @@ impl Pool {
         self.gone += count as u64;
     }
 
+    /// Somebody new is believed by himself.
+    fn vouch(&mut self) {
+        self.vouched.clear();
+        self.vouched.extend(self.entries.iter().copied());
+    }
+
     /// What was let go waits again.
     fn recall(&mut self) {
         self.entries.extend(self.released.drain(..));
@@ -99,19 +107,36 @@ impl Core {
 
     /// A unit has what its verdict takes: it is settled, or waits for a referee where there is one and it has not spoken.
     pub(in crate::core) fn reach(&mut self, id: JobId, unit: u64, agreeing: &[usize]) {
-        let pools = self.pools(id);
+        let (pools, vouched) = (self.pools(id), self.is_vouched(id, unit, agreeing));
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let Some(known) = job.known.get_mut(&unit) else { return };
         let by_referee = agreeing.iter().any(|&index| known.said[index].referee);
         if !pools || by_referee {
             return self.conclude(id, unit, agreeing);
         }
-        if !known.pooled {
-            known.pooled = true;
-            job.pool.hold(unit);
-            self.check_wanted = true;
-            self.dirty.jobs.insert(id);
+        if known.pooled {
+            return;
         }
+        #[expect(clippy::cast_precision_loss, reason = "a small number")]
+        if vouched && !self.dice.happens(1.0 / REFEREE_PART as f64) {
+            return self.conclude(id, unit, agreeing);
+        }
+        known.pooled = true;
+        job.pool.hold(unit);
+        self.check_wanted = true;
+        self.dirty.jobs.insert(id);
+    }
+
+    /// Whether one of these reports is of an owner who has passed as many checks by referees as the crowd would have to.
+    fn is_vouched(&self, id: JobId, unit: u64, agreeing: &[usize]) -> bool {
+        let Some(job) = self.jobs.get(&id) else { return false };
+        let (Some(target), Some(known)) = (job.spec.confidence, job.known.get(&unit)) else {
+            return false;
+        };
+        agreeing.iter().map(|&index| &known.said[index]).any(|said| {
+            let doubt = self.book.refereed(said.account).doubt();
+            said.standing.caught == 0 && doubt <= target.max(CROWD_DOUBT)
+        })
     }
 
     /// Settles a unit, whatever it has been waiting for.
@@ -134,6 +159,12 @@ impl Core {
     /// Learns from what a referee says of a unit how far the crowd's word goes.
     fn hear_check(&mut self, id: JobId, unit: u64, said: &[Said], pooled: bool) {
         let Some(referee) = said.iter().find(|said| said.referee) else { return };
+        let same = |said: &&Said| {
+            !said.referee && said.standing.caught == 0 && said.statement == referee.statement
+        };
+        for said in said.iter().filter(same) {
+            self.check_account(said.account);
+        }
         let mut crowd =
             said.iter().filter(|said| !said.referee && said.standing.caught == 0).peekable();
         let heard = crowd.peek().is_some();
@@ -160,6 +191,20 @@ impl Core {
         }
     }
 
+    /// A referee has found the same as an account: where it is believed by itself from now on, what waits is looked at again.
+    fn check_account(&mut self, account: u32) {
+        let before = self.book.refereed(account).doubt();
+        self.book.check_account(account);
+        let after = self.book.refereed(account).doubt();
+        for (id, job) in &mut self.jobs {
+            let target = job.spec.confidence.map_or(0.0, |target| target.max(CROWD_DOUBT));
+            if after <= target && target < before {
+                job.pool.vouch();
+                self.releasing.insert(*id);
+            }
+        }
+    }
+
     /// Nobody is appointed any more: what waits for a referee has its verdict without.
     pub(in crate::core) fn release_pools(&mut self) {
         for (id, job) in &mut self.jobs {
@@ -172,10 +217,36 @@ impl Core {
     pub(in crate::core) fn settle_released(&mut self) {
         for _ in 0..RELEASED_AT_ONCE {
             let Some(&id) = self.releasing.first() else { return };
-            match self.jobs.get_mut(&id).and_then(|job| job.pool.released.pop()) {
-                Some(unit) => self.settle_one_released(id, unit),
-                None => drop(self.releasing.remove(&id)),
+            let Some(job) = self.jobs.get_mut(&id) else {
+                self.releasing.remove(&id);
+                continue;
+            };
+            if let Some(unit) = job.pool.released.pop() {
+                self.settle_one_released(id, unit);
+            } else if let Some(unit) = job.pool.vouched.pop() {
+                self.settle_one_vouched(id, unit);
+            } else {
+                self.releasing.remove(&id);
             }
+        }
+    }
+
+    /// Settles a unit that waits, if somebody vouches for it.
+    fn settle_one_vouched(&mut self, id: JobId, unit: u64) {
+        let waits = |core: &Self| {
+            let job = core.jobs.get(&id)?;
+            let known = job.known.get(&unit).filter(|known| known.pooled)?;
+            let checked = job.pool.checks.iter().any(|check| check.unit == unit);
+            (!checked)
+                .then(|| verdict::judge(job.policy(), &known.said, known.checked, known.patient))
+        };
+        let agreeing = match waits(self) {
+            Some(Verdict::Settle(agreeing)) => agreeing,
+            Some(Verdict::Hold) => vec![0],
+            _ => return,
+        };
+        if self.is_vouched(id, unit, &agreeing) {
+            self.conclude(id, unit, &agreeing);
         }
     }
 

@@ -76,6 +76,6 @@ fn heads_go_to_a_few_then_to_one_more_and_too_many_are_not_looked_at() {
     assert_eq!(heard, all, "in the end all are told, each once");
     assert!(!gossip.may_tell(Now::ZERO, &peer(99)), "nobody we know");
     let heard = (0..1_000).filter(|_| gossip.may_tell(Now::ZERO, &peer(1))).count();
-    assert_eq!(heard, HEADS_BURST as usize);
+    assert_eq!(heard as u64, HEADS_BURST);
     assert!(gossip.may_tell(HEAD_EVERY, &peer(1)));
 }
