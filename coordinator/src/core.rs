@@ -106,9 +106,10 @@ pub struct Core {
     tokens: BTreeMap<TokenId, Token>,
     admission: Admission,
     shares: Shares,
-    /// Workers that stand in line for work, by number: those that have shown that they compute what they are lent.
+    /// Workers that stand in line for work, by number.
     line: VecDeque<u32>,
-    /// All others, who come after them: somebody who only fails must not be first to try again what he has failed.
+    /// Those that have failed more than they have reported, who come after the others: somebody who only fails must not be first
+    /// to try again what he has failed.
     late: VecDeque<u32>,
     /// Workers of both lines that have not been served since work last appeared.
     to_serve: (usize, usize),

@@ -133,15 +133,16 @@ impl Core {
         })
     }
 
-    /// Age from which on the units of a lease of the worker may be lent a second time, milliseconds: some times as long as all that
-    /// it holds should take it, by what the job's units have cost and by its own word on its speed. Those who have reported nothing
-    /// come later: else somebody with two keys, who computes nothing, would hold what he lends himself.
+    /// Age from which on the units of a lease of `holder` may be lent a second time, milliseconds: a quarter of the lease; where the
+    /// holder has not shown yet that it computes what it is lent, some times as long as all that it holds should take it, by what the
+    /// job's units have cost and by its own word on its speed. To those who have reported nothing they are lent later all the same:
+    /// else somebody with two keys, who computes nothing, would hold what he lends himself.
     fn patience_ms(&self, job: &Job, holder: u32, asking: u32) -> u64 {
         let longest_ms = (job.spec.lease_s * 1000 / 4).max(SECOND_LEASE_MS);
-        if self.worker(asking).record.is_newcomer() {
+        let worker = self.worker(holder);
+        if worker.record.has_shown() || self.worker(asking).record.is_newcomer() {
             return longest_ms;
         }
-        let worker = self.worker(holder);
         let (Some(live), Some(fuel)) = (&worker.live, job.fuel_per_unit()) else {
             return longest_ms;
         };

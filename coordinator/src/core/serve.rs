@@ -43,7 +43,8 @@ impl Core {
             worker.live.as_ref().is_some_and(|live| 0 < live.want.units && 0 < live.want.seconds);
         if wants && !worker.in_line {
             worker.in_line = true;
-            let line = if worker.record.has_shown() { &mut self.line } else { &mut self.late };
+            let fails = worker.record.reported < worker.record.failures;
+            let line = if fails { &mut self.late } else { &mut self.line };
             line.push_back(number);
         }
     }
