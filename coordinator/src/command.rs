@@ -114,7 +114,7 @@ pub struct Run {
     #[arg(long)]
     pub lan: bool,
     /// What new volunteers must show: `open` nothing; `invited` an invitation (`token issue NAME --role volunteer`); `work=BITS` that
-    /// their machine has computed for a while, once: 24 is about two seconds, each bit more doubles it
+    /// their machine has computed for a while, once: 24 is some seconds, each bit more doubles it
     #[arg(long, default_value = "open", value_name = "RULE", value_parser = admission)]
     pub admission: Admission,
     /// Go without the embedded referee, which computes some units again on one core at most, so that nobody with many keys

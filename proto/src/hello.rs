@@ -47,7 +47,7 @@ pub fn verify_challenge(
     worker.verify(&challenge(account, project, nonce), signature)
 }
 
-/// Most bits of work that a worker does to be admitted: an hour of one core, about.
+/// Most bits of work that a worker does to be admitted: a quarter of an hour of one core, about.
 pub const WORK_BITS_MAX: u32 = 32;
 
 /// Proof of work of an account, for one project (after Dwork and Naor 1992, and Hashcash): bits that are zero at the beginning of
