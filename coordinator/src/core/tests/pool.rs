@@ -27,6 +27,19 @@ impl Env {
         }
     }
 
+    /// A worker is lent so many units at most, and tells one common lie of each.
+    fn lie_all(&mut self, worker: usize, units: u32, job: JobId) {
+        self.lease(worker, units);
+        let leases: Vec<_> =
+            std::mem::take(&mut self.workers[worker].leases).into_values().collect();
+        for lease in leases {
+            let units = (lease.first.0..).take(lease.count as usize);
+            let lies: Vec<_> = units.map(|unit| (lease.lease, unit, wrong(unit, 7))).collect();
+            let batch = self.batch(worker, job, &lies);
+            self.send(worker, batch);
+        }
+    }
+
     /// The referee checks one unit after the other, until the job is done; how many.
     fn check_all(&mut self, referee: usize, job: JobId) -> u64 {
         for checks in 0..200 {
@@ -72,15 +85,7 @@ fn keys_that_agree_with_each_other_are_caught_by_one_check() {
     let keys: Vec<usize> = (1..=5).map(|account| env.worker(account)).collect();
     for _ in 0..5 {
         for &key in &keys {
-            env.lease(key, 40);
-            let leases: Vec<_> =
-                std::mem::take(&mut env.workers[key].leases).into_values().collect();
-            for lease in leases {
-                let units = (lease.first.0..).take(lease.count as usize);
-                let lies: Vec<_> = units.map(|unit| (lease.lease, unit, wrong(unit, 7))).collect();
-                let batch = env.batch(key, job, &lies);
-                env.send(key, batch);
-            }
+            env.lie_all(key, 40, job);
         }
     }
     assert_eq!(env.status(job).settled, 0, "{:?}", env.core.why(job, None));
@@ -125,15 +130,7 @@ fn who_has_passed_checks_is_believed_when_the_crowd_is_not() {
             break;
         }
         for &liar in &liars {
-            env.lease(liar, 8);
-            let leases: Vec<_> =
-                std::mem::take(&mut env.workers[liar].leases).into_values().collect();
-            for lease in leases {
-                let units = (lease.first.0..).take(lease.count as usize);
-                let lies: Vec<_> = units.map(|unit| (lease.lease, unit, wrong(unit, 7))).collect();
-                let batch = env.batch(liar, job, &lies);
-                env.send(liar, batch);
-            }
+            env.lie_all(liar, 8, job);
         }
         env.want(referee, 1);
         env.report_all(referee, job);
