@@ -18,6 +18,8 @@ pub const UNITS_MAX: u64 = 1 << 48;
 pub const FAN_IN_MAX: u32 = 1024;
 /// Most units in one lease: bounds what is redone when one worker vanishes, and one message.
 pub const LEASE_UNITS_MAX: u32 = 4096;
+/// Most leases named by one heartbeat: more than a worker of today holds, and a message far below [`MESSAGE_BYTES_MAX`].
+pub const HEARTBEAT_LEASES_MAX: usize = 16_384;
 /// Most axes along which a job is cut: each unit's position on all of them is found whenever it is lent or run.
 pub const AXES_MAX: usize = 64;
 /// Most inputs of a job that its specification names.

@@ -26,9 +26,10 @@ pub struct Parted {
     pub units: [u64; 2],
 }
 
-/// Pointers into a worker's status: entries of the log, and neighbours.
+/// Pointers into a worker's status: entries of the log, neighbours, and what was granted.
 const LOG: &str = "/held/log";
 const LINKS: &str = "/peers/direct";
+const CREDIT: &str = "/credit";
 
 /// A number of each worker's status, by its JSON pointer.
 fn numbers(workers: &[Worker], pointer: &str) -> Result<Vec<u64>> {
@@ -80,6 +81,16 @@ pub async fn partition(profile: Profile, units: u64, cut: Duration) -> Result<Pa
         Ok(numbers(&workers, LINKS)?.iter().all(|&links| links == 3).then_some(()))
     })
     .await?;
+    // What somebody holds who has shown nothing yet is lent again early.
+    let mut first = 2_000;
+    until("credit for each", async || {
+        let job = coordinator.submit(&search(&coordinator, first, 32, 4).await?).await?.job_id;
+        first += 128;
+        done(&coordinator, job).await?;
+        Ok(numbers(&workers, CREDIT)?.iter().all(|&credit| 0 < credit).then_some(()))
+    })
+    .await?;
+    let shown = finished(&workers)?;
     let lasting = JobSpec { lease_s: 86_400, ..search(&coordinator, 6_000, units, 16).await? };
     let job = coordinator.submit(&lasting).await?.job_id;
     until("all units to be lent", async || {
@@ -94,7 +105,6 @@ pub async fn partition(profile: Profile, units: u64, cut: Duration) -> Result<Pa
     let log_before = [numbers(&workers[..SIDE], LOG)?[0], numbers(&workers[SIDE..], LOG)?[0]];
     // The log goes on where the coordinator is: with small jobs, as long as the cut lasts.
     let mut jobs = vec![(job, lasting)];
-    let mut first = 2_000;
     loop {
         let quiet =
             until_within(PATIENCE * 2, "the far side to have done what it can", async || {
@@ -149,7 +159,7 @@ pub async fn partition(profile: Profile, units: u64, cut: Duration) -> Result<Pa
     })
     .await?;
     let healed = begun.elapsed();
-    outcome[1] = finished(&workers)?;
+    outcome[1] = finished(&workers)? - shown;
     drop(workers);
     coordinator.stop_and_check().await?;
     let parted = Parted {

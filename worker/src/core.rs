@@ -417,7 +417,7 @@ pub enum Message {
     Reports(Batch),
     /// These leases go on.
     Heartbeat {
-        /// With units not yet reported.
+        /// With units whose reports are not acknowledged.
         leases: Vec<LeaseId>,
         /// Whether the owner has paused the worker.
         paused: bool,

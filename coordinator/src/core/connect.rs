@@ -9,11 +9,13 @@ use crate::core::lease::LeaseState;
 use crate::core::record::{AccountRecord, WorkerRecord};
 use crate::core::time::Now;
 use crate::core::worker::{Live, Worker};
-use proto::bounds::NAME_BYTES_MAX;
+use proto::bounds::{HEARTBEAT_LEASES_MAX, NAME_BYTES_MAX};
 use proto::text::shortened;
 use proto::{AccountKey, LeaseId};
 use std::collections::BTreeSet;
 
+/// Says why a worker gave back what it never had.
+const LEASE_LOST: &str = "the line broke before the worker had heard of its lease";
 /// Says why a heartbeat names a lease in vain.
 const LEASE_OVER: &str =
     "the lease is over: its units were reported, given back, or belong to a job that has ended";
@@ -46,6 +48,7 @@ impl Core {
             session,
             cores: hello.cores.clamp(1, CORES_MAX),
             contract: hello.contract,
+            first_lease: Some(LeaseId(self.meta.next_lease)),
             want: Want::default(),
             told: BTreeSet::new(),
         };
@@ -216,6 +219,7 @@ impl Core {
     ) -> Reply {
         let Some(number) = self.worker_of(session) else { return Reply::Done };
         let named: BTreeSet<LeaseId> = heartbeat.leases.iter().copied().collect();
+        self.take_back_lost(now, number, &named);
         let over = named.into_iter().filter(|lease| !self.renew(now, number, *lease));
         // The others are named again by the next heartbeat, if they are meant.
         let over: Vec<LeaseId> = over.take(OVER_AT_ONCE).collect();
@@ -225,6 +229,27 @@ impl Core {
                 .push((session, ToWorker::Cancel { leases: over, reason: LEASE_OVER.into() }));
         }
         Reply::Done
+    }
+
+    /// At the first heartbeat of a stream: what was lent in an earlier one and is not named never came, for its line broke or
+    /// the coordinator ended before the message had left.
+    fn take_back_lost(&mut self, now: Now, number: u32, named: &BTreeSet<LeaseId>) {
+        let live = self.worker_mut(number).live.as_mut();
+        let Some(first_here) = live.and_then(|live| live.first_lease.take()) else { return };
+        let its = |id| self.leases.get(id).filter(|lease| lease.worker == number && lease.active());
+        let there: u32 = named.iter().filter_map(its).map(|lease| lease.open).sum();
+        if HEARTBEAT_LEASES_MAX <= named.len() || self.worker(number).leased <= there {
+            return;
+        }
+        let lost = |id: &LeaseId| *id < first_here && !named.contains(id);
+        let lost: Vec<LeaseId> = self.leases_of(number).into_iter().filter(lost).collect();
+        if lost.is_empty() {
+            return;
+        }
+        for lease in lost {
+            self.return_lease(lease);
+        }
+        self.worker_mut(number).give_back(now.monotonic_ms, LEASE_LOST.into());
     }
 
     /// Renews a lease; whether it is one of the worker's. A report under an overdue lease is still of use.

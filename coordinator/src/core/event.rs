@@ -287,7 +287,7 @@ pub struct Acks {
 /// Renews leases.
 #[derive(Clone, Debug, Default)]
 pub struct Heartbeat {
-    /// Leases whose units go on.
+    /// Leases with units whose reports are not acknowledged.
     pub leases: Vec<LeaseId>,
     /// The owner has paused the worker.
     pub paused: bool,

@@ -6,8 +6,8 @@ use crate::core::bounds::{
 };
 use crate::core::event::{Session, Want};
 use crate::core::record::WorkerRecord;
-use proto::JobId;
 use proto::job::Outline;
+use proto::{JobId, LeaseId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -48,6 +48,8 @@ pub(super) struct Live {
     pub(super) cores: u32,
     /// The newest version of the kernel contract that it knows.
     pub(super) contract: u32,
+    /// Until its first heartbeat: the first lease that can have been granted in this stream.
+    pub(super) first_lease: Option<LeaseId>,
     /// What it still asks for.
     pub(super) want: Want,
     /// Jobs whose specification it was sent.

@@ -48,8 +48,6 @@ pub(super) struct HeldLease {
     pub(super) expires_at: Now,
     /// Units held under it.
     pub(super) n_held: usize,
-    /// Of these, not finished.
-    pub(super) n_unfinished: usize,
 }
 
 /// A unit that is held.
@@ -201,12 +199,10 @@ impl Agent {
         for offset in 0..u64::from(lease.count) {
             let id = UnitId { job: lease.job, unit: UnitIndex(lease.first.0 + offset) };
             let extra = extras.pop_front().map(Box::new);
-            let finished = match self.units.get_mut(&id) {
+            match self.units.get_mut(&id) {
                 Some(held) => {
-                    let (old, finished) = (held.lease, held.stage.is_finished());
-                    held.lease = lease.id;
-                    self.leave_lease(old, finished);
-                    finished
+                    let old = std::mem::replace(&mut held.lease, lease.id);
+                    self.leave_lease(old);
                 }
                 None => {
                     self.units.insert(
@@ -224,24 +220,20 @@ impl Agent {
                         job.n_open += 1;
                         job.n_held += 1;
                     }
-                    false
                 }
-            };
+            }
             let held = self.leases.entry(lease.id).or_insert(HeldLease {
                 duration,
                 expires_at: now + duration,
                 n_held: 0,
-                n_unfinished: 0,
             });
             held.n_held += 1;
-            held.n_unfinished += usize::from(!finished);
         }
     }
 
-    fn leave_lease(&mut self, lease: LeaseId, finished: bool) {
+    fn leave_lease(&mut self, lease: LeaseId) {
         let Some(held) = self.leases.get_mut(&lease) else { return };
         held.n_held -= 1;
-        held.n_unfinished -= usize::from(!finished);
         if held.n_held == 0 {
             self.leases.remove(&lease);
         }
@@ -252,13 +244,10 @@ impl Agent {
         let held = self.units.get_mut(&id)?;
         let (before, after) = (held.stage.is_finished(), stage.is_finished());
         let old = std::mem::replace(&mut held.stage, stage);
-        if let (false, true) = (before, after) {
-            if let Some(lease) = self.leases.get_mut(&held.lease) {
-                lease.n_unfinished -= 1;
-            }
-            if let Some(job) = self.jobs.get_mut(&id.job) {
-                job.n_open -= 1;
-            }
+        if let (false, true) = (before, after)
+            && let Some(job) = self.jobs.get_mut(&id.job)
+        {
+            job.n_open -= 1;
         }
         Some(old)
     }
@@ -267,7 +256,7 @@ impl Agent {
     pub(super) fn let_go(&mut self, id: UnitId, fx: &mut Effects) -> Option<LeaseId> {
         let held = self.units.remove(&id)?;
         let finished = held.stage.is_finished();
-        self.leave_lease(held.lease, finished);
+        self.leave_lease(held.lease);
         if let Some(job) = self.jobs.get_mut(&id.job) {
             job.n_held -= 1;
             job.n_open -= usize::from(!finished);

@@ -2,6 +2,7 @@
 
 use super::hold::Stage;
 use super::{Action, Agent, Effects, Message, Now, Progress, Return, Welcome};
+use proto::bounds::HEARTBEAT_LEASES_MAX;
 use std::time::Duration;
 
 /// First wait before connecting again; doubled with each failure.
@@ -16,9 +17,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(90);
 /// Bounds on what the coordinator may ask for as time between heartbeats.
 const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
 const HEARTBEAT_MAX: Duration = Duration::from_secs(600);
-/// Most units in one message of returns, most leases in one heartbeat: what a coordinator takes.
+/// Most units in one message of returns: what a coordinator takes.
 const RETURNS_MAX: usize = proto::bounds::LEASE_UNITS_MAX as usize;
-const HEARTBEAT_LEASES_MAX: usize = 16_384;
 
 /// Where the worker stands with the coordinator.
 #[derive(Clone, Debug)]
@@ -185,9 +185,7 @@ impl Agent {
     /// What a heartbeat says now.
     #[must_use]
     pub fn heartbeat(&self) -> Message {
-        let leases =
-            self.leases.iter().filter(|(_, lease)| 0 < lease.n_unfinished).map(|(id, _)| *id);
-        let leases = leases.take(HEARTBEAT_LEASES_MAX).collect();
+        let leases = self.leases.keys().take(HEARTBEAT_LEASES_MAX).copied().collect();
         let progress = self.runs.units().filter_map(|id| {
             let held = self.units.get(&id)?;
             let Stage::Running { done, total, .. } = held.stage else { return None };

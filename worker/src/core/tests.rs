@@ -432,7 +432,7 @@ fn after_a_cut_longer_than_the_lease_only_started_units_are_kept() {
 }
 
 #[test]
-fn a_heartbeat_names_what_goes_on_and_renews_it() {
+fn a_heartbeat_names_what_is_not_acknowledged_and_renews_it() {
     let mut world = World::attached();
     world.lend(lease(5, 1, 0, 1));
     world.lend(lease(6, 1, 1, 1));
@@ -446,8 +446,18 @@ fn a_heartbeat_names_what_goes_on_and_renews_it() {
     let progress = vec![Progress { lease: LeaseId(5), unit: UnitIndex(0), done: 3, total: 8 }];
     assert_eq!(
         heartbeats,
-        [&Message::Heartbeat { leases: vec![LeaseId(5)], paused: false, progress }]
+        [&Message::Heartbeat { leases: vec![LeaseId(5), LeaseId(6)], paused: false, progress }]
     );
+    let batch = world.batch();
+    world.ack(&batch, Ack::Accepted);
+    world.sent.clear();
+    world.pass(Duration::from_secs(6));
+    let named = |message: &Message| match message {
+        Message::Heartbeat { leases, .. } => Some(leases.clone()),
+        _ => None,
+    };
+    let named: Vec<_> = world.sent.iter().filter_map(named).collect();
+    assert_eq!(named, [[LeaseId(5)]]);
 }
 
 #[test]

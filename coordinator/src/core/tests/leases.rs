@@ -38,6 +38,30 @@ fn heartbeats_keep_a_lease_but_not_for_ever() {
 }
 
 #[test]
+fn what_never_reached_a_worker_is_lent_again_when_it_comes_back() {
+    let mut env = Env::new();
+    let job = env.submit(spec(6, 1));
+    let (worker, other) = (env.worker(1), env.worker(2));
+    assert_eq!(env.lease(worker, 2), ["j1 0..2"]);
+    assert_eq!(env.lease(worker, 2), ["j1 2..4"]);
+    let came = env.lease_of(worker, 0);
+    env.heartbeat(worker, vec![]);
+    env.heartbeat(worker, vec![]);
+    assert_eq!(
+        env.status(job).leased,
+        4,
+        "a heartbeat may have left before a lease of its stream came"
+    );
+    env.connect(worker);
+    assert_eq!(env.lease(worker, 1), ["j1 4..5"]);
+    env.heartbeat(worker, vec![came]);
+    assert_eq!(env.status(job).leased, 3);
+    env.heartbeat(worker, vec![]);
+    assert_eq!(env.status(job).leased, 3, "only the first heartbeat tells what came");
+    assert_eq!(env.lease(other, 6), ["j1 2..4", "j1 5..6"]);
+}
+
+#[test]
 fn a_unit_is_given_up_after_its_attempts_with_the_reason() {
     let mut env = Env::new();
     let job = env.submit(spec(1, 1));

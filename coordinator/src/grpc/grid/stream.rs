@@ -9,7 +9,7 @@ use crate::grpc::places::Crowd;
 use crate::grpc::tls::Peer;
 use crate::grpc::{Shared, convert};
 use prost::Message;
-use proto::bounds::{LEASE_UNITS_MAX, LOGS_PER_MESSAGE_MAX};
+use proto::bounds::{HEARTBEAT_LEASES_MAX, LEASE_UNITS_MAX, LOGS_PER_MESSAGE_MAX};
 use proto::pb::{self, coordinator_message::Kind as ToKind, refusal::Code, worker_message::Kind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -17,8 +17,6 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
-/// Leases named in one heartbeat: more than a worker may hold.
-const HEARTBEAT_LEASES_MAX: usize = 16_384;
 /// Units given back in one message: a whole lease.
 const RETURNS_MAX: usize = LEASE_UNITS_MAX as usize;
 /// How long a refusal may take to leave: whoever does not read it in time does without.
