@@ -177,6 +177,10 @@ async fn volunteer(handle: Handle, job: JobId, spec: Digest, units: u32, client:
             "{:?}",
             acks.acks
         );
+        if lease.count < units {
+            // As many as it could hold: nothing was put aside for it when it asked with all of them in hand.
+            handle.want(session, want.clone()).await.unwrap();
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::core::token::Token;
 use crate::core::trust;
 use crate::core::trust::book::{Book, Entry};
 use crate::core::trust::estimate::{REFEREE, Standing};
-use crate::core::verdict::Said;
+use crate::core::verdict::{self, Said};
 use crate::core::worker::Worker;
 use crate::core::{Core, Open};
 use proto::job::{Outline, Stage};
@@ -323,7 +323,7 @@ impl Core {
             for (&unit, known) in &mut job.known {
                 known.patient = patient;
                 note_learned(&mut known.said);
-                known.checked = !known.holders.is_empty() && known.said.len() == 1;
+                known.checked = !known.holders.is_empty() && verdict::alone(&known.said).is_some();
                 units.push((known.said.first().map(|said| said.place), unit));
             }
             units.sort_unstable();

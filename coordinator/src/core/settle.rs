@@ -20,7 +20,8 @@ impl Core {
         }
         self.witness(id, unit);
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let Some(known) = job.known.get(&unit) else { return };
+        let Some(known) = job.known.get_mut(&unit) else { return };
+        verdict::order(&mut known.said);
         let verdict = verdict::judge(policy, &known.said, known.checked, known.patient);
         if verdict != Verdict::Hold {
             Self::no_longer_held(job, unit);

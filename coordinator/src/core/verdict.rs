@@ -122,7 +122,7 @@ fn judge_confidence(target: f64, said: &[Said], checked: bool, patient: bool) ->
     }
     let (leader, votes, against) = opinions(said);
     let settles = doubt(said, leader) <= target;
-    if settles && said.len() == 1 {
+    if alone(said).is_some_and(|said| said.standing.doubt() <= target) {
         return if checked { Verdict::Need(1) } else { Verdict::Hold };
     }
     // Beside the one that is held, a verdict rests on two of standing at least: who was caught adds nothing.
@@ -162,6 +162,26 @@ pub fn figure(policy: Policy, said: &[Said], canonical: usize) -> Figure {
         Policy::Copies(_) => Figure::default(),
         Policy::Confidence(_) => Figure::of(doubt(said, canonical)),
     }
+}
+
+/// The report on which all rests: the only one, or the only one of somebody who was not caught, for the others add nothing.
+pub(super) fn alone(said: &[Said]) -> Option<&Said> {
+    if let [said] = said {
+        return Some(said);
+    }
+    let mut of_standing = said.iter().filter(|said| said.standing.caught == 0);
+    let first = of_standing.next()?;
+    of_standing.next().is_none().then_some(first)
+}
+
+/// The reports behind a unit that is held, the one that counts first. The reports are in [`order`].
+pub(super) fn agreeing_alone(said: &[Said]) -> Vec<usize> {
+    agreeing(said, 0)
+}
+
+/// Puts the reports of those of standing first, in the order in which they came.
+pub(super) fn order(said: &mut [Said]) {
+    said.sort_by_key(|said| said.standing.caught != 0);
 }
 
 /// What all of standing who have reported say, if it is the same; nobody says nothing.

@@ -6,7 +6,7 @@ use crate::core::Core;
 use crate::core::bounds::KNOWN_UNITS_MAX;
 use crate::core::job::Job;
 use crate::core::queue::Run;
-use crate::core::verdict::Said;
+use crate::core::verdict::{self, Said};
 use proto::JobId;
 use std::collections::BTreeMap;
 
@@ -135,7 +135,7 @@ impl Core {
     pub(in crate::core) fn no_longer_held(job: &mut Job, unit: u64) {
         if let Some(known) = job.known.get_mut(&unit).filter(|known| known.held) {
             known.held = false;
-            if let Some(said) = known.said.first() {
+            for said in &known.said {
                 job.gates.take(said.place.worker, unit);
             }
         }
@@ -151,7 +151,8 @@ impl Core {
             let Some(known) = job.known.get_mut(&unit) else { continue };
             if agreeing.contains(&worker) {
                 known.held = false;
-                self.reach(id, unit, &[0]);
+                let agreeing = verdict::agreeing_alone(&known.said);
+                self.reach(id, unit, &agreeing);
             } else {
                 job.gates.hold(worker, unit);
             }

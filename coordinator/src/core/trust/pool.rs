@@ -242,7 +242,7 @@ impl Core {
         };
         let agreeing = match waits(self) {
             Some(Verdict::Settle(agreeing)) => agreeing,
-            Some(Verdict::Hold) => vec![0],
+            Some(Verdict::Hold) => self.agreeing_alone(id, unit),
             _ => return,
         };
         if self.is_vouched(id, unit, &agreeing) {
@@ -260,7 +260,10 @@ impl Core {
             // Another check of it is under way.
             Verdict::Settle(_) | Verdict::Hold if checked => job.pool.entries.push_back(unit),
             Verdict::Settle(agreeing) => self.conclude(id, unit, &agreeing),
-            Verdict::Hold => self.conclude(id, unit, &[0]),
+            Verdict::Hold => {
+                let agreeing = self.agreeing_alone(id, unit);
+                self.conclude(id, unit, &agreeing);
+            }
             Verdict::Need(_) | Verdict::Wait | Verdict::GiveUp(_) => {
                 let before = self.missing(id, unit);
                 self.judge_anew(id, unit, before);
@@ -278,6 +281,12 @@ impl Core {
             let network = workers[said.place.worker as usize].record.network;
             said.standing = book.of(said.place.worker, said.account, network, class);
         }
+        verdict::order(&mut known.said);
+    }
+
+    fn agreeing_alone(&self, id: JobId, unit: u64) -> Vec<usize> {
+        let known = self.jobs.get(&id).and_then(|job| job.known.get(&unit));
+        known.map(|known| verdict::agreeing_alone(&known.said)).unwrap_or_default()
     }
 
     /// Judges a unit that lacked `before` leases, and sees to it that somebody is lent it if it lacks more now.

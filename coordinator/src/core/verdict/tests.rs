@@ -105,6 +105,13 @@ fn a_good_record_does_not_win_a_dispute() {
 #[test]
 fn who_was_caught_has_no_vote() {
     assert_eq!(confident("ab", &[-1, 1000], true), Verdict::Need(1));
+    assert_eq!(confident("ab", &[-1, 1000], false), Verdict::Hold);
+    assert_eq!(confident("aaaab", &[-1, -1, -1, -1, 1000], false), Verdict::Hold);
+    assert_eq!(confident("aaaab", &[-1, -1, -1, -1, 0], false), Verdict::Need(1));
+    assert_eq!(
+        confident("bbbbbbbbb", &[-1, -1, -1, -1, -1, -1, -1, -1, 0], false),
+        Verdict::Need(1)
+    );
     assert_eq!(confident("abb", &[-1, 1000, 0], true), Verdict::Settle(vec![1, 2]));
     assert_eq!(confident("aaaaaaaaa", &[-1; 9], false), Verdict::Need(1));
 }
