@@ -156,7 +156,16 @@ async fn volunteer(handle: Handle, job: JobId, spec: Digest, units: u32, client:
     handle.want(session, want.clone()).await.unwrap();
     let mut sequence = 0;
     while let Some(message) = heard.recv().await {
-        let ToWorker::Lease(lease) = message else { continue };
+        let lease = match message {
+            ToWorker::Lease(lease) => lease,
+            // It held as many as it could when it asked; by now they are reported.
+            ToWorker::Idle { .. } => {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                handle.want(session, want.clone()).await.unwrap();
+                continue;
+            }
+            _ => continue,
+        };
         // The next units are asked for before these are reported, as a worker with a buffer does.
         handle.want(session, want.clone()).await.unwrap();
         sequence += 1;
@@ -177,10 +186,6 @@ async fn volunteer(handle: Handle, job: JobId, spec: Digest, units: u32, client:
             "{:?}",
             acks.acks
         );
-        if lease.count < units {
-            // As many as it could hold: nothing was put aside for it when it asked with all of them in hand.
-            handle.want(session, want.clone()).await.unwrap();
-        }
     }
 }
 

@@ -33,7 +33,8 @@ pub trait Store: Send + Sync + Debug + 'static {
     /// [`Error`] when the store cannot be read.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
 
-    /// At most `max` records whose keys start with `prefix` and come after `after`, in order.
+    /// At most `max` records whose keys start with `prefix` and come after `after`, in order; fewer where they are large. Only an empty
+    /// page is the last.
     ///
     /// # Errors
     /// [`Error`] when the store cannot be read.

@@ -460,9 +460,9 @@ async fn one_client_starves_nobody() -> Result<()> {
 
 /// A hundred large specifications wait: leases are made and honest jobs done all the same, in little memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_large_specifications_hold_up_no_lease() -> Result<()> {
+async fn two_hundred_large_specifications_hold_up_no_lease() -> Result<()> {
     const ACCOUNTS: u64 = 5;
-    const EACH: u64 = 20;
+    const EACH: u64 = 40;
     const LEASES: usize = 20;
     let (mut lab, start) = (Lab::of(1 << 40).await?, Instant::now());
     let text = json!({ "text": "x".repeat(900_000) });

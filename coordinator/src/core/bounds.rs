@@ -130,6 +130,8 @@ pub const SECOND_LEASE_MS: u64 = 5_000;
 pub const SECOND_LEASE_TIMES: u128 = 4;
 /// The least speed that a worker is believed that says it is slow, fuel per second of a slot: a fiftieth of a slow machine's.
 pub const FUEL_PER_SECOND_LEAST: u64 = FUEL_PER_SECOND_GUESS / 50;
+/// The least speed of a line that inputs come by, bytes per second: a megabit.
+pub const LINE_BYTES_PER_SECOND_LEAST: u64 = 125_000;
 /// Oldest leases of a job looked at for a second lease, of those without one.
 pub const SECOND_LEASES_SCANNED: usize = 16;
 /// Oldest leases of a job looked at to find these.

@@ -3,8 +3,9 @@
 
 use crate::core::Core;
 use crate::core::bounds::{
-    FUEL_PER_SECOND_LEAST, KNOWN_UNITS_MAX, RUNS_SCANNED_MAX, SECOND_LEASE_MS, SECOND_LEASE_TIMES,
-    SECOND_LEASE_UNITS_MAX, SECOND_LEASES_PASSED, SECOND_LEASES_SCANNED,
+    FUEL_PER_SECOND_LEAST, KNOWN_UNITS_MAX, LINE_BYTES_PER_SECOND_LEAST, RUNS_SCANNED_MAX,
+    SECOND_LEASE_MS, SECOND_LEASE_TIMES, SECOND_LEASE_UNITS_MAX, SECOND_LEASES_PASSED,
+    SECOND_LEASES_SCANNED,
 };
 use crate::core::event::{self, Effects, ToWorker};
 use crate::core::job::{Job, Party};
@@ -135,7 +136,7 @@ impl Core {
 
     /// Age from which on the units of a lease of `holder` may be lent a second time, milliseconds: a quarter of the lease; where the
     /// holder has not shown yet that it computes what it is lent, some times as long as all that it holds should take it, by what the
-    /// job's units have cost and by its own word on its speed. To those who have reported nothing they are lent later all the same:
+    /// job's units have cost and by its own word on its speed, and as long as their inputs take on a slow line. To those who have reported nothing they are lent later all the same:
     /// else somebody with two keys, who computes nothing, would hold what he lends himself.
     fn patience_ms(&self, job: &Job, holder: u32, asking: u32) -> u64 {
         let longest_ms = (job.spec.lease_s * 1000 / 4).max(SECOND_LEASE_MS);
@@ -149,8 +150,12 @@ impl Core {
         let fuel = u128::from(fuel) * u128::from(worker.leased);
         let per_second =
             u128::from(speed(&live.want).max(FUEL_PER_SECOND_LEAST)) * u128::from(live.cores);
-        let ms = SECOND_LEASE_TIMES * 1000 * fuel / per_second.max(1);
-        u64::try_from(ms).unwrap_or(u64::MAX).clamp(SECOND_LEASE_MS, longest_ms)
+        let computing_ms = SECOND_LEASE_TIMES * 1000 * fuel / per_second.max(1);
+        let own = u128::from(job.spec.own_bytes) * u128::from(worker.leased);
+        let bytes = u128::from(job.spec.shared_bytes) + own;
+        let fetching_ms = 1000 * bytes / u128::from(LINE_BYTES_PER_SECOND_LEAST);
+        let ms = u64::try_from(computing_ms + fetching_ms).unwrap_or(u64::MAX);
+        ms.clamp(SECOND_LEASE_MS, longest_ms)
     }
 
     /// Whether a unit held under `twin` may be lent to the worker too.

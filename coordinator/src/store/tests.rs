@@ -55,6 +55,36 @@ fn every_record_is_visited_once(store: &dyn Store) {
     assert!(keys.is_sorted());
 }
 
+fn large_values_come_and_go_whole(store: &dyn Store) {
+    let large = |len: usize| (0..=250_u8).cycle().take(len).collect::<Vec<u8>>();
+    for len in [1 << 15, (1 << 15) + 1, 1 << 20, 70_000] {
+        let more = (b"k2".to_vec(), Some(large(len)));
+        store.commit(vec![put("k1", ""), more, put("k3", "3")]).unwrap();
+        assert_eq!(store.get(b"k2").unwrap(), Some(large(len)), "{len}");
+        assert_eq!(store.last(b"k", b"k2").unwrap().unwrap().1, large(len));
+        let values: Vec<usize> =
+            store.page(b"k", None, 9).unwrap().iter().map(|(_, value)| value.len()).collect();
+        assert_eq!(values, [0, len, 1]);
+    }
+    store.commit(vec![put("k2", "small")]).unwrap();
+    assert_eq!(text(store.page(b"k", None, 9).unwrap()), ["k1=", "k2=small", "k3=3"]);
+    let both = vec![(b"k4".to_vec(), Some(large(1 << 20))), (b"k44".to_vec(), Some(large(99_999)))];
+    store.commit(both).unwrap();
+    store.commit(vec![(b"k4".to_vec(), None), (b"k1".to_vec(), Some(large(40_000)))]).unwrap();
+    assert_eq!(store.get(b"k4").unwrap(), None);
+    assert_eq!(store.get(b"k44").unwrap(), Some(large(99_999)));
+    assert_eq!(store.get(b"k1").unwrap(), Some(large(40_000)));
+    let many = (0..20).map(|at| (vec![b'z', at], Some(large(1 << 20)))).collect();
+    store.commit(many).unwrap();
+    let mut lengths = Vec::new();
+    each(store, b"z", |_, value| {
+        lengths.push(value.len());
+        Ok::<_, Error>(())
+    })
+    .unwrap();
+    assert_eq!(lengths, [1 << 20; 20]);
+}
+
 macro_rules! suite {
     ($($test:ident),*) => {
         mod memory {
@@ -73,7 +103,8 @@ suite!(
     a_commit_puts_and_deletes,
     pages_are_ordered_and_end_with_their_prefix,
     the_last_record_before_a_key_is_found,
-    every_record_is_visited_once
+    every_record_is_visited_once,
+    large_values_come_and_go_whole
 );
 
 #[test]

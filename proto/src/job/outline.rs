@@ -1,7 +1,7 @@
 //! What of a specification decides whom its units are lent to and how they are judged: small, whatever the rest holds.
 
-use crate::cut;
-use crate::job::{JobSpec, Limits, Merge, Stage};
+use crate::cut::{self, Axis};
+use crate::job::{Input, JobSpec, Limits, Merge, Stage};
 use crate::{Digest, UnitIndex};
 
 /// The outline of a job: its specification without parameters, inputs and axes.
@@ -17,6 +17,10 @@ pub struct Outline {
     pub cut_units: u64,
     /// The blob of which each unit of the cut takes a line.
     pub lines: Option<Lines>,
+    /// Bytes of the inputs that all units of the cut have.
+    pub shared_bytes: u64,
+    /// Bytes of the largest input that a unit has for itself; as many as can be where they are not known.
+    pub own_bytes: u64,
     /// What one unit may use.
     pub limits: Limits,
     /// Reports of different accounts that must agree.
@@ -44,16 +48,44 @@ pub struct Lines {
     pub stride: u64,
 }
 
+/// Bytes of inputs: of all units, and of one unit at most.
+fn input_bytes(spec: &JobSpec) -> (u64, u64) {
+    let (mut shared, mut own) = (sum(&spec.inputs), 0_u64);
+    for axis in &spec.cut {
+        match *axis {
+            Axis::Files { first, count } => {
+                let files = spec.inputs.iter().skip(first as usize).take(count as usize);
+                own = own.saturating_add(files.clone().map(|input| input.len).max().unwrap_or(0));
+                shared = shared.saturating_sub(sum(files));
+            }
+            Axis::Listed { .. } => own = u64::MAX,
+            Axis::Range { .. }
+            | Axis::Steps { .. }
+            | Axis::Values { .. }
+            | Axis::Records { .. }
+            | Axis::Lines { .. } => {}
+        }
+    }
+    (shared, own)
+}
+
+fn sum<'a>(inputs: impl IntoIterator<Item = &'a Input>) -> u64 {
+    inputs.into_iter().fold(0, |sum, input| sum.saturating_add(input.len))
+}
+
 impl Outline {
     /// The outline of a specification.
     #[must_use]
     pub fn of(spec: &JobSpec) -> Self {
+        let (shared_bytes, own_bytes) = input_bytes(spec);
         Self {
             kernel: spec.kernel,
             contract: spec.contract,
             merge: spec.merge,
             cut_units: spec.cut_units(),
             lines: cut::lines_of(spec),
+            shared_bytes,
+            own_bytes,
             limits: spec.limits,
             copies: spec.copies,
             confidence: spec.confidence,

@@ -4,9 +4,9 @@ use super::env::{Env, honest, spec};
 use crate::core::admission::Admission;
 use crate::core::event::{Event, Hello, Refused, Reply};
 use crate::core::token::{Role, Token, TokenId};
-use proto::Digest;
-use proto::job::{JobSpec, Limits};
+use proto::job::{Input, JobSpec, Limits};
 use proto::report::Ack;
+use proto::{Digest, JobId};
 
 impl Env {
     /// A worker of another network, connected.
@@ -73,6 +73,22 @@ fn what_is_held_and_not_computed_is_lent_again_soon() {
     assert_eq!(env.lease(honest, 64), ["j1 0..64"]);
     env.report_all(honest, job);
     assert!(env.is_done(job));
+}
+
+#[test]
+fn who_may_still_be_fetching_an_input_is_waited_for() {
+    let mut env = Env::new();
+    let input = Input { name: "a".into(), digest: Digest([5; 32]), len: 1_000_000 };
+    env.submit(JobSpec { inputs: vec![input], ..spec(70, 1) });
+    let (newcomer, honest) = (env.worker(1), env.worker(2));
+    env.lease(newcomer, 64);
+    env.lease(honest, 64);
+    env.report_all(honest, JobId(1));
+    // A megabyte takes eight seconds at a megabit a second.
+    env.pass(7_000);
+    assert_eq!(env.lease(honest, 64), [""; 0]);
+    env.pass(2_000);
+    assert_eq!(env.lease(honest, 64), ["j1 0..64"]);
 }
 
 #[test]
