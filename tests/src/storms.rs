@@ -91,20 +91,32 @@ pub async fn partition(profile: Profile, units: u64, cut: Duration) -> Result<Pa
     })
     .await?;
     let shown = finished(&workers)?;
-    let lasting = JobSpec { lease_s: 86_400, ..search(&coordinator, 6_000, units, 16).await? };
-    let job = coordinator.submit(&lasting).await?.job_id;
-    until("all units to be lent", async || {
-        let status = coordinator.job(job).await?;
-        ensure!(status.settled < status.units, "too fast to be disturbed: {status:?}");
-        Ok((status.leased + status.settled == status.units).then_some(()))
-    })
-    .await?;
+    // Who asks first may be lent all of a job.
+    let mut jobs = Vec::new();
+    loop {
+        let lasting = search(&coordinator, 6_000 + 16 * units * jobs.len() as u64, units, 16);
+        let lasting = JobSpec { lease_s: 86_400, ..lasting.await? };
+        let job = coordinator.submit(&lasting).await?.job_id;
+        until("all units to be lent", async || {
+            let status = coordinator.job(job).await?;
+            ensure!(status.settled < status.units, "too fast to be disturbed: {status:?}");
+            Ok((status.leased + status.settled == status.units).then_some(()))
+        })
+        .await?;
+        jobs.push((job, lasting));
+        let far = until_within(Duration::from_secs(2), "units of the far side", async || {
+            let waiting = numbers(&workers[SIDE..], "/waiting")?;
+            Ok(waiting.iter().any(|&units| 0 < units).then_some(()))
+        });
+        if far.await.is_ok() {
+            break;
+        }
+    }
     internet.part(&far)?;
     let begun = Instant::now();
     let finished_before = [finished(&workers[..SIDE])?, finished(&workers[SIDE..])?];
     let log_before = [numbers(&workers[..SIDE], LOG)?[0], numbers(&workers[SIDE..], LOG)?[0]];
     // The log goes on where the coordinator is: with small jobs, as long as the cut lasts.
-    let mut jobs = vec![(job, lasting)];
     loop {
         let quiet =
             until_within(PATIENCE * 2, "the far side to have done what it can", async || {

@@ -8,6 +8,7 @@ use sled::transaction::{ConflictableTransactionError, TransactionError};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 /// Memory for pages that were read or written, bytes: enough for the ends of the tables, where all writing happens.
@@ -28,6 +29,8 @@ pub struct SledStore {
     lengths: sled::Tree,
     /// Their parts, by length of the key (2 bytes big endian), key, and number of the part (4 bytes big endian).
     parts: sled::Tree,
+    /// Values in parts are changed by one who writes, and read while nobody does.
+    whole: RwLock<()>,
     folder: PathBuf,
 }
 
@@ -54,7 +57,7 @@ impl SledStore {
         let database = caught("open", open)?;
         let lengths = caught("open", || database.open_tree("lengths"))?;
         let parts = caught("open", || database.open_tree("parts"))?;
-        Ok(Self { database, lengths, parts, folder: folder.to_owned() })
+        Ok(Self { database, lengths, parts, whole: RwLock::default(), folder: folder.to_owned() })
     }
 
     /// Length of the value under `key`, if it is in parts.
@@ -64,19 +67,24 @@ impl SledStore {
         usize::try_from(u64::from_le_bytes(length)).map(Some).map_err(|_| damaged(key))
     }
 
-    /// The value of the record that has `stored` in the table of records.
-    fn whole(&self, key: &[u8], stored: &[u8]) -> Result<Vec<u8>, sled::Error> {
+    /// The value of the record that had `stored` in the table of records; nothing if it has gone since.
+    fn whole(&self, key: &[u8], stored: &[u8]) -> Result<Option<Vec<u8>>, sled::Error> {
         if !stored.is_empty() {
-            return Ok(stored.to_vec());
+            return Ok(Some(stored.to_vec()));
         }
-        let Some(length) = self.length(key)? else { return Ok(Vec::new()) };
+        let _nobody_writes = self.whole.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(stored) = self.database.get(key)? else { return Ok(None) };
+        if !stored.is_empty() {
+            return Ok(Some(stored.to_vec()));
+        }
+        let Some(length) = self.length(key)? else { return Ok(Some(Vec::new())) };
         let mut value = Vec::new();
         for number in 0..length.div_ceil(PART_BYTES) {
             value.extend_from_slice(
                 &self.parts.get(part_key(key, number))?.ok_or_else(|| damaged(key))?,
             );
         }
-        if value.len() == length { Ok(value) } else { Err(damaged(key)) }
+        if value.len() == length { Ok(Some(value)) } else { Err(damaged(key)) }
     }
 
     /// Puts a value of any length, and takes away what was in parts before.
@@ -160,7 +168,8 @@ fn caught<T>(
 impl Store for SledStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         caught("read a record", || {
-            self.database.get(key)?.map(|stored| self.whole(key, &stored)).transpose()
+            let stored = self.database.get(key)?;
+            stored.map_or(Ok(None), |stored| self.whole(key, &stored))
         })
     }
 
@@ -176,7 +185,7 @@ impl Store for SledStore {
                 if !key.starts_with(prefix) {
                     break;
                 }
-                let value = self.whole(&key, &value)?;
+                let Some(value) = self.whole(&key, &value)? else { continue };
                 bytes += value.len();
                 page.push((key.to_vec(), value));
                 if PAGE_BYTES <= bytes {
@@ -194,7 +203,7 @@ impl Store for SledStore {
             let Some((key, value)) = last.filter(|(key, _)| key.starts_with(prefix)) else {
                 return Ok(None);
             };
-            Ok(Some((key.to_vec(), self.whole(&key, &value)?)))
+            Ok(self.whole(&key, &value)?.map(|value| (key.to_vec(), value)))
         })
     }
 
@@ -208,6 +217,7 @@ impl Store for SledStore {
             if !in_parts {
                 return self.database.apply_batch(records);
             }
+            let _nobody_reads = self.whole.write().unwrap_or_else(PoisonError::into_inner);
             let trees = (&*self.database, &self.lengths, &self.parts);
             let all = trees.transaction(|(of_records, of_lengths, of_parts)| {
                 of_records.apply_batch(&records)?;

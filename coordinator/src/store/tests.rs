@@ -85,6 +85,27 @@ fn large_values_come_and_go_whole(store: &dyn Store) {
     assert_eq!(lengths, [1 << 20; 20]);
 }
 
+fn a_large_value_is_read_whole_while_it_is_written(store: &dyn Store) {
+    let value = |byte: u8| vec![byte; 20_000 + usize::from(byte) * 5_000];
+    store.commit(vec![(b"k".to_vec(), Some(value(0)))]).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let read = store.get(b"k").unwrap().unwrap();
+                assert_eq!(read, value(read[0]));
+                let page = store.page(b"k", None, 1).unwrap();
+                assert_eq!(page[0].1, value(page[0].1[0]));
+            }
+        });
+        for byte in (0..8).cycle().take(200) {
+            store.commit(vec![(b"k".to_vec(), Some(value(byte)))]).unwrap();
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        reader.join().unwrap();
+    });
+}
+
 macro_rules! suite {
     ($($test:ident),*) => {
         mod memory {
@@ -104,7 +125,8 @@ suite!(
     pages_are_ordered_and_end_with_their_prefix,
     the_last_record_before_a_key_is_found,
     every_record_is_visited_once,
-    large_values_come_and_go_whole
+    large_values_come_and_go_whole,
+    a_large_value_is_read_whole_while_it_is_written
 );
 
 #[test]
