@@ -61,8 +61,9 @@ fn worker(
     Ok((machine, worker))
 }
 
-/// Four workers work on a job of `units` units; two are cut from the coordinator and the others for `cut` at least, until
-/// both sides have noticed and have done what they can. Nothing may be lost or computed twice.
+/// Four workers work on jobs of `units` units, as many as it takes for both sides to have some; two are cut from the coordinator and
+/// the others for `cut` at least, until both sides have noticed and have done what they can. Nothing may be lost or computed
+/// twice.
 ///
 /// # Errors
 /// When anything is, or does not come.

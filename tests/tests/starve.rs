@@ -458,7 +458,7 @@ async fn one_client_starves_nobody() -> Result<()> {
     lab.coordinator.stop_and_check().await
 }
 
-/// A hundred large specifications wait: leases are made and honest jobs done all the same, in little memory.
+/// Two hundred large specifications wait: leases are made and honest jobs done all the same, in little memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_large_specifications_hold_up_no_lease() -> Result<()> {
     const ACCOUNTS: u64 = 5;

@@ -136,8 +136,9 @@ impl Core {
 
     /// Age from which on the units of a lease of `holder` may be lent a second time, milliseconds: a quarter of the lease; where the
     /// holder has not shown yet that it computes what it is lent, some times as long as all that it holds should take it, by what the
-    /// job's units have cost and by its own word on its speed, and as long as their inputs take on a slow line. To those who have reported nothing they are lent later all the same:
-    /// else somebody with two keys, who computes nothing, would hold what he lends himself.
+    /// job's units have cost and by its own word on its speed, and as long as their inputs take on a slow line. To those who have
+    /// reported nothing they are lent later all the same: else somebody with two keys, who computes nothing, would hold what he
+    /// lends himself.
     fn patience_ms(&self, job: &Job, holder: u32, asking: u32) -> u64 {
         let longest_ms = (job.spec.lease_s * 1000 / 4).max(SECOND_LEASE_MS);
         let worker = self.worker(holder);

@@ -30,7 +30,7 @@ pub struct SledStore {
     /// Their parts, by length of the key (2 bytes big endian), key, and number of the part (4 bytes big endian).
     parts: sled::Tree,
     /// Values in parts are changed by one who writes, and read while nobody does.
-    whole: RwLock<()>,
+    changing: RwLock<()>,
     folder: PathBuf,
 }
 
@@ -57,7 +57,13 @@ impl SledStore {
         let database = caught("open", open)?;
         let lengths = caught("open", || database.open_tree("lengths"))?;
         let parts = caught("open", || database.open_tree("parts"))?;
-        Ok(Self { database, lengths, parts, whole: RwLock::default(), folder: folder.to_owned() })
+        Ok(Self {
+            database,
+            lengths,
+            parts,
+            changing: RwLock::default(),
+            folder: folder.to_owned(),
+        })
     }
 
     /// Length of the value under `key`, if it is in parts.
@@ -72,12 +78,11 @@ impl SledStore {
         if !stored.is_empty() {
             return Ok(Some(stored.to_vec()));
         }
-        let _nobody_writes = self.whole.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(stored) = self.database.get(key)? else { return Ok(None) };
-        if !stored.is_empty() {
-            return Ok(Some(stored.to_vec()));
-        }
-        let Some(length) = self.length(key)? else { return Ok(Some(Vec::new())) };
+        let _nobody_writes = self.changing.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(length) = self.length(key)? else {
+            // It is empty, or has been put anew since.
+            return Ok(self.database.get(key)?.map(|stored| stored.to_vec()));
+        };
         let mut value = Vec::new();
         for number in 0..length.div_ceil(PART_BYTES) {
             value.extend_from_slice(
@@ -217,7 +222,7 @@ impl Store for SledStore {
             if !in_parts {
                 return self.database.apply_batch(records);
             }
-            let _nobody_reads = self.whole.write().unwrap_or_else(PoisonError::into_inner);
+            let _nobody_reads = self.changing.write().unwrap_or_else(PoisonError::into_inner);
             let trees = (&*self.database, &self.lengths, &self.parts);
             let all = trees.transaction(|(of_records, of_lengths, of_parts)| {
                 of_records.apply_batch(&records)?;
