@@ -10,6 +10,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let files = protox::compile(sources, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("starling.v1.bin"), files.encode_to_vec())?;
-    tonic_prost_build::configure().bytes(".").compile_fds(files)?;
+    let server = env::var_os("CARGO_FEATURE_SERVER").is_some();
+    tonic_prost_build::configure().build_server(server).bytes(".").compile_fds(files)?;
     Ok(())
 }

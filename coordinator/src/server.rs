@@ -51,8 +51,8 @@ const FORGET_EVERY: Duration = Duration::from_secs(600);
 pub struct Config {
     /// The project's folder; made when it is not there.
     pub data: PathBuf,
-    /// The program in whose children kernels are compiled at submission: it calls [`worker::execute::child_main`] when its
-    /// first argument is [`worker::execute::CHILD_VERB`].
+    /// The program in whose children kernels are compiled at submission: it calls [`sandbox::child_main`] when its
+    /// first argument is [`sandbox::CHILD_VERB`].
     pub program: PathBuf,
     /// Where to listen; port 0 lets the system choose.
     pub listen: SocketAddr,

@@ -11,10 +11,10 @@
 
 use anyhow::{Context, Result, ensure};
 use kernel::{Contract, NanMode};
+use sandbox::{Config, Input, Kernel, Limits, Outcome, Priority, Segment, Unit};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
-use worker::execute::{self, Config, Input, Kernel, Limits, Outcome, Priority, Segment, Unit};
 
 const REPETITIONS: usize = 5;
 
@@ -28,8 +28,8 @@ struct Case {
 }
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some(execute::CHILD_VERB) {
-        return execute::child_main();
+    if std::env::args().nth(1).as_deref() == Some(sandbox::CHILD_VERB) {
+        return sandbox::child_main();
     }
     match all() {
         Ok(()) => ExitCode::SUCCESS,
@@ -125,7 +125,7 @@ fn measure(case: &Case) -> Result<()> {
             let config = Config::new(std::env::current_exe()?, folder.path().join("cache"), 1);
             let config = Config { priority: Priority::Normal, ..config };
             let finished =
-                execute::run_once(config, unit.as_ref().ok().context("no unit")?.clone(), |_| {})?;
+                sandbox::run_once(config, unit.as_ref().ok().context("no unit")?.clone(), |_| {})?;
             let Outcome::Done { output, fuel: burnt, .. } = finished.outcome else {
                 anyhow::bail!("{:?}", finished.outcome)
             };

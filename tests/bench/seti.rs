@@ -22,13 +22,13 @@ mod reference;
 use anyhow::{Context, Result, ensure};
 use kernel::{Contract, NanMode};
 use proto::trace::SPACING;
+use sandbox::{
+    self, ArchivePlan, Begin, Config, Event, Input, Kernel, Limits, Outcome, Priority, Segment,
+    TracePlan, Unit, Until,
+};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use worker::execute::{
-    self, Begin, Config, Event, Input, KeepPlan, Kernel, Limits, Outcome, Priority, Segment,
-    TracePlan, Unit, Until,
-};
 
 const SHORT: &str = r#"{"chirp_limits":[1.0,2.0]}"#;
 /// Next to nothing of the table: what each unit of a job pays before it searches.
@@ -43,8 +43,8 @@ const PHASES: [(&str, &[(&str, &str)]); 5] = [
 ];
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some(execute::CHILD_VERB) {
-        return execute::child_main();
+    if std::env::args().nth(1).as_deref() == Some(sandbox::CHILD_VERB) {
+        return sandbox::child_main();
     }
     match all() {
         Ok(()) => ExitCode::SUCCESS,
@@ -141,9 +141,10 @@ fn whole(unit: &[u8], params: &str, folder: &Path) -> Result<Vec<u8>> {
 
 /// CPU time with a trace, and with kept states, against none: the least of each.
 fn traces(unit: &[u8], spacing: u64, folder: &Path) -> Result<()> {
-    let keep = KeepPlan { path: folder.join("kept"), bytes_max: 1 << 30 };
-    let plan = TracePlan { spacing, begin: Begin::Start, until: Until::End, keep: Some(keep) };
-    let plans = [None, Some(TracePlan { keep: None, ..plan.clone() }), Some(plan)];
+    let archive = ArchivePlan { path: folder.join("kept"), bytes_max: 1 << 30 };
+    let plan =
+        TracePlan { spacing, begin: Begin::Start, until: Until::End, archive: Some(archive) };
+    let plans = [None, Some(TracePlan { archive: None, ..plan.clone() }), Some(plan)];
     let (mut least, mut points) = ([f64::INFINITY; 3], 0);
     for _ in 0..2 {
         for (least, plan) in least.iter_mut().zip(&plans) {
@@ -217,7 +218,7 @@ fn sandbox(
     let config = Config::new(std::env::current_exe()?, folder.join("cache"), 1);
     let config = Config { priority: Priority::Normal, ..config };
     let (mut steps, mut longest, mut last) = (0, Duration::ZERO, None::<Instant>);
-    let finished = execute::run_once(config, unit, |event| {
+    let finished = sandbox::run_once(config, unit, |event| {
         if let Event::Progress { .. } = event {
             steps += 1;
             longest = longest.max(last.map_or(Duration::ZERO, |last| last.elapsed()));

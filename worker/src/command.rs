@@ -252,7 +252,7 @@ struct Seed {
     peers: Peers,
 }
 
-/// [`crate::execute::Priority`] as it is written.
+/// [`sandbox::Priority`] as it is written.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Courtesy {
     /// Every other program of this machine

@@ -1,10 +1,10 @@
 //! How the owner's commands reach the running worker: a socket in its folder, one JSON object per line each way.
 
 use crate::core::Status;
-use crate::execute::Walls;
 use crate::p2p::hold::Numbers;
 use crate::p2p::{PeerView, PeersReport, swarm};
 use proto::{AccountKey, ProjectKey, WorkerKey};
+use sandbox::Walls;
 use serde::{Deserialize, Serialize};
 use std::fs::Permissions;
 use std::io::{self, BufRead, BufReader, Write};

@@ -24,7 +24,6 @@ use crate::blobs::Blobs;
 use crate::control::{Ask, Report};
 use crate::core::{self, Agent, Effects, Event, Now};
 use crate::disk;
-use crate::execute::{self, Pool, Priority, Walls};
 use crate::folder::{self, Folder, Identity, Project};
 use crate::holding::Holding;
 use crate::machine;
@@ -35,6 +34,7 @@ use iroh_metrics::RwLockRegistry;
 use logs::Logs;
 use proto::seal::Sealer;
 use proto::{AccountKey, WorkerKey};
+use sandbox::{Pool, Priority, Walls};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -58,8 +58,8 @@ const LAST_WORDS_MAX: Duration = Duration::from_secs(3);
 /// How a worker is run.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The program whose children run units: it calls [`execute::child_main`] when its first argument is
-    /// [`execute::CHILD_VERB`].
+    /// The program whose children run units: it calls [`sandbox::child_main`] when its first argument is
+    /// [`sandbox::CHILD_VERB`].
     pub program: PathBuf,
     /// Units that run at the same time.
     pub slots: u32,
@@ -131,7 +131,7 @@ pub enum StartError {
     },
     /// Its slots.
     #[error(transparent)]
-    Pool(#[from] execute::Error),
+    Pool(#[from] sandbox::Error),
     /// The project's key.
     #[error(transparent)]
     Seal(#[from] proto::seal::Invalid),

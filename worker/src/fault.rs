@@ -2,11 +2,11 @@
 //! feature `fault-hook`, and lies only when the variable `STARLING_FAULT` says how: `output`, `fuel`, `segment` or
 //! `shown`, and after a colon, if it is not to be always, how often: `output:0.5`.
 
-use crate::execute::{MEMORY_BYTES_MAX, Outcome};
 use proto::Digest;
 use proto::bounds::OUTPUT_BYTES_MAX;
 use proto::state::{self, PAGE_BYTES, Shown};
 use proto::trace::{Point, Trace};
+use sandbox::{MEMORY_BYTES_MAX, Outcome};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;

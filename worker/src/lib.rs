@@ -14,8 +14,8 @@
 //! - [`core`]: the agent: what is held, what to ask for, what to run next, when to report. Pure.
 //! - `driver`: the task that owns the agent, the stream to the coordinator, the fetching of blobs, the slots, the logs of
 //!   kernels.
-//! - [`execute`]: the sandbox: kernels compiled in one child process and run in others, behind walls, with snapshots. It takes
-//!   files and limits, and knows no network and nobody's units.
+//! - the crate [`sandbox`]: kernels compiled in one child process and run in others, behind walls, with snapshots. It takes files
+//!   and limits, and knows no network and nobody's units.
 //! - [`p2p`]: workers as peers. [`p2p::swarm`] decides which piece of a blob comes from whom and [`p2p::carrier`] carries it out;
 //!   [`p2p::hold`] decides which peers hold which reports; [`p2p::ledger`] spreads the project's log. It knows no sandbox.
 //! - `holding`: the task around the last two, with their disk, peers and coordinator.
@@ -30,7 +30,7 @@
 //! - The agent, and the parts of [`p2p`] that say so, do no input or output, read no clock, and draw no randomness but from a
 //!   seed that was passed in.
 //! - A lease, a result, a change of what is held is in the journal before anything is done or said because of it.
-//! - Only [`execute`] knows wasmtime, and only its children hold strangers' code: behind walls, without keys, opening no file.
+//! - Only [`sandbox`] knows wasmtime, and only its children hold strangers' code: behind walls, without keys, opening no file.
 //! - A compiled module from another machine is never loaded, and none at all in the process that holds keys.
 //! - No attempt of a unit is counted for what this machine lacks.
 //! - Of the coordinator it knows the protocol alone.
@@ -42,7 +42,6 @@ pub mod control;
 pub mod core;
 mod disk;
 mod driver;
-pub mod execute;
 #[cfg(feature = "fault-hook")]
 pub mod fault;
 pub mod folder;

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Least memory that can be lent, bytes: a kernel is compiled in as much, and small units run in it.
-pub(crate) const MEMORY_MIN: u64 = crate::execute::COMPILE_MEMORY_MIN;
+pub(crate) const MEMORY_MIN: u64 = sandbox::COMPILE_MEMORY_MIN;
 /// Address space of a unit's process, bytes: 4 GiB are reserved for the kernel's memory and never used, the rest is guards,
 /// the program and its buffers.
 const SPACE_MIN: u64 = 6 << 30;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Units and compilations run in children of the same program.
-    if std::env::args().nth(1).as_deref() == Some(worker::execute::CHILD_VERB) {
-        return worker::execute::child_main();
+    if std::env::args().nth(1).as_deref() == Some(sandbox::CHILD_VERB) {
+        return sandbox::child_main();
     }
     worker::command::main()
 }

@@ -17,7 +17,7 @@ pub(super) fn run(data: PathBuf, run: Run, output: &Output) -> Result<(), Failur
     }
     raise_file_limit();
     let stop_within = run.stop_within;
-    let program = worker::execute::own_program().map_err(|error| Failure::failed(&error))?;
+    let program = sandbox::own_program().map_err(|error| Failure::failed(&error))?;
     let config = config(data, program, run);
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::failed(&error))?;
     let ended = runtime.block_on(serve(config, stop_within, output));

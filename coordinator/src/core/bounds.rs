@@ -22,7 +22,7 @@ pub const NEWCOMER_UNITS: u32 = 64;
 /// Most units that the workers of one network hold together that have reported nothing yet: some dozens of machines that have just
 /// been started.
 pub const NEWCOMER_UNITS_OF_NETWORK: u64 = 1024;
-/// Most fuel that a core burns, a second. The worst kernel that a search has found burns 69e9 (`metering_bench`).
+/// Most fuel that a core burns, a second. The worst kernel that a search has found burns 69e9 (the sandbox's bench `metering`).
 pub const FUEL_PER_CORE_SECOND_MAX: u64 = 100_000_000_000;
 /// How far a machine may be ahead of that, milliseconds: units of less than a moment come in batches.
 pub const FUEL_AHEAD_MS: u64 = 2_000;

@@ -7,16 +7,16 @@ use kernel::Contract;
 use program::error::chain;
 use proto::Digest;
 use proto::job::Nan;
+use sandbox::{
+    Compilation, CompileLimits, CompileStop, Fault, Kernel, Priority, Trouble, WallPlan,
+    compile_trial,
+};
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tonic::Status;
-use worker::execute::{
-    Compilation, CompileLimits, CompileStop, Fault, Kernel, Priority, Trouble, WallPlan,
-    compile_trial,
-};
 
 /// Compilations at a time: each may take two gigabytes, and a core that the coordinator has other use for.
 const AT_ONCE: usize = 1;
@@ -81,7 +81,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Compiler {
-    /// Compiles in children of `program`, which calls [`worker::execute::child_main`] when it is told to be one.
+    /// Compiles in children of `program`, which calls [`sandbox::child_main`] when it is told to be one.
     pub(crate) fn new(program: PathBuf, stopped: tokio_util::sync::CancellationToken) -> Self {
         Self {
             program,

@@ -5,9 +5,9 @@ use super::{Config, StartError};
 use crate::project::{Folder, names};
 use proto::WorkerKey;
 use proto::join::Join;
+use sandbox::Priority;
 use std::net::SocketAddr;
 use std::time::Duration;
-use worker::execute::Priority;
 use worker::folder::{self, Project};
 
 /// Its name, for the operator.

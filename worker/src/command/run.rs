@@ -2,9 +2,9 @@
 
 use super::{Failure, output, runtime};
 use crate::driver::{Config, Ended, Worker};
-use crate::execute::{Priority, own_program};
 use crate::folder::Folder;
 use crate::machine;
+use sandbox::{Priority, own_program};
 use std::path::Path;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

@@ -2,13 +2,12 @@
 
 use crate::blobs::Blobs;
 use crate::core::{Event, Lease, Message, Request, Shown, Start, StateFile, Wish};
-use crate::execute;
 use ed25519_dalek::SigningKey;
 use proto::bounds::LEASE_UNITS_MAX;
 use proto::id::UnitId;
 use proto::job::{Extra, Nan, Unit, UnitInput};
 use proto::pb::{self, coordinator_message::Kind, worker_message};
-use proto::report::{Ack, Failure, Output};
+use proto::report::{Ack, Output};
 use proto::ticket::Ticket;
 use proto::{Digest, JobId, LeaseId, UnitIndex};
 use std::io;
@@ -189,32 +188,18 @@ fn shown(show_id: u64, shown: Result<Shown, String>) -> pb::Shown {
     }
 }
 
-pub(super) fn failure(failure: execute::Failure) -> Failure {
-    match failure {
-        execute::Failure::Unreachable => Failure::Unreachable,
-        execute::Failure::FuelSpent => Failure::FuelSpent,
-        execute::Failure::OutOfBounds => Failure::OutOfBounds,
-        execute::Failure::Division => Failure::Division,
-        execute::Failure::BadConversion => Failure::BadConversion,
-        execute::Failure::BadCall => Failure::BadCall,
-        execute::Failure::OutputTooLarge => Failure::OutputTooLarge,
-        execute::Failure::BadStep(value) => Failure::BadStep(value),
-        execute::Failure::Exit(code) => Failure::Exit(code),
-    }
-}
-
 /// A unit as the sandbox sees it, without snapshots and trace. Inputs that came inside the lease go into the file `inline`.
 ///
 /// # Errors
 /// When that file cannot be written.
-pub(super) fn unit(blobs: &Blobs, unit: &Unit, inline: PathBuf) -> io::Result<execute::Unit> {
+pub(super) fn unit(blobs: &Blobs, unit: &Unit, inline: PathBuf) -> io::Result<sandbox::Unit> {
     let mut inline = Inline { path: inline, content: Vec::new() };
-    let inputs = unit.inputs.iter().map(|input| execute::Input {
+    let inputs = unit.inputs.iter().map(|input| sandbox::Input {
         segments: match input {
             UnitInput::Segments(segments) => segments
                 .iter()
                 .filter(|segment| 0 < segment.len)
-                .map(|segment| execute::Segment {
+                .map(|segment| sandbox::Segment {
                     path: blobs.path(&segment.digest),
                     digest: segment.digest.0,
                     offset: segment.offset,
@@ -230,8 +215,8 @@ pub(super) fn unit(blobs: &Blobs, unit: &Unit, inline: PathBuf) -> io::Result<ex
     }
     let contract = kernel::Contract::of(unit.contract)
         .ok_or_else(|| io::Error::other("this release does not know the contract of the job"))?;
-    Ok(execute::Unit {
-        kernel: execute::Kernel {
+    Ok(sandbox::Unit {
+        kernel: sandbox::Kernel {
             path: blobs.path(&unit.kernel),
             digest: unit.kernel.0,
             contract,
@@ -243,7 +228,7 @@ pub(super) fn unit(blobs: &Blobs, unit: &Unit, inline: PathBuf) -> io::Result<ex
         params: unit.params.clone().into_bytes(),
         inputs,
         seed: unit.seed,
-        limits: execute::Limits {
+        limits: sandbox::Limits {
             memory: unit.limits.memory_bytes,
             fuel: unit.limits.fuel,
             output: unit.limits.output_bytes,
@@ -263,10 +248,10 @@ struct Inline {
 }
 
 impl Inline {
-    fn add(&mut self, content: &[u8]) -> execute::Segment {
+    fn add(&mut self, content: &[u8]) -> sandbox::Segment {
         let offset = self.content.len() as u64;
         self.content.extend_from_slice(content);
-        execute::Segment {
+        sandbox::Segment {
             path: self.path.clone(),
             digest: Digest::of(content).0,
             offset,

@@ -4,9 +4,6 @@ use super::logs::Logs;
 use super::{Config, Driver, Input, convert};
 use crate::core::{Course, End, Event, Remedy, StateFile};
 use crate::disk;
-use crate::execute::{
-    self, Begin, CompileLimits, KeepPlan, Pool, SnapshotPlan, TracePlan, Until, WallPlan,
-};
 use crate::folder::Folder;
 use crate::traces::Traces;
 use program::file;
@@ -15,6 +12,9 @@ use proto::job::Unit;
 use proto::trace::{Point, Trace};
 use proto::unit_log::Line;
 use proto::{Digest, LeaseId};
+use sandbox::{
+    self, ArchivePlan, Begin, CompileLimits, Pool, SnapshotPlan, TracePlan, Until, WallPlan,
+};
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -83,7 +83,7 @@ pub(super) fn start(
     traces: &Arc<Traces>,
     logs: &Arc<Mutex<Logs>>,
     sender: mpsc::Sender<Input>,
-) -> Result<(Pool, Arc<RunNames>), execute::Error> {
+) -> Result<(Pool, Arc<RunNames>), sandbox::Error> {
     let names = Arc::new(RunNames::default());
     let settings = settings(config, folder);
     let (folder, traces, logs) = (Arc::clone(folder), Arc::clone(traces), Arc::clone(logs));
@@ -92,13 +92,13 @@ pub(super) fn start(
     Ok((pool, names))
 }
 
-fn settings(config: &Config, folder: &Folder) -> execute::Config {
-    execute::Config {
+fn settings(config: &Config, folder: &Folder) -> sandbox::Config {
+    sandbox::Config {
         slot_memory: config.memory_bytes.saturating_add(SLOT_SPARE_BYTES),
         compile: CompileLimits::lent(config.memory_bytes),
         priority: config.priority,
         walls: WallPlan { required: config.require_walls, ..WallPlan::default() },
-        ..execute::Config::new(config.program.clone(), folder.compiled(), config.slots as usize)
+        ..sandbox::Config::new(config.program.clone(), folder.compiled(), config.slots as usize)
     }
 }
 
@@ -115,21 +115,21 @@ struct Sink {
 
 impl Sink {
     /// On a slot's thread: may wait.
-    fn heard(&self, run: u64, event: execute::Event) {
+    fn heard(&self, run: u64, event: sandbox::Event) {
         let Some(Name { unit: id, lease, purpose }) = self.names.get(run) else { return };
         match event {
-            execute::Event::Started { resumed: true } => {
+            sandbox::Event::Started { resumed: true } => {
                 tracing::info!("{id} resumed from its snapshot")
             }
-            execute::Event::Started { resumed: false } => tracing::debug!("{id} started"),
+            sandbox::Event::Started { resumed: false } => tracing::debug!("{id} started"),
             // Of a kernel that does not tell.
-            execute::Event::Progress { total: 0, .. } => {}
-            execute::Event::Progress { done, total, .. } => {
+            sandbox::Event::Progress { total: 0, .. } => {}
+            sandbox::Event::Progress { done, total, .. } => {
                 self.tell(Event::Progress { run, done, total })
             }
-            execute::Event::Log(line) => self.logged(id, lease, line),
-            execute::Event::Warning(text) => tracing::warn!("{id}: {text}"),
-            execute::Event::Finished(finished) => {
+            sandbox::Event::Log(line) => self.logged(id, lease, line),
+            sandbox::Event::Warning(text) => tracing::warn!("{id}: {text}"),
+            sandbox::Event::Finished(finished) => {
                 if purpose == Purpose::Nothing {
                     self.names.remove(run);
                     return self.clear(run);
@@ -174,9 +174,9 @@ impl Sink {
         let _ = self.sender.blocking_send(Input::Event(event));
     }
 
-    fn end(&self, run: u64, id: UnitId, purpose: Purpose, outcome: execute::Outcome) -> End {
+    fn end(&self, run: u64, id: UnitId, purpose: Purpose, outcome: sandbox::Outcome) -> End {
         match outcome {
-            execute::Outcome::Done { output, fuel, trace } => {
+            sandbox::Outcome::Done { output, fuel, trace } => {
                 let output = match purpose {
                     Purpose::Report => self.kept(id, output),
                     // A statement names the output by digest, and nobody asks for more.
@@ -186,15 +186,14 @@ impl Sink {
                 let trace_root = self.traced(id, purpose, trace.as_ref());
                 End::Result { outcome: proto::report::Outcome::Done(output), fuel, trace_root }
             }
-            execute::Outcome::Failed { reason, fuel, trace } => {
+            sandbox::Outcome::Failed { reason, fuel, trace } => {
                 let trace_root = self.traced(id, purpose, trace.as_ref());
-                let failure = convert::failure(reason);
-                End::Result { outcome: proto::report::Outcome::Failed(failure), fuel, trace_root }
+                End::Result { outcome: proto::report::Outcome::Failed(reason), fuel, trace_root }
             }
-            execute::Outcome::Reached(point) if purpose == Purpose::State => self.state(run, point),
-            execute::Outcome::Reached(point) => End::Reached { point, state: None },
-            execute::Outcome::Interrupted { .. } => End::Interrupted,
-            execute::Outcome::Infrastructure { reason } => trouble(&reason),
+            sandbox::Outcome::Reached(point) if purpose == Purpose::State => self.state(run, point),
+            sandbox::Outcome::Reached(point) => End::Reached { point, state: None },
+            sandbox::Outcome::Interrupted { .. } => End::Interrupted,
+            sandbox::Outcome::Infrastructure { reason } => trouble(&reason),
         }
     }
 
@@ -263,17 +262,17 @@ fn unwritten(error: io::Error) -> End {
 }
 
 /// The slots do not take a unit.
-fn unfit(error: execute::Error) -> End {
+fn unfit(error: sandbox::Error) -> End {
     let remedy = match &error {
-        execute::Error::Bound { .. } => Remedy::Elsewhere,
+        sandbox::Error::Bound { .. } => Remedy::Elsewhere,
         _ => Remedy::Mend,
     };
     End::Trouble { reason: error.to_string(), remedy }
 }
 
 /// What is to be done about a trouble.
-fn trouble(reason: &execute::Trouble) -> End {
-    use execute::{Fault, Trouble};
+fn trouble(reason: &sandbox::Trouble) -> End {
+    use sandbox::{Fault, Trouble};
     let remedy = match (reason, reason.fault()) {
         (Trouble::NoRoom(_), _) => return End::NoRoom { reason: reason.to_string() },
         (Trouble::Refused(_) | Trouble::Compile(_), _) => Remedy::ElsewhereWholeJob,
@@ -297,7 +296,7 @@ impl Driver {
         let (sender, stood) = (self.sender.clone(), Arc::clone(&self.walls));
         self.tasks.spawn(async move {
             let tried =
-                tokio::task::spawn_blocking(move || execute::trial(&settings, &folder)).await;
+                tokio::task::spawn_blocking(move || sandbox::trial(&settings, &folder)).await;
             let result = match tried {
                 Ok(tried) => tried.map_err(|trouble| trouble.to_string()).map(|walls| {
                     // The same each time.
@@ -334,7 +333,7 @@ impl Driver {
         let trace = Some(self.trace_plan(run, id, course));
         let unit = convert::unit(&self.blobs, unit, inline);
         let submitted = unit.map_err(unwritten).and_then(|unit| {
-            let unit = execute::Unit { snapshot, trace, ..unit };
+            let unit = sandbox::Unit { snapshot, trace, ..unit };
             self.pool.submit(run, unit).map_err(unfit)
         });
         let Err(end) = submitted else { return };
@@ -355,16 +354,16 @@ impl Driver {
     fn trace_plan(&self, run: u64, id: UnitId, course: Course) -> TracePlan {
         match course {
             Course::Whole { spacing } => {
-                let keep = self.traces.begin(id);
-                let keep =
-                    keep.map(|bytes_max| KeepPlan { path: self.traces.states(id), bytes_max });
-                TracePlan { spacing, begin: Begin::Start, until: Until::End, keep }
+                let archive = self.traces.begin(id);
+                let archive = archive
+                    .map(|bytes_max| ArchivePlan { path: self.traces.states(id), bytes_max });
+                TracePlan { spacing, begin: Begin::Start, until: Until::End, archive }
             }
             Course::ToState { spacing, fuel } => TracePlan {
                 spacing,
-                begin: Begin::Kept(self.traces.states(id)),
+                begin: Begin::Archived(self.traces.states(id)),
                 until: Until::State { fuel, to: self.folder.errand_state(run) },
-                keep: None,
+                archive: None,
             },
             Course::Segment { spacing, from } => {
                 let begin = from.map_or(Begin::Start, |(point, blob)| Begin::State {
@@ -375,7 +374,7 @@ impl Driver {
                     0 => (u64::MAX, Until::End),
                     spacing => (spacing, Until::NextPoint),
                 };
-                TracePlan { spacing, begin, until, keep: None }
+                TracePlan { spacing, begin, until, archive: None }
             }
         }
     }

@@ -30,6 +30,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show everything at work here: a coordinator, two workers, a search for Mersenne primes or in the sky.
+    #[cfg(feature = "demo")]
     Demo(Demo),
     /// Make, build and check kernels.
     #[command(subcommand)]
@@ -75,6 +76,7 @@ pub enum Command {
 }
 
 /// `starling demo`.
+#[cfg(feature = "demo")]
 #[derive(Debug, Args)]
 pub struct Demo {
     /// A search of seconds instead of about a minute.

@@ -2,6 +2,7 @@
 
 mod audit;
 mod cancel;
+#[cfg(feature = "demo")]
 mod demo;
 mod evidence;
 mod fetch;
@@ -28,7 +29,6 @@ use crate::profile::{self, Profile};
 use clap::{CommandFactory, Parser};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use worker::execute;
 
 /// What all commands share.
 #[derive(Debug)]
@@ -50,8 +50,8 @@ impl Context {
 /// The whole program.
 #[must_use]
 pub fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|verb| verb == execute::CHILD_VERB) {
-        return execute::child_main();
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == sandbox::CHILD_VERB) {
+        return sandbox::child_main();
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -94,6 +94,7 @@ fn run(command: Command, context: &Context) -> Result<(), Error> {
 
 async fn run_async(command: Command, context: &Context) -> Result<(), Error> {
     match command {
+        #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(args, context).await,
         Command::Login(args) => login::run(args, context).await,
         Command::Submit(args) => submit::run(args, context).await,

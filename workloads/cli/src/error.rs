@@ -62,7 +62,7 @@ pub enum Error {
     },
     /// The sandbox.
     #[error("could not run a unit here")]
-    Execute(#[from] worker::execute::Error),
+    Execute(#[from] sandbox::Error),
     /// Somebody pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,

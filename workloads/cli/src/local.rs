@@ -10,20 +10,20 @@ use proto::cut;
 use proto::job::{Extra, Input, JobSpec, Nan, Segment, Unit, UnitInput};
 use proto::report::{Failure, Output};
 use proto::{Digest, UnitIndex};
+use sandbox::{
+    self, Compilation, CompileCost, CompileLimits, CompileStop, Event, Finished, Outcome, Priority,
+    WallPlan,
+};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
-use worker::execute::{
-    self, Compilation, CompileCost, CompileLimits, CompileStop, Event, Finished, Outcome, Priority,
-    WallPlan,
-};
 
 /// Content by digest, and a sandbox.
 #[derive(Debug)]
 pub(crate) struct Local {
-    config: execute::Config,
+    config: sandbox::Config,
     scratch: TempDir,
     files: BTreeMap<Digest, PathBuf>,
     lines: BTreeMap<Digest, LineFile>,
@@ -51,18 +51,18 @@ impl Run {
 impl Local {
     /// A sandbox that keeps compiled kernels for the next time, where the user's home lets it.
     pub(crate) fn new() -> Result<Self, Error> {
-        let program = execute::own_program()
+        let program = sandbox::own_program()
             .map_err(|error| Error::Failed(format!("this program cannot find itself: {error}")))?;
         let scratch = tempfile::Builder::new().prefix("starling-").tempdir();
         let scratch =
             scratch.map_err(|source| Error::NoScratch { path: std::env::temp_dir(), source })?;
         let cache = cache().unwrap_or_else(|| scratch.path().join("kernels"));
-        let mut config = execute::Config::new(program, cache, 1);
+        let mut config = sandbox::Config::new(program, cache, 1);
         config.priority = Priority::Normal;
         Ok(Self { config, scratch, files: BTreeMap::new(), lines: BTreeMap::new() })
     }
 
-    pub(crate) fn config(&self) -> execute::Config {
+    pub(crate) fn config(&self) -> sandbox::Config {
         self.config.clone()
     }
 
@@ -105,7 +105,7 @@ impl Local {
         spec: &JobSpec,
         unit: UnitIndex,
         merged: Vec<Output>,
-    ) -> Result<execute::Unit, Error> {
+    ) -> Result<sandbox::Unit, Error> {
         let line = self.line(spec, unit)?;
         let unit = spec
             .unit(unit, &Extra { line, inputs: merged })
@@ -144,7 +144,7 @@ impl Local {
     }
 
     /// A unit in the sandbox's words.
-    pub(crate) fn prepare(&mut self, unit: Unit) -> Result<execute::Unit, Error> {
+    pub(crate) fn prepare(&mut self, unit: Unit) -> Result<sandbox::Unit, Error> {
         let nan = match unit.nan {
             Nan::Canonical => NanMode::Canonical,
             Nan::Unchecked => NanMode::Unchecked,
@@ -156,17 +156,17 @@ impl Local {
             ))
         })?;
         let (path, digest) = (self.path(&unit.kernel)?, unit.kernel.0);
-        let kernel = execute::Kernel { path, digest, nan, contract };
+        let kernel = sandbox::Kernel { path, digest, nan, contract };
         let inputs =
             unit.inputs.into_iter().map(|input| self.input(input)).collect::<Result<_, _>>()?;
-        let limits = execute::Limits {
+        let limits = sandbox::Limits {
             memory: unit.limits.memory_bytes,
             fuel: unit.limits.fuel,
             output: unit.limits.output_bytes,
             log: unit.limits.log_bytes,
         };
         let time = Duration::from_secs(unit.limits.time_s);
-        Ok(execute::Unit {
+        Ok(sandbox::Unit {
             kernel,
             params: unit.params.into_bytes(),
             inputs,
@@ -179,7 +179,7 @@ impl Local {
         })
     }
 
-    fn input(&mut self, input: UnitInput) -> Result<execute::Input, Error> {
+    fn input(&mut self, input: UnitInput) -> Result<sandbox::Input, Error> {
         let segments = match input {
             UnitInput::Segments(segments) => segments,
             UnitInput::Inline(content) => {
@@ -188,15 +188,15 @@ impl Local {
             }
         };
         let segment = |Segment { digest, offset, len }| {
-            Ok(execute::Segment { path: self.path(&digest)?, digest: digest.0, offset, len })
+            Ok(sandbox::Segment { path: self.path(&digest)?, digest: digest.0, offset, len })
         };
-        Ok(execute::Input {
+        Ok(sandbox::Input {
             segments: segments.into_iter().map(segment).collect::<Result<_, Error>>()?,
         })
     }
 
     /// Compiles a unit's kernel as the coordinator does when a job is submitted.
-    pub(crate) fn compile(&self, unit: &execute::Unit) -> Result<CompileCost, Error> {
+    pub(crate) fn compile(&self, unit: &sandbox::Unit) -> Result<CompileCost, Error> {
         let compilation = Compilation {
             program: &self.config.program,
             kernel: &unit.kernel,
@@ -213,12 +213,12 @@ impl Local {
     }
 
     /// Runs a unit, or a part of it, to the end that was asked for.
-    pub(crate) fn finish(&self, unit: execute::Unit) -> Result<Finished, Error> {
-        Ok(execute::run_once(self.config(), unit, |_| {})?)
+    pub(crate) fn finish(&self, unit: sandbox::Unit) -> Result<Finished, Error> {
+        Ok(sandbox::run_once(self.config(), unit, |_| {})?)
     }
 
     /// Runs a unit to its end.
-    pub(crate) fn run(&self, unit: execute::Unit) -> Result<Run, Error> {
+    pub(crate) fn run(&self, unit: sandbox::Unit) -> Result<Run, Error> {
         let run = self.watch(unit, |_| true)?;
         run.ok_or_else(|| Error::Failed("the unit was interrupted".into()))
     }
@@ -227,11 +227,11 @@ impl Local {
     /// is, and nothing is returned.
     pub(crate) fn watch(
         &self,
-        unit: execute::Unit,
+        unit: sandbox::Unit,
         mut each: impl FnMut(Option<Part>) -> bool,
     ) -> Result<Option<Run>, Error> {
         let mut log = Vec::new();
-        let finished = execute::run_watched(self.config(), unit, |event| {
+        let finished = sandbox::run_watched(self.config(), unit, |event| {
             let part = match event {
                 Some(Event::Progress { done, total, fuel, cpu }) => {
                     Some(Part { done, total, fuel, cpu })
@@ -266,27 +266,11 @@ pub(crate) fn outcome(finished: Finished, log: Vec<String>) -> Result<Run, Error
     let cpu = finished.cpu;
     match finished.outcome {
         Outcome::Done { output, fuel, .. } => Ok(Run { result: Ok(output), fuel, cpu, log }),
-        Outcome::Failed { reason, fuel, .. } => {
-            Ok(Run { result: Err(failure(reason)), fuel, cpu, log })
-        }
+        Outcome::Failed { reason, fuel, .. } => Ok(Run { result: Err(reason), fuel, cpu, log }),
         Outcome::Infrastructure { reason } => Err(Error::Failed(reason.to_string())),
         // No unit here has an end of its own.
         Outcome::Interrupted { .. } | Outcome::Reached(_) => {
             Err(Error::Failed("the unit was interrupted".into()))
         }
-    }
-}
-
-fn failure(reason: execute::Failure) -> Failure {
-    match reason {
-        execute::Failure::Unreachable => Failure::Unreachable,
-        execute::Failure::FuelSpent => Failure::FuelSpent,
-        execute::Failure::OutOfBounds => Failure::OutOfBounds,
-        execute::Failure::Division => Failure::Division,
-        execute::Failure::BadConversion => Failure::BadConversion,
-        execute::Failure::BadCall => Failure::BadCall,
-        execute::Failure::OutputTooLarge => Failure::OutputTooLarge,
-        execute::Failure::BadStep(value) => Failure::BadStep(value),
-        execute::Failure::Exit(code) => Failure::Exit(code),
     }
 }

@@ -14,9 +14,9 @@ use proto::evidence::{Evidence, Segment};
 use proto::job::JobSpec;
 use proto::trace::Claim;
 use proto::{Digest, JobId, ProjectKey, UnitIndex, pb};
+use sandbox::{Begin, Outcome, TracePlan, Until};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use worker::execute::{Begin, Outcome, TracePlan, Until};
 
 pub(super) async fn run(args: args::Evidence, context: &Context) -> Result<(), Error> {
     let client = context.connect().await?;
@@ -158,7 +158,7 @@ fn run_again(
         spacing => (spacing, Until::NextPoint),
     };
     let mut unit = local.unit(spec, evidence.statement.unit, Vec::new())?;
-    unit.trace = Some(TracePlan { spacing, begin, until, keep: None });
+    unit.trace = Some(TracePlan { spacing, begin, until, archive: None });
     let finished = local.finish(unit)?;
     if let Outcome::Reached(point) = finished.outcome {
         return Ok(Claim::Point(point));

@@ -144,7 +144,7 @@ impl Trial {
         &mut self,
         local: &Local,
         index: UnitIndex,
-        unit: worker::execute::Unit,
+        unit: sandbox::Unit,
         to: Option<&Path>,
     ) -> Result<bool, Error> {
         let mut screen = Screen::new(self.output, index);

@@ -4,11 +4,11 @@ use crate::error::Error;
 use coordinator::Coordinator;
 use program::error::chain;
 use proto::join::Join;
+use sandbox::{Priority, own_program};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 use worker::Worker;
-use worker::execute::{Priority, own_program};
 use worker::folder::{Folder, Project};
 
 /// Work that a worker holds ahead for each slot: little, so that both are busy until the end.

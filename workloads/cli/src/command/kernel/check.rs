@@ -10,11 +10,11 @@ use ::kernel::{Kind, Summary};
 use program::error::chain;
 use proto::job::{Nan, Segment, Unit, UnitInput};
 use proto::{Digest, json as canonical};
+use sandbox::{CompileCost, Event, Outcome, Pool, SnapshotPlan};
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use worker::execute::{self, CompileCost, Event, Outcome, Pool, SnapshotPlan};
 
 /// Of an output, what is shown.
 const SHOWN_BYTES_MAX: usize = 1024;
@@ -102,7 +102,7 @@ fn compiled(cost: &CompileCost) -> String {
     )
 }
 
-fn unit(args: &Check, wasm: &[u8], local: &mut Local) -> Result<execute::Unit, Error> {
+fn unit(args: &Check, wasm: &[u8], local: &mut Local) -> Result<sandbox::Unit, Error> {
     let text = args.params.as_deref().unwrap_or("{}");
     let wrong = |error: &dyn std::error::Error| {
         Error::Usage(format!("--params: give a JSON object, as in '{{\"n\": 5}}': {error}"))
@@ -176,7 +176,7 @@ impl Cut {
 }
 
 /// Stops the unit in its middle, goes on from its snapshot, and compares.
-fn cut(local: &Local, unit: &execute::Unit, first: &Run, took: Duration) -> Result<Cut, Error> {
+fn cut(local: &Local, unit: &sandbox::Unit, first: &Run, took: Duration) -> Result<Cut, Error> {
     let path = local.scratch().join("snapshot");
     let mut unit = unit.clone();
     unit.snapshot = Some(SnapshotPlan { path, interval: NEVER });
@@ -185,7 +185,7 @@ fn cut(local: &Local, unit: &execute::Unit, first: &Run, took: Duration) -> Resu
             continue;
         }
         let mut resumed = false;
-        let finished = execute::run_once(local.config(), unit, |event| {
+        let finished = sandbox::run_once(local.config(), unit, |event| {
             resumed |= matches!(event, Event::Started { resumed: true });
         })?;
         if !resumed {
@@ -202,7 +202,7 @@ fn cut(local: &Local, unit: &execute::Unit, first: &Run, took: Duration) -> Resu
 }
 
 /// Whether the unit was stopped with a snapshot, some time after its start.
-fn stop_after(local: &Local, unit: &execute::Unit, wait: Duration) -> Result<bool, Error> {
+fn stop_after(local: &Local, unit: &sandbox::Unit, wait: Duration) -> Result<bool, Error> {
     let (sender, events) = mpsc::channel();
     let pool = Pool::start(local.config(), move |_, event| {
         // Nobody listens any more once the pool has stopped.
