@@ -11,8 +11,7 @@
 //! signed heads; [`evidence`] shows who was wrong. [`merkle`] is the tree under all three.
 //!
 //! **Who speaks.** [`key`] has the keys of projects, accounts and workers; [`hello`] what a worker signs when it comes;
-//! [`member`] the certificate by which peers know each other; [`join`] the string that a volunteer pastes; [`tls`] how the
-//! right coordinator is known.
+//! [`member`] the certificate by which peers know each other; [`join`] the string that a volunteer pastes.
 //!
 //! **What travels by others' hands.** [`seal`] closes a batch to the project; [`ticket`] shows that a lease was granted;
 //! [`pieces`] lets each part of a blob be checked by itself.
@@ -31,10 +30,9 @@
 //!   and are pinned by tests; so are those of tickets and lists of pieces, which have none.
 //! - A specification is hashed as it was submitted; nobody encodes it again.
 //! - Whatever a stranger sends is decoded within a bound, and never makes this crate panic.
-//! - Fuel and credit are integers. Here is no clock, and no file; [`tls`] alone opens connections.
+//! - Fuel and credit are integers. Here is no clock, no file and no connection: it builds for `wasm32-unknown-unknown`.
 #![forbid(unsafe_code)]
 
-pub mod bearer;
 pub mod bounds;
 pub mod cut;
 pub mod digest;
@@ -53,10 +51,10 @@ pub mod pieces;
 pub mod receipt;
 pub mod report;
 pub mod seal;
+#[cfg(feature = "state")]
 pub mod state;
 pub mod text;
 pub mod ticket;
-pub mod tls;
 pub mod trace;
 pub mod unit_log;
 pub mod version;

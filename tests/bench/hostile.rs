@@ -257,10 +257,10 @@ async fn call(shared: &Shared, channel: Channel, fuzz: &mut Fuzz) -> Result<u64>
 
 async fn caller(shared: Arc<Shared>, coordinator: proto::join::Join, seed: u64) -> Result<()> {
     let mut fuzz = Fuzz(SmallRng::seed_from_u64(seed));
-    let mut channel = proto::tls::connect(&coordinator).await?;
+    let mut channel = client::tls::connect(&coordinator).await?;
     loop {
         if fuzz.below(500) == 0 {
-            channel = proto::tls::connect(&coordinator).await?;
+            channel = client::tls::connect(&coordinator).await?;
         }
         let count = if fuzz.below(10) < 7 {
             call(&shared, channel.clone(), &mut fuzz).await?

@@ -2,11 +2,12 @@
 
 use crate::netns::{Internet, Stay};
 use anyhow::{Context, Result, bail, ensure};
+use client::tls;
 use proto::cut::Axis;
 use proto::job::{JobSpec, Limits, Nan, VERSION};
 use proto::join::Join;
 use proto::log::Head;
-use proto::{Digest, JobId, pb, tls};
+use proto::{Digest, JobId, pb};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs::{self, File};

@@ -2,12 +2,13 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use ed25519_dalek::SigningKey;
+use client::tls;
 use proto::job::JobSpec;
 use proto::join::Join;
 use proto::pb::coordinator_message::Kind as Said;
 use proto::pb::worker_message::Kind as Say;
 use proto::report::{Batch, JobRef, Outcome, Output, Report};
-use proto::{AccountKey, Digest, JobId, LeaseId, UnitIndex, WorkerKey, hello, pb, tls, version};
+use proto::{AccountKey, Digest, JobId, LeaseId, UnitIndex, WorkerKey, hello, pb, version};
 use std::collections::{BTreeMap, VecDeque};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;

@@ -1,11 +1,12 @@
 //! What strangers may say to a real coordinator process, and what comes of it.
 
 use anyhow::{Result, bail, ensure};
+use client::tls;
 use proto::cut::Axis;
 use proto::pb::coordinator_message::Kind as Said;
 use proto::pb::worker_message::Kind as Say;
 use proto::report::{Ack, Outcome, Output};
-use proto::{Digest, JobId, UnitIndex, pb, tls};
+use proto::{Digest, JobId, UnitIndex, pb};
 use std::time::Duration;
 use tests::grid::{Coordinator, Profile, until};
 use tests::volunteer::{Volunteer, honest, key};

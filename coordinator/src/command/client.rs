@@ -5,7 +5,7 @@ use crate::project;
 use bytesize::ByteSize;
 use program::error::chain;
 use program::stdout::Trouble;
-use proto::bearer::Bearer;
+use client::bearer::Bearer;
 use proto::pb::{self, admin_client::AdminClient, issue_token_request};
 use proto::{AccountKey, Digest, WorkerKey};
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ fn with_admin<T>(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(&error))?;
     runtime.block_on(async {
-        let channel = proto::tls::connect(&join).await.map_err(|error| {
+        let channel = client::tls::connect(&join).await.map_err(|error| {
             Failure::Unreachable(format!(
                 "the coordinator at {} does not answer ({}): is it running? start it with {}",
                 join.address,

@@ -36,7 +36,7 @@ fn check(
     key: &PrivateKeyDer<'static>,
 ) -> Result<(), Error> {
     let wrong = |name: &str, expected| Error::Damaged { path: folder.at(name), expected };
-    proto::tls::check_server(ca, server).map_err(|_| {
+    client::tls::check_server(ca, server).map_err(|_| {
         wrong(names::SERVER, "a certificate that the authority in ca.pem has signed; without it, it is made anew with ca.key")
     })?;
     let provider = rustls::crypto::ring::default_provider();
@@ -88,8 +88,8 @@ fn make_server(folder: &Folder) -> Result<(), Error> {
         .and_then(|pem| KeyPair::from_pem(pem).ok())
         .ok_or_else(damaged)?;
     let issuer = Issuer::new(authority_params(), ca_key);
-    let mut params = CertificateParams::new([proto::tls::SERVER_NAME.to_owned()])?;
-    params.distinguished_name.push(DnType::CommonName, proto::tls::SERVER_NAME);
+    let mut params = CertificateParams::new([client::tls::SERVER_NAME.to_owned()])?;
+    params.distinguished_name.push(DnType::CommonName, client::tls::SERVER_NAME);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;

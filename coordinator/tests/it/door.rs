@@ -2,7 +2,8 @@
 
 use super::support::{Project, Worker};
 use anyhow::Result;
-use proto::{Digest, pb, tls};
+use client::tls;
+use proto::{Digest, pb};
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};

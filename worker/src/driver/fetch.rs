@@ -5,7 +5,7 @@ use crate::blobs::{Blobs, Error, Partial};
 use crate::core::FetchTrouble;
 use crate::p2p::carrier::Carrier;
 use crate::p2p::swarm::Trouble;
-use proto::bearer::Bearer;
+use client::bearer::Bearer;
 use proto::bounds::MESSAGE_BYTES_MAX;
 use proto::pb::blobs_client::BlobsClient;
 use proto::pieces::Cut;

@@ -1,9 +1,9 @@
 //! How a worker or a researcher reaches the coordinator: TLS to whoever holds a certificate of the authority whose
 //! fingerprint the join string carries, and to nobody else.
 
-use crate::Digest;
-use crate::join::Join;
 use hyper_util::rt::TokioIo;
+use proto::Digest;
+use proto::join::Join;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
