@@ -11,6 +11,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("starling.v1.bin"), files.encode_to_vec())?;
     let server = env::var_os("CARGO_FEATURE_SERVER").is_some();
-    tonic_prost_build::configure().build_transport(false).build_server(server).bytes(".").compile_fds(files)?;
+    tonic_prost_build::configure()
+        .build_transport(false)
+        .build_server(server)
+        .bytes(".")
+        .compile_fds(files)?;
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! `lines` keeps where every 1024th line of a blob begins, `lists` which blobs a list of files names, `pieces` the list by
 //! which each piece of a blob is checked, and `owners.log` who put how much.
 
+use crate::core::saved;
 use crate::engine;
 use proto::Digest;
 use std::collections::HashSet;
@@ -340,7 +341,7 @@ impl engine::Blobs for BlobStore {
         }
     }
 
-    fn owned(&self) -> io::Result<Vec<engine::Owned>> {
+    fn owned(&self) -> io::Result<Vec<saved::whose::Owned>> {
         let log = fs::read(self.folder.join(OWNERS))?;
         Ok(owners::lines(&log).collect())
     }

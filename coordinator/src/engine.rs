@@ -4,29 +4,20 @@
 mod blobs;
 mod driver;
 mod handle;
-pub(crate) mod load;
-pub(crate) mod log;
-pub(crate) mod read;
 mod reader;
-mod results;
 mod sink;
-pub(crate) mod whose;
 
 use crate::core::admission::Admission;
+use crate::core::saved;
 use crate::core::time::Clock;
 use crate::store::{self, Store};
 use proto::{ProjectKey, WorkerKey};
 use std::sync::Arc;
 
 pub use blobs::{Blobs, MemoryBlobs};
-pub use driver::{Engine, earlier};
-pub use handle::{Handle, named};
-pub use load::load;
-pub use log::{OutOfRange, Shown};
-pub use read::{Material, ended_job};
-pub use results::Results;
+pub use driver::Engine;
+pub use handle::Handle;
 pub use sink::{FromCore, Sink, sink};
-pub use whose::Owned;
 
 /// Free disk space below which nothing more is taken in, bytes: room for a few full commits and for the store's own
 /// housekeeping, so that a full disk is met by us, with a message, and never by the store in the middle of a write.
@@ -73,29 +64,19 @@ pub enum Error {
     /// It decides nothing any more: its records are not all that this project has signed.
     #[error("{0}")]
     Halted(String),
-    /// The store cannot be read.
+    /// The store cannot be read, or what is in it.
     #[error(transparent)]
-    Store(#[from] store::Error),
-    /// A record does not decode: it was damaged, or written by a newer release.
-    #[error(
-        "the record {key} cannot be read: it is damaged or of a newer release; run `starling-coordinator check`"
-    )]
-    Record {
-        /// Its key, for people.
-        key: String,
-    },
+    Saved(#[from] saved::Error),
     /// Who has put which blob cannot be read.
     #[error("the log of who has put which blob cannot be read")]
     Owners(#[source] std::io::Error),
     /// The system has no thread for it.
     #[error("the engine's thread cannot be started")]
     Thread(#[from] std::io::Error),
-    /// The records contradict each other.
-    #[error(
-        "the records contradict each other: {0}; run `starling-coordinator check`, or restore a backup"
-    )]
-    Contradiction(String),
-    /// The records are of another project.
-    #[error("the store belongs to project {0}: each project needs a folder of its own")]
-    OtherProject(ProjectKey),
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        Self::Saved(error.into())
+    }
 }

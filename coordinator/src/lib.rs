@@ -39,7 +39,6 @@ pub mod blobs;
 pub mod check;
 mod clock;
 pub mod command;
-pub mod core;
 pub mod engine;
 pub mod grpc;
 mod metrics;
@@ -52,4 +51,5 @@ pub mod tally;
 mod tasks;
 
 pub use clock::SystemClock;
+pub use coordinator_core as core;
 pub use server::{Config, Coordinator, StartError};

@@ -7,7 +7,7 @@ use crate::core::record::{
     AccountRecord, Table, WorkerRecord, decode, decode_batch, first_number, last_number,
 };
 use crate::core::replay::{self, Found, FoundBatch, Rebuilt};
-use crate::engine::named;
+use crate::core::saved::blobs_of;
 use crate::store::{self, Store};
 use ed25519_dalek::SigningKey;
 use proto::job::JobSpec;
@@ -89,7 +89,7 @@ pub struct Wanted {
 impl State {
     /// Notes the blobs that a job names.
     fn name(&mut self, spec: &JobSpec) {
-        for (_, digest, _) in named(spec) {
+        for (_, digest, _) in blobs_of(spec) {
             if self.named.insert(digest) {
                 self.missing.insert(digest);
             }

@@ -1,8 +1,8 @@
 //! A volunteer without a sandbox: speaks the protocol honestly or not, as a test or a bench wants.
 
 use anyhow::{Context, Result, bail, ensure};
-use ed25519_dalek::SigningKey;
 use client::tls;
+use ed25519_dalek::SigningKey;
 use proto::job::JobSpec;
 use proto::join::Join;
 use proto::pb::coordinator_message::Kind as Said;

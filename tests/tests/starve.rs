@@ -4,9 +4,9 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
+use client::tls;
 use http_body::Frame;
 use http_body_util::StreamBody;
-use client::tls;
 use proto::cut::Axis;
 use proto::job::{Input, JobSpec, Limits};
 use proto::join::Join;

@@ -2,7 +2,7 @@
 //! is a bound, not an account.
 
 use super::Error;
-use crate::engine::Owned;
+use crate::core::saved::whose::Owned;
 use proto::Digest;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};

@@ -1,8 +1,9 @@
 //! Every blob: it is what its digest says, and what jobs and verdicts need is there.
 
-use super::{Findings, Tables};
+use super::Findings;
 use crate::blobs::{self, BlobStore};
-use crate::engine;
+use crate::core::saved;
+use crate::core::saved::check::Tables;
 use program::error::chain;
 
 /// Reads every blob, then looks for those that are named.
@@ -22,7 +23,7 @@ pub(super) fn check(
         }
     }
     for (id, (_, spec)) in &tables.specs {
-        for (what, digest, len) in engine::named(spec) {
+        for (what, digest, len) in saved::blobs_of(spec) {
             match blobs.len(&digest) {
                 None => findings.wrong(format!("{what} of {id} ({digest}) is not there")),
                 Some(here) if len.is_some_and(|len| len != here) => {

@@ -3,9 +3,9 @@
 use super::{Failure, Output, Role, Token};
 use crate::project;
 use bytesize::ByteSize;
+use client::bearer::Bearer;
 use program::error::chain;
 use program::stdout::Trouble;
-use client::bearer::Bearer;
 use proto::pb::{self, admin_client::AdminClient, issue_token_request};
 use proto::{AccountKey, Digest, WorkerKey};
 use serde_json::{Value, json};

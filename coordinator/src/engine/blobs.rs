@@ -1,6 +1,6 @@
 //! What the engine asks of the content that others keep.
 
-use crate::engine::Owned;
+use crate::core::saved::whose::Owned;
 use proto::Digest;
 use std::collections::HashMap;
 use std::fmt::Debug;

@@ -3,18 +3,15 @@
 use crate::core::Core;
 use crate::core::event::Lease;
 use crate::core::event::{
-    Acks, Earlier, Effects, Event, Missing, Refused, Reply, Session, SignedBatch, SubmitRefused,
-    ToWorker,
+    Acks, Effects, Event, Missing, Refused, Reply, Session, SignedBatch, SubmitRefused, ToWorker,
 };
-use crate::core::record::{Table, batch_key, decode_batch};
+use crate::core::saved::{earlier, load, read, whose};
 use crate::core::time::Now;
 use crate::engine::handle::{Command, Handle};
-use crate::engine::load::load;
 use crate::engine::reader::Reader;
 use crate::engine::sink::Sink;
-use crate::engine::{Config, Error, read, whose};
+use crate::engine::{Config, Error};
 use crate::random;
-use crate::store::Store;
 use program::error::chain;
 use proto::job::{Extra, Lines, Outline, Stage};
 use proto::report::{Ack, Outcome, Output};
@@ -437,32 +434,6 @@ fn halt(why: &str, event: &Event, effects: &mut Effects) -> Reply {
         Event::Gone(_) | Event::Goodbye { .. } | Event::Heartbeat(..) | Event::Tick => Reply::Done,
         _ => Reply::Halted(why.to_owned()),
     }
-}
-
-/// What is known under the sequence of a batch that comes in.
-///
-/// # Errors
-/// [`Error`] when the store cannot be read.
-pub fn earlier(
-    core: &Core,
-    store: &dyn Store,
-    session: Session,
-    signed: &SignedBatch,
-) -> Result<Earlier, Error> {
-    let (worker, sequence) = (session.worker, signed.batch.sequence);
-    if core.sequence(worker) < sequence {
-        return Ok(Earlier::Nothing);
-    }
-    let same =
-        |payload: &[u8]| if payload == &*signed.payload { Earlier::Same } else { Earlier::Other };
-    if let Some(payload) = core.batch_in_commit(worker, sequence) {
-        return Ok(same(payload));
-    }
-    let stored = store.get(&batch_key(Table::Batch, worker, sequence))?;
-    Ok(stored
-        .as_deref()
-        .and_then(decode_batch)
-        .map_or(Earlier::Nothing, |(_, payload)| same(payload)))
 }
 
 #[cfg(test)]

@@ -5,13 +5,14 @@ use crate::core::event::{
     Reply, Return, Session, Shown, SignedBatch, Submission, SubmitRefused, Want, Welcome,
 };
 use crate::core::record::{LogsRecord, Table, batch_key};
+use crate::core::saved::{Results, blobs_of, log, read, whose};
 use crate::core::status::{JobStatus, Totals, WorkerStatus};
 use crate::core::token::{Token, TokenId};
 use crate::core::{Core, OutputRoom};
+use crate::engine::Error;
 use crate::engine::blobs::Blobs;
 use crate::engine::reader::Reader;
 use crate::engine::sink::Sink;
-use crate::engine::{Error, Results, log, read, whose};
 use crate::store::Store;
 use proto::evidence::Evidence;
 use proto::job::JobSpec;
@@ -209,7 +210,7 @@ impl Handle {
         after: Option<u64>,
         max: usize,
     ) -> Result<Option<(LogsRecord, read::UnitLogs)>, Error> {
-        read::logs(self.store.as_ref(), job, after, max)
+        Ok(read::logs(self.store.as_ref(), job, after, max)?)
     }
 
     /// Bytes that are kept for an account beside the blobs that it has put.
@@ -233,7 +234,7 @@ impl Handle {
     /// # Errors
     /// [`Error`].
     pub fn is_of(&self, account: &str, digest: &Digest) -> Result<bool, Error> {
-        whose::is_of(self.store.as_ref(), account, digest)
+        Ok(whose::is_of(self.store.as_ref(), account, digest)?)
     }
 
     /// Whether a blob is somebody's and not that of who has submitted a job. Reads the disk.
@@ -262,7 +263,7 @@ impl Handle {
     /// # Errors
     /// [`Error`].
     pub fn outputs_of(&self, jobs: &BTreeSet<JobId>) -> Result<Vec<(JobId, Digest)>, Error> {
-        whose::outputs_of(self.store.as_ref(), jobs)
+        Ok(whose::outputs_of(self.store.as_ref(), jobs)?)
     }
 
     /// The outputs of a job that has ended are wanted no more; they are removed in the background.
@@ -348,7 +349,7 @@ impl Handle {
     pub async fn job(&self, job: JobId) -> Result<Option<JobStatus>, Error> {
         match self.look(move |core| core.job_status(job)).await? {
             Some(status) => Ok(Some(self.with_trouble(status))),
-            None => read::ended_job(self.store.as_ref(), job),
+            None => Ok(read::ended_job(self.store.as_ref(), job)?),
         }
     }
 
@@ -393,7 +394,7 @@ impl Handle {
     /// # Errors
     /// [`Error`].
     pub fn spec(&self, job: JobId) -> Result<Option<Vec<u8>>, Error> {
-        read::spec(self.store.as_ref(), job)
+        Ok(read::spec(self.store.as_ref(), job)?)
     }
 
     /// Reads the results of a job, with `receipts` or without; `None` when there is no such job. Reads the disk.
@@ -401,7 +402,7 @@ impl Handle {
     /// # Errors
     /// [`Error`].
     pub fn results(&self, job: JobId, receipts: bool) -> Result<Option<Results>, Error> {
-        Results::of(self.store.as_ref(), job, receipts.then_some(self.project))
+        Ok(Results::of(self.store.as_ref(), job, receipts.then_some(self.project))?)
     }
 
     /// Records in the log of a job that are on disk for good, for whoever reads its results: one that is being written is
@@ -419,7 +420,7 @@ impl Handle {
     /// # Errors
     /// [`Error`].
     pub fn receipt(&self, job: JobId, unit: UnitIndex) -> Result<Option<Receipt>, Error> {
-        read::receipt(self.store.as_ref(), &self.project, job, unit)
+        Ok(read::receipt(self.store.as_ref(), &self.project, job, unit)?)
     }
 
     /// The head of the log as it is committed, to be signed with the project's key.
@@ -436,7 +437,7 @@ impl Handle {
     /// Reads the log from the disk.
     #[must_use]
     pub fn log(&self) -> log::Log<'_> {
-        log::Log(self.store.as_ref())
+        log::Log::of(self.store.as_ref())
     }
 
     /// A proof that reports of a job were wrong, counted from 0; `None` when there is no such one. Reads the disk.
@@ -444,7 +445,7 @@ impl Handle {
     /// # Errors
     /// [`Error`].
     pub fn evidence(&self, job: JobId, number: u64) -> Result<Option<Evidence>, Error> {
-        read::evidence(self.store.as_ref(), &self.project, job, number)
+        Ok(read::evidence(self.store.as_ref(), &self.project, job, number)?)
     }
 
     /// Why a job or unit is not done, most important first; `None` when there is none.
@@ -461,7 +462,7 @@ impl Handle {
                 reasons.splice(0..0, self.trouble());
                 Ok(Some(reasons))
             }
-            None => read::why_ended(self.store.as_ref(), job, unit),
+            None => Ok(read::why_ended(self.store.as_ref(), job, unit)?),
         }
     }
 
@@ -619,7 +620,7 @@ impl Handle {
     fn admissible(&self, bytes: &[u8]) -> Result<JobSpec, SubmitRefused> {
         let spec =
             JobSpec::parse(bytes).map_err(|invalid| SubmitRefused::Invalid(invalid.to_string()))?;
-        for (what, digest, len) in named(&spec) {
+        for (what, digest, len) in blobs_of(&spec) {
             let here = self
                 .blobs
                 .len(&digest)
@@ -639,25 +640,4 @@ impl Handle {
         }
         Ok(spec)
     }
-}
-
-/// The blobs that a specification names: what each is, its digest, and its length where the specification says it. Those
-/// that a list of files names are not among them.
-#[must_use]
-pub fn named(spec: &JobSpec) -> Vec<(String, Digest, Option<u64>)> {
-    let mut named = vec![("the kernel".to_owned(), spec.kernel, None)];
-    if let Some(kernel) = spec.merge.and_then(|merge| merge.kernel) {
-        named.push(("the merge kernel".to_owned(), kernel, None));
-    }
-    named.extend(
-        spec.inputs
-            .iter()
-            .map(|input| (format!("input \"{}\"", input.name), input.digest, Some(input.len))),
-    );
-    let lines = spec.line_file().map(|(digest, len, _)| {
-        let what = if spec.list().is_some() { "the list of files" } else { "the file of lines" };
-        (what.to_owned(), digest, Some(len))
-    });
-    named.extend(lines);
-    named
 }

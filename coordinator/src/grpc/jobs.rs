@@ -98,7 +98,7 @@ fn owns(shared: &Shared, person: &Person, digest: &Digest) -> Result<bool, crate
 /// Refuses a specification that names a blob of somebody else, which a kernel could read out. It is told from one that is
 /// nobody's by nothing.
 fn check_owner(shared: &Shared, person: &Person, spec: &JobSpec) -> Result<(), Refusal> {
-    for (what, digest, _) in crate::engine::named(spec) {
+    for (what, digest, _) in crate::core::saved::blobs_of(spec) {
         if !owns(shared, person, &digest)? {
             return Err(SubmitRefused::Missing { what, digest }.into());
         }

@@ -1,8 +1,8 @@
 //! The project's log, for whoever wants to check it.
 
+use crate::core::saved::log::Used;
+use crate::core::saved::log::{OutOfRange, Shown};
 use crate::core::status::JobStatus;
-use crate::engine::log::Used;
-use crate::engine::{OutOfRange, Shown};
 use crate::grpc::access::{Caller, Person};
 use crate::grpc::refusal::{Refusal, blocking};
 use crate::grpc::{Shared, jobs};

@@ -106,7 +106,8 @@ impl Named {
         if self.0.read().unwrap_or_else(PoisonError::into_inner).jobs.contains_key(&job) {
             return;
         }
-        let digests = crate::engine::named(spec).into_iter().map(|(_, digest, _)| digest).collect();
+        let digests =
+            crate::core::saved::blobs_of(spec).into_iter().map(|(_, digest, _)| digest).collect();
         let list = spec.list().map(|(list, ..)| list);
         let output_bytes = spec.limits.output_bytes;
         self.write().jobs.insert(job, JobBlobs { digests, list, output_bytes });

@@ -3,6 +3,7 @@
 use crate::backup;
 use crate::blobs::{self, LinesInvalid};
 use crate::core::event::SubmitRefused;
+use crate::core::saved;
 use crate::engine;
 use program::error::chain;
 use std::error::Error;
@@ -24,6 +25,12 @@ impl From<engine::Error> for Refusal {
             engine::Error::Halted(_) => Self(Status::failed_precondition(error.to_string())),
             _ => Self(internal(&error)),
         }
+    }
+}
+
+impl From<saved::Error> for Refusal {
+    fn from(error: saved::Error) -> Self {
+        Self(internal(&error))
     }
 }
 

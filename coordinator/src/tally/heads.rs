@@ -3,7 +3,8 @@
 
 use super::Tally;
 use crate::core::record::Table;
-use crate::engine::{self, log::Log};
+use crate::core::saved::log::Log;
+use crate::engine;
 use crate::project::{self, Folder, Identity, file, names};
 use crate::store::{self, Store};
 use program::error::chain;

@@ -1,9 +1,12 @@
 //! The tally follows the records, and shows whatever happens to them behind its back.
 
 use super::*;
+use crate::core::record::Table;
 use crate::project::{Folder, Identity, names};
 use crate::store::memory::MemoryStore;
 use crate::store::sled::SledStore;
+use crate::store::{self, Store};
+use proto::{Digest, ProjectKey};
 use std::fs;
 use tempfile::TempDir;
 

@@ -1,10 +1,10 @@
 //! A coordinator in a folder of its own, and raw clients.
 
 use anyhow::{Context, Result, bail, ensure};
+use client::tls;
 use coordinator::grpc::Patience;
 use coordinator::{Config, Coordinator};
 use ed25519_dalek::SigningKey;
-use client::tls;
 use proto::cut::Axis;
 use proto::job::{JobSpec, Limits, Nan, VERSION};
 use proto::pb::coordinator_message::Kind as Said;

@@ -3,8 +3,8 @@
 use crate::simulation::kind::Answer;
 use crate::simulation::traces::output;
 use crate::simulation::{Ended, World};
+use coordinator::core::saved::{Results, read};
 use coordinator::core::status::{Cursor, JobState, JobStatus, Told};
-use coordinator::engine::{self, Results};
 use proto::report::Outcome;
 use proto::{Digest, WorkerKey};
 use std::collections::{BTreeMap, HashMap};
@@ -89,7 +89,7 @@ impl World {
     }
 
     fn status(&self) -> Result<JobStatus, String> {
-        engine::ended_job(&self.store, self.job)
+        read::ended_job(&self.store, self.job)
             .map_err(|error| error.to_string())?
             .ok_or_else(|| "the job is not in the store".into())
     }

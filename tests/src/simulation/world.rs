@@ -7,8 +7,8 @@ use coordinator::core::Core;
 use coordinator::core::event::{
     Effects, Event, Hello, Reply, Session, Submission, ToWorker, Welcome,
 };
+use coordinator::core::saved;
 use coordinator::core::time::Now;
-use coordinator::engine;
 use coordinator::store::Store;
 use coordinator::store::memory::MemoryStore;
 use proto::cut::Axis;
@@ -259,7 +259,7 @@ impl World {
     /// Applies an event to the coordinator and commits; `None` when it died over it.
     fn apply(&mut self, mut event: Event) -> Result<Option<(Reply, Messages)>, String> {
         if let Event::Reported(session, signed) = &mut event {
-            signed.earlier = engine::earlier(&self.core, &self.store, *session, signed)
+            signed.earlier = saved::earlier(&self.core, &self.store, *session, signed)
                 .map_err(|error| error.to_string())?;
         }
         let mut effects = Effects::default();
@@ -291,7 +291,7 @@ impl World {
     fn crash(&mut self) -> Result<(), String> {
         self.crashes += 1;
         let seed = self.random.bytes();
-        self.core = engine::load(&self.store, PROJECT, self.now, seed)
+        self.core = saved::load(&self.store, PROJECT, self.now, seed)
             .map_err(|error| format!("after a crash: {error}"))?;
         self.embed();
         if self.setup.check {

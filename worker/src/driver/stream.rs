@@ -3,8 +3,8 @@
 use super::{Input, convert};
 use crate::core::{Event, Welcome};
 use crate::folder::{Identity, Project};
-use program::error::chain;
 use client::tls;
+use program::error::chain;
 use proto::bounds::MESSAGE_BYTES_MAX;
 use proto::pb::coordinator_message::Kind;
 use proto::pb::grid_client::GridClient;

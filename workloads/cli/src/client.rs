@@ -3,9 +3,9 @@
 use crate::error::Error;
 use crate::profile::Profile;
 use backon::{ExponentialBuilder, Retryable};
-use program::error::chain;
 use client::bearer::Bearer;
 use client::tls;
+use program::error::chain;
 use proto::pb::blobs_client::BlobsClient;
 use proto::pb::jobs_client::JobsClient;
 use proto::pb::log_client::LogClient;

@@ -6,7 +6,7 @@ use crate::core::status::{Cursor, JobState};
 use crate::core::time::Clock;
 use crate::engine::{FromCore, MemoryBlobs, sink};
 use crate::store::memory::MemoryStore;
-use crate::store::{self, Changes, Key, Records};
+use crate::store::{self, Changes, Key, Records, Store};
 use proto::cut::Axis;
 use proto::job::{JobSpec, Limits, Merge};
 use proto::report::{Batch, JobRef, Outcome, Output, Report};

@@ -1,8 +1,9 @@
 //! Streams that follow a job: its status, and its results.
 
 use super::{WATCH_EVERY, runs};
+use crate::core::saved::Results;
 use crate::core::status::{Cursor, UnitResult};
-use crate::engine::{self, Results};
+use crate::engine;
 use crate::grpc::refusal::{Refusal, blocking};
 use crate::grpc::{Shared, convert, end};
 use ed25519_dalek::SigningKey;

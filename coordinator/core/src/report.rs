@@ -1,0 +1,381 @@
+//! Reports come in.
+
+use crate::bounds::{LOOKED_AGAIN, PADDED_BATCH_BYTES, RENEWALS_MAX};
+use crate::event::{Acks, Earlier, Effects, Missing, Session, SignedBatch};
+use crate::job::Job;
+use crate::lease::LeaseState;
+use crate::queue::Run;
+use crate::record::{LogEnd, OpenRecord, Place, Table, batch_key, encode_batch};
+use crate::time::Now;
+use crate::trust;
+use crate::trust::estimate::{REFEREE, Standing};
+use crate::verdict::Said;
+use crate::{Core, Open};
+use proto::report::{Ack, Failure, Outcome, Report, Statement};
+use proto::{Digest, JobId, LeaseId};
+
+/// A batch being taken in.
+struct Incoming<'a> {
+    worker: u32,
+    account: u32,
+    signed: &'a SignedBatch,
+    /// Positions accepted whose units have no verdict yet.
+    waiting: Vec<u32>,
+    accepted: u64,
+    /// Leases of which all units are reported or given back.
+    finished: Vec<LeaseId>,
+}
+
+impl<'a> Incoming<'a> {
+    fn new(worker: u32, account: u32, signed: &'a SignedBatch) -> Self {
+        let (waiting, finished) = (Vec::new(), Vec::new());
+        Self { worker, account, signed, waiting, accepted: 0, finished }
+    }
+}
+
+impl Core {
+    /// Takes a batch in. It is stored whole when anything in it is accepted; a report that is not is never looked at
+    /// again.
+    pub(super) fn report(
+        &mut self,
+        now: Now,
+        session: Session,
+        signed: &SignedBatch,
+        effects: &mut Effects,
+    ) -> Acks {
+        let batch = &signed.batch;
+        match self.worker_of(session) {
+            Some(worker) if self.is_padded(worker, signed) => {
+                self.without_padding(now, worker, signed)
+            }
+            Some(worker) => self.report_of(now, worker, signed, effects),
+            None => Acks {
+                sequence: batch.sequence,
+                acks: vec![Ack::NotLeased; batch.reports.len()],
+                credit: 0,
+            },
+        }
+    }
+
+    /// Whether a batch that is not stored yet consists mostly of reports on what was not lent to its worker.
+    fn is_padded(&self, worker: u32, signed: &SignedBatch) -> bool {
+        if signed.earlier == Earlier::Same || signed.payload.len() < PADDED_BATCH_BYTES {
+            return false;
+        }
+        let reports = &signed.batch.reports;
+        let lent = reports.iter().filter(|report| self.is_lent(worker, report)).count();
+        lent < reports.len().div_ceil(2)
+    }
+
+    fn is_lent(&self, worker: u32, report: &Report) -> bool {
+        let lease = self.leases.get(&report.lease).filter(|lease| lease.worker == worker);
+        lease.and_then(|lease| lease.offset(report.unit.0).map(|offset| lease.is_open(offset)))
+            == Some(true)
+    }
+
+    /// Answers a padded batch, of which nothing is stored: what was lent is to come again, in a batch without the rest.
+    fn without_padding(&mut self, now: Now, worker: u32, signed: &SignedBatch) -> Acks {
+        let account = self.worker(worker).record.account;
+        let mut incoming = Incoming::new(worker, account, signed);
+        let answer = |(position, report): (u32, &Report)| {
+            if self.is_lent(worker, report) {
+                return Ack::Busy;
+            }
+            self.take_report(now, &mut incoming, position, report, None)
+        };
+        let acks = (0..).zip(&signed.batch.reports).map(answer).collect();
+        Acks {
+            sequence: signed.batch.sequence,
+            acks,
+            credit: self.accounts[account as usize].credit,
+        }
+    }
+
+    /// Takes a batch of a worker in, whoever brings it.
+    pub(super) fn report_of(
+        &mut self,
+        now: Now,
+        worker: u32,
+        signed: &SignedBatch,
+        effects: &mut Effects,
+    ) -> Acks {
+        let batch = &signed.batch;
+        let all = |ack| Acks {
+            sequence: batch.sequence,
+            acks: vec![ack; batch.reports.len()],
+            credit: 0,
+        };
+        if self.worker(worker).record.key != batch.worker || self.meta.project != batch.project {
+            return all(Ack::NotLeased);
+        }
+        if signed.earlier == Earlier::Other {
+            return all(Ack::Busy);
+        }
+        let account = self.worker(worker).record.account;
+        let mut incoming = Incoming::new(worker, account, signed);
+        let mut missing = signed.missing.iter().peekable();
+        let mut acks = Vec::with_capacity(batch.reports.len());
+        for (position, report) in (0..).zip(&batch.reports) {
+            let missing = missing.next_if(|missing| missing.position == position);
+            acks.push(self.take_report(now, &mut incoming, position, report, missing));
+        }
+        for lease in std::mem::take(&mut incoming.finished) {
+            self.finish_lease(lease, effects);
+        }
+        if 0 < incoming.accepted {
+            self.store_batch(now, &incoming);
+        }
+        Acks { sequence: batch.sequence, acks, credit: self.accounts[account as usize].credit }
+    }
+
+    fn take_report(
+        &mut self,
+        now: Now,
+        incoming: &mut Incoming<'_>,
+        position: u32,
+        report: &Report,
+        missing: Option<&Missing>,
+    ) -> Ack {
+        let signed = incoming.signed;
+        let again = signed.earlier == Earlier::Same;
+        let Some(named) = signed.batch.jobs.get(usize::from(report.job)) else {
+            return Ack::Invalid;
+        };
+        let Some(job) = self.jobs.get(&named.id) else {
+            return self.ack_without_job(named.id, again);
+        };
+        if job.record.spec_digest != named.spec {
+            return Ack::NoJob;
+        }
+        let unit = report.unit.0;
+        let lease = self.leases.get_mut(&report.lease);
+        let Some(lease) =
+            lease.filter(|lease| lease.worker == incoming.worker && lease.job == named.id)
+        else {
+            return ack_without_lease(job, unit, incoming.worker, again);
+        };
+        let Some(offset) = lease.offset(unit) else { return Ack::NotLeased };
+        if !lease.is_open(offset) {
+            return if lease.was_given_back(offset) { Ack::NotLeased } else { Ack::Duplicate };
+        }
+        if job.settled.contains(unit) {
+            self.close_unit(report.lease, unit, &mut incoming.finished);
+            return Ack::Late;
+        }
+        let ack = missing.map_or_else(|| plausible(job, report), |missing| missing.ack);
+        let output = self.new_output(named.id, report);
+        match ack {
+            // It is on the worker's disk until there is.
+            Ack::Accepted if !self.has_room(named.id, output) => Ack::Busy,
+            Ack::Accepted if self.can_have_burnt(now, incoming.worker, report) => {
+                let ack = self.accept(incoming, position, named.id, report);
+                if let (Ack::Accepted, Some(output)) = (ack, output) {
+                    self.keep_output(named.id, output);
+                }
+                ack
+            }
+            Ack::Accepted | Ack::Invalid => {
+                let reason = match ack {
+                    Ack::Accepted => {
+                        "a worker claimed more fuel than its cores burn in the time since it was lent the unit"
+                    }
+                    _ => {
+                        "a worker reported an output or fuel beyond the job's limits, or an output of another length"
+                    }
+                };
+                self.close_unit_as_failed(now, report.lease, unit, reason, &mut incoming.finished);
+                Ack::Invalid
+            }
+            other => other,
+        }
+    }
+
+    /// Whether a claim of fuel that nobody else will check is one that the worker's cores allow.
+    fn can_have_burnt(&mut self, now: Now, worker: u32, report: &Report) -> bool {
+        let Some(lease) = self.leases.get(&report.lease) else { return true };
+        let Some(job) = self.jobs.get(&lease.job).filter(|job| job.single()) else { return true };
+        let since_ms = match lease.state {
+            LeaseState::Active { since_ms, .. } if self.loaded_leases <= report.lease => since_ms,
+            // Nobody knows since when: as long as a lease lasts at most.
+            _ => now.monotonic_ms.saturating_sub(job.spec.lease_s * 1000 * RENEWALS_MAX),
+        };
+        self.workers[worker as usize].burns(now.monotonic_ms, since_ms, report.fuel)
+    }
+
+    /// Accepts a report of a unit that has no verdict.
+    fn accept(
+        &mut self,
+        incoming: &mut Incoming<'_>,
+        position: u32,
+        id: JobId,
+        report: &Report,
+    ) -> Ack {
+        let Incoming { worker, account, signed, .. } = *incoming;
+        let Some(job) = self.jobs.get_mut(&id) else { return Ack::NoJob };
+        if incoming.accepted == 0 {
+            // A verdict may rest on it at once.
+            self.dirty.roots.insert((worker, signed.batch.sequence), signed.root);
+        }
+        job.returners.remove(worker);
+        let unit = report.unit.0;
+        let place = Place { worker, sequence: signed.batch.sequence, position };
+        if job.single() {
+            let said = Said {
+                account,
+                network: 0,
+                standing: Standing::default(),
+                referee: false,
+                learned: false,
+                place,
+                fuel: report.fuel,
+                result: unread(&report.outcome),
+                trace_root: report.trace_root,
+                statement: Digest([0; 32]),
+            };
+            job.count_report(self.now_ms, report.fuel);
+            self.keep_log(id, unit, worker, log_end(report));
+            self.settle(id, unit, &[said], &[0]);
+        } else {
+            let policy = job.policy();
+            let record = &self.workers[worker as usize].record;
+            let network = record.network;
+            let referee = self.referees.contains(&worker);
+            let standing = if referee {
+                REFEREE
+            } else if job.estimates() {
+                self.book.of(worker, account, network, trust::class(job, unit))
+            } else {
+                Standing::default()
+            };
+            let patient = job.patient();
+            let mut said = job.known.get(&unit).into_iter().flat_map(|known| &known.said);
+            if said.any(|said| said.account == account) {
+                self.close_unit(report.lease, unit, &mut incoming.finished);
+                return Ack::Late;
+            }
+            job.count_report(self.now_ms, report.fuel);
+            let known = job.known.entry(unit).or_default();
+            let first = known.said.is_empty();
+            let statement = Statement::new(job.record.spec_digest, report);
+            let before = known.missing(policy);
+            known.patient = patient;
+            known.said.push(Said {
+                account,
+                network,
+                standing,
+                referee,
+                learned: false,
+                place,
+                fuel: report.fuel,
+                result: statement.result,
+                trace_root: report.trace_root,
+                statement: statement.leaf(),
+            });
+            // Whatever else the account holds of the unit can add nothing: it came by a lease that was overdue.
+            let (leases, workers) = (&self.leases, &self.workers);
+            let holds = |lease: &LeaseId| {
+                let holder = leases.get(lease).map(|lease| &workers[lease.worker as usize]);
+                holder.is_some_and(|holder| holder.record.account == account)
+            };
+            let superfluous: Vec<LeaseId> =
+                known.holders.extract_if(.., |lease| holds(lease)).collect();
+            let (after, pooled) = (known.missing(policy), known.pooled);
+            for lease in superfluous.into_iter().filter(|lease| *lease != report.lease) {
+                self.close_unit(lease, unit, &mut incoming.finished);
+            }
+            self.dirty.jobs.insert(id);
+            let opened = || Open { record: OpenRecord::default(), root: signed.root, reports: 0 };
+            self.open.entry((worker, place.sequence)).or_insert_with(opened).reports += 1;
+            incoming.waiting.push(position);
+            if first {
+                self.keep_log(id, unit, worker, log_end(report));
+            }
+            self.judge(id, unit);
+            // One that waited for a referee may be in dispute now.
+            if before < after || pooled && 0 < self.missing(id, unit) {
+                self.put_back(id, Some(account), Run::new(unit, 1));
+            }
+            self.look_again(id, LOOKED_AGAIN);
+        }
+        incoming.accepted += 1;
+        self.close_unit(report.lease, unit, &mut incoming.finished);
+        Ack::Accepted
+    }
+
+    /// Stores a batch, and which of its reports have no verdict yet.
+    fn store_batch(&mut self, now: Now, incoming: &Incoming<'_>) {
+        let &Incoming { worker, signed, accepted, .. } = incoming;
+        let sequence = signed.batch.sequence;
+        if signed.earlier == Earlier::Nothing {
+            let record = encode_batch(&signed.payload, &signed.signature);
+            self.dirty.put_bytes(batch_key(Table::Batch, worker, sequence), record);
+            self.dirty.batches.insert((worker, sequence), signed.payload.clone());
+        }
+        if let Some(open) = self.open.get_mut(&(worker, sequence)) {
+            for &position in &incoming.waiting {
+                match open.record.positions.last_mut() {
+                    Some((first, count)) if *first + *count == position => *count += 1,
+                    _ => open.record.positions.push((position, 1)),
+                }
+            }
+            self.dirty.open.insert((worker, sequence));
+        }
+        self.count_reports(worker, accepted);
+        let worker = self.worker_mut(worker);
+        worker.record.sequence = worker.record.sequence.max(sequence);
+        worker.record.seen_at_ms = now.wall_ms;
+        worker.succeed();
+    }
+
+    fn ack_without_job(&self, job: JobId, again: bool) -> Ack {
+        let ended = 0 < job.0 && job.0 < self.meta.next_job && !self.cancelled.contains(job.0);
+        match (ended, again) {
+            (true, true) => Ack::Duplicate,
+            (true, false) => Ack::Late,
+            (false, _) => Ack::NoJob,
+        }
+    }
+}
+
+/// The answer to a report under a lease that is not (or no longer) the worker's.
+fn ack_without_lease(job: &Job, unit: u64, worker: u32, again: bool) -> Ack {
+    let said = || {
+        job.known
+            .get(&unit)
+            .is_some_and(|known| known.said.iter().any(|said| said.place.worker == worker))
+    };
+    if again || said() {
+        return Ack::Duplicate;
+    }
+    if job.settled.contains(unit) { Ack::Late } else { Ack::NotLeased }
+}
+
+/// What a unit came to, where nobody will compare it: the digest of an output is not worth its cost then.
+fn unread(outcome: &Outcome) -> Result<Digest, Failure> {
+    match outcome {
+        Outcome::Done(_) => Ok(Digest([0; 32])),
+        Outcome::Failed(failure) => Err(*failure),
+    }
+}
+
+/// What a report says of the unit whose log is kept with it.
+fn log_end(report: &Report) -> LogEnd {
+    match report.outcome {
+        Outcome::Done(_) => LogEnd::Done,
+        Outcome::Failed(_) => LogEnd::Failed,
+    }
+}
+
+/// Whether a report can be right.
+fn plausible(job: &Job, report: &Report) -> Ack {
+    let output = match &report.outcome {
+        Outcome::Done(output) => output.len(),
+        Outcome::Failed(_) => 0,
+    };
+    let limits = &job.spec.limits;
+    if limits.fuel < report.fuel || limits.output_bytes < output {
+        Ack::Invalid
+    } else {
+        Ack::Accepted
+    }
+}

@@ -1,0 +1,431 @@
+//! What waits for a referee. Keys are free, so that somebody who has made many can agree with himself: agreement tells broken
+//! machines from good ones, and nothing of people. Where the operator has appointed a referee, what the crowd agrees on waits in
+//! a pool until the referee has computed a unit that was drawn from it by secret chance, and has found the same. The checks
+//! that were passed since the last that was not say how far the crowd's word goes ([`Book::crowd`]).
+//!
+//! [`Book::crowd`]: super::book::Book::crowd
+
+use crate::Core;
+use crate::bounds::{
+    CHECKS_AT_ONCE, CHECKS_TRIED, KNOWN_UNITS_MAX, LOOKED_AGAIN_AT_TAIL, REFEREE_PART,
+    RELEASED_AT_ONCE,
+};
+use crate::job::Job;
+use crate::queue::Run;
+use crate::trust;
+use crate::trust::estimate::CROWD_DOUBT;
+use crate::unit::Unit;
+use crate::verdict::{self, Said, Verdict};
+use proto::{JobId, LeaseId};
+use std::collections::VecDeque;
+
+/// Units of one job that wait for a referee, and those that wait for their workers' records to grow.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    /// In the order in which they came. Some may have gone, as in all of these lists.
+    entries: VecDeque<u64>,
+    /// Entries that are not there any more.
+    gone: u64,
+    /// A check was passed that was drawn while they were there.
+    released: Vec<u64>,
+    /// They are looked at again, for somebody who vouches for some has passed enough checks.
+    vouched: Vec<u64>,
+    /// Units that wait.
+    waiting: u64,
+    /// Units that referees compute.
+    checks: Vec<Check>,
+    /// Checks that were drawn since the start.
+    drawn: u64,
+    /// Units with reports that nobody disputes and that are not enough yet: looked at again one by one.
+    watched: VecDeque<u64>,
+    /// How many of them are still to be looked at since nothing else is left to lend.
+    tail_left: Option<usize>,
+}
+
+/// A unit that a referee computes.
+#[derive(Clone, Copy, Debug)]
+struct Check {
+    unit: u64,
+    lease: LeaseId,
+    /// What came before this entry, counted from the first ever, was there when the unit was drawn.
+    until: u64,
+}
+
+impl Pool {
+    /// Units that wait for a referee.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
+    fn hold(&mut self, unit: u64) {
+        self.entries.push_back(unit);
+        self.waiting += 1;
+    }
+
+    /// A unit waits no more.
+    pub(crate) fn drop(&mut self) {
+        self.waiting -= 1;
+    }
+
+    /// What came before an entry is let go.
+    fn release(&mut self, until: u64) {
+        let count = usize::try_from(until.saturating_sub(self.gone)).unwrap_or(usize::MAX);
+        let count = count.min(self.entries.len());
+        self.released.extend(self.entries.drain(..count));
+        self.gone += count as u64;
+    }
+
+    /// Somebody new is believed by himself.
+    fn vouch(&mut self) {
+        self.vouched.clear();
+        self.vouched.extend(self.entries.iter().copied());
+    }
+
+    /// What was let go waits again.
+    fn recall(&mut self) {
+        self.entries.extend(self.released.drain(..));
+    }
+
+    /// The number of the next entry.
+    fn next(&self) -> u64 {
+        self.gone + self.entries.len() as u64
+    }
+}
+
+impl Job {
+    /// Whether units of which two parties say the same may wait for those parties' records to grow: there is other work.
+    pub(crate) fn patient(&self) -> bool {
+        self.estimates() && 0 < self.fresh() && self.known.len() < KNOWN_UNITS_MAX / 4
+    }
+}
+
+impl Core {
+    /// Whether what the crowd agrees on waits for a referee.
+    pub(crate) fn pools(&self, id: JobId) -> bool {
+        !self.referees.is_empty() && self.jobs.get(&id).is_some_and(Job::estimates)
+    }
+
+    /// A unit has what its verdict takes: it is settled, or waits for a referee where there is one and it has not spoken.
+    pub(crate) fn reach(&mut self, id: JobId, unit: u64, agreeing: &[usize]) {
+        let (pools, vouched) = (self.pools(id), self.is_vouched(id, unit, agreeing));
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(known) = job.known.get_mut(&unit) else { return };
+        let by_referee = agreeing.iter().any(|&index| known.said[index].referee);
+        if !pools || by_referee {
+            return self.conclude(id, unit, agreeing);
+        }
+        if known.pooled {
+            return;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a small number")]
+        if vouched && !self.dice.happens(1.0 / REFEREE_PART as f64) {
+            return self.conclude(id, unit, agreeing);
+        }
+        known.pooled = true;
+        job.pool.hold(unit);
+        self.check_wanted = true;
+        self.dirty.jobs.insert(id);
+    }
+
+    /// Whether one of these reports is of an owner who has passed as many checks by referees as the crowd would have to.
+    fn is_vouched(&self, id: JobId, unit: u64, agreeing: &[usize]) -> bool {
+        let Some(job) = self.jobs.get(&id) else { return false };
+        let (Some(target), Some(known)) = (job.spec.confidence, job.known.get(&unit)) else {
+            return false;
+        };
+        agreeing.iter().map(|&index| &known.said[index]).any(|said| {
+            let doubt = self.book.refereed(said.account).doubt();
+            said.standing.caught == 0 && doubt <= target.max(CROWD_DOUBT)
+        })
+    }
+
+    /// Settles a unit, whatever it has been waiting for.
+    fn conclude(&mut self, id: JobId, unit: u64, agreeing: &[usize]) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(known) = job.known.get_mut(&unit) else { return };
+        let pooled = std::mem::take(&mut known.pooled);
+        if pooled {
+            job.pool.drop();
+        }
+        known.checked = false;
+        let said = std::mem::take(&mut known.said);
+        for said in &said {
+            self.close_report(said.place.worker, said.place.sequence);
+        }
+        self.hear_check(id, unit, &said, pooled);
+        self.settle(id, unit, &said, agreeing);
+    }
+
+    /// Learns from what a referee says of a unit how far the crowd's word goes.
+    fn hear_check(&mut self, id: JobId, unit: u64, said: &[Said], pooled: bool) {
+        let Some(referee) = said.iter().find(|said| said.referee) else { return };
+        let same = |said: &&Said| {
+            !said.referee && said.standing.caught == 0 && said.statement == referee.statement
+        };
+        for said in said.iter().filter(same) {
+            self.check_account(said.account);
+        }
+        let mut crowd =
+            said.iter().filter(|said| !said.referee && said.standing.caught == 0).peekable();
+        let heard = crowd.peek().is_some();
+        let (right, wrong) = crowd.fold((true, true), |(right, wrong), said| {
+            let same = said.statement == referee.statement;
+            (right && same, wrong && !same)
+        });
+        if heard && right {
+            self.book.check_crowd(true);
+        } else if pooled && wrong {
+            self.book.check_crowd(false);
+            self.jobs.values_mut().for_each(|job| job.pool.recall());
+        }
+        let crowd = self.book.crowd().doubt();
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(at) = job.pool.checks.iter().position(|check| check.unit == unit) else { return };
+        let check = job.pool.checks.swap_remove(at);
+        if heard
+            && right
+            && job.spec.confidence.is_some_and(|target| crowd <= target.max(CROWD_DOUBT))
+        {
+            job.pool.release(check.until);
+            self.releasing.insert(id);
+        }
+    }
+
+    /// A referee has found the same as an account: where it is believed by itself from now on, what waits is looked at again.
+    fn check_account(&mut self, account: u32) {
+        let before = self.book.refereed(account).doubt();
+        self.book.check_account(account);
+        let after = self.book.refereed(account).doubt();
+        for (id, job) in &mut self.jobs {
+            let target = job.spec.confidence.map_or(0.0, |target| target.max(CROWD_DOUBT));
+            if after <= target && target < before {
+                job.pool.vouch();
+                self.releasing.insert(*id);
+            }
+        }
+    }
+
+    /// Nobody is appointed any more: what waits for a referee has its verdict without.
+    pub(crate) fn release_pools(&mut self) {
+        for (id, job) in &mut self.jobs {
+            job.pool.release(u64::MAX);
+            self.releasing.insert(*id);
+        }
+    }
+
+    /// Settles some of the units that were let go.
+    pub(crate) fn settle_released(&mut self) {
+        for _ in 0..RELEASED_AT_ONCE {
+            let Some(&id) = self.releasing.first() else { return };
+            let Some(job) = self.jobs.get_mut(&id) else {
+                self.releasing.remove(&id);
+                continue;
+            };
+            if let Some(unit) = job.pool.released.pop() {
+                self.settle_one_released(id, unit);
+            } else if let Some(unit) = job.pool.vouched.pop() {
+                self.settle_one_vouched(id, unit);
+            } else {
+                self.releasing.remove(&id);
+            }
+        }
+    }
+
+    /// Settles a unit that waits, if somebody vouches for it.
+    fn settle_one_vouched(&mut self, id: JobId, unit: u64) {
+        let waits = |core: &Self| {
+            let job = core.jobs.get(&id)?;
+            let known = job.known.get(&unit).filter(|known| known.pooled)?;
+            let checked = job.pool.checks.iter().any(|check| check.unit == unit);
+            (!checked)
+                .then(|| verdict::judge(job.policy(), &known.said, known.checked, known.patient))
+        };
+        let agreeing = match waits(self) {
+            Some(Verdict::Settle(agreeing)) => agreeing,
+            Some(Verdict::Hold) => self.agreeing_alone(id, unit),
+            _ => return,
+        };
+        if self.is_vouched(id, unit, &agreeing) {
+            self.conclude(id, unit, &agreeing);
+        }
+    }
+
+    fn settle_one_released(&mut self, id: JobId, unit: u64) {
+        self.refresh(id, unit);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let policy = job.policy();
+        let Some(known) = job.known.get_mut(&unit).filter(|known| known.pooled) else { return };
+        let checked = job.pool.checks.iter().any(|check| check.unit == unit);
+        match verdict::judge(policy, &known.said, known.checked, known.patient) {
+            // Another check of it is under way.
+            Verdict::Settle(_) | Verdict::Hold if checked => job.pool.entries.push_back(unit),
+            Verdict::Settle(agreeing) => self.conclude(id, unit, &agreeing),
+            Verdict::Hold => {
+                let agreeing = self.agreeing_alone(id, unit);
+                self.conclude(id, unit, &agreeing);
+            }
+            Verdict::Need(_) | Verdict::Wait | Verdict::GiveUp(_) => {
+                let before = self.missing(id, unit);
+                self.judge_anew(id, unit, before);
+            }
+        }
+    }
+
+    /// Brings what is known of those who have reported a unit up to date.
+    pub(crate) fn refresh(&mut self, id: JobId, unit: u64) {
+        let Self { jobs, workers, book, .. } = self;
+        let Some(job) = jobs.get_mut(&id) else { return };
+        let class = trust::class(job, unit);
+        let Some(known) = job.known.get_mut(&unit) else { return };
+        for said in known.said.iter_mut().filter(|said| !said.referee) {
+            let network = workers[said.place.worker as usize].record.network;
+            said.standing = book.of(said.place.worker, said.account, network, class);
+        }
+        verdict::order(&mut known.said);
+    }
+
+    fn agreeing_alone(&self, id: JobId, unit: u64) -> Vec<usize> {
+        let known = self.jobs.get(&id).and_then(|job| job.known.get(&unit));
+        known.map(|known| verdict::agreeing_alone(&known.said)).unwrap_or_default()
+    }
+
+    /// Judges a unit that lacked `before` leases, and sees to it that somebody is lent it if it lacks more now.
+    fn judge_anew(&mut self, id: JobId, unit: u64, before: usize) {
+        self.judge(id, unit);
+        if before < self.missing(id, unit) {
+            self.put_back(id, None, Run::new(unit, 1));
+        }
+    }
+
+    /// Notes that those who agree on a unit are each other's witnesses: a check passed, for each of them once.
+    pub(crate) fn witness(&mut self, id: JobId, unit: u64) {
+        let Self { jobs, workers, book, .. } = self;
+        let Some(job) = jobs.get_mut(&id).filter(|job| job.estimates()) else { return };
+        let class = trust::class(job, unit);
+        let Some(known) = job.known.get_mut(&unit) else { return };
+        let Some(statement) = verdict::undisputed(&known.said) else { return };
+        let mut agreeing: Vec<&mut Said> =
+            known.said.iter_mut().filter(|said| said.statement == statement).collect();
+        if agreeing.len() < 2 {
+            return;
+        }
+        for said in agreeing.iter_mut().filter(|said| !said.learned) {
+            said.learned = true;
+            let record = &workers[said.place.worker as usize].record;
+            book.pass(said.place.worker, record.account, record.network, class);
+        }
+    }
+
+    /// Puts a unit among those that are looked at again, unless what is known of it is in dispute.
+    pub(crate) fn watch(&mut self, id: JobId, unit: u64) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.estimates()) else { return };
+        let Some(known) = job.known.get_mut(&unit) else { return };
+        if !known.watched && verdict::undisputed(&known.said).is_some() {
+            known.watched = true;
+            job.pool.watched.push_back(unit);
+        }
+    }
+
+    /// Looks at some of the units again whose workers' records may have grown meanwhile.
+    pub(crate) fn look_again(&mut self, id: JobId, units: usize) {
+        for _ in 0..units {
+            let Some(job) = self.jobs.get_mut(&id) else { return };
+            let (patient, policy) = (job.patient(), job.policy());
+            let Some(unit) = job.pool.watched.pop_front() else { return };
+            let Some(known) = job.known.get_mut(&unit) else { continue };
+            known.watched = false;
+            if !waits(known) {
+                continue;
+            }
+            let before = known.missing(policy);
+            known.patient = patient;
+            self.refresh(id, unit);
+            self.judge_anew(id, unit, before);
+        }
+    }
+
+    /// Nothing else is left to lend of a job: those who agree on a unit have earned what they could, and others are asked. Whether
+    /// any unit was looked at.
+    pub(crate) fn look_again_at_tail(&mut self, id: JobId) -> bool {
+        let Some(job) = self.jobs.get_mut(&id) else { return false };
+        if job.patient() {
+            job.pool.tail_left = None;
+            return false;
+        }
+        let watched = job.pool.watched.len();
+        let left = job.pool.tail_left.get_or_insert(watched);
+        let units = (*left).min(LOOKED_AGAIN_AT_TAIL);
+        *left -= units;
+        self.look_again(id, units);
+        0 < units
+    }
+
+    /// Draws a unit of a job for a referee to check: one of those that wait for it, or one with reports that are not enough.
+    pub(crate) fn draw_check(&mut self, id: JobId, number: u32) -> Option<u64> {
+        let crowd = self.book.crowd().doubt();
+        let Self { jobs, leases, workers, dice, .. } = self;
+        let account = workers[number as usize].record.account;
+        let job = jobs.get_mut(&id)?;
+        let target = job.spec.confidence?.max(CROWD_DOUBT);
+        let runs = |lease: &LeaseId| {
+            let lease = leases.get(lease).filter(|lease| lease.active());
+            lease.is_some_and(|lease| workers[lease.worker as usize].live.is_some())
+        };
+        job.pool.checks.retain(|check| runs(&check.lease));
+        if CHECKS_AT_ONCE <= job.pool.checks.len() {
+            return None;
+        }
+        let affords = job.pool.drawn * REFEREE_PART < job.record.copies;
+        if crowd <= target && 0 < job.fresh() && !affords {
+            return None;
+        }
+        let Job { pool, known, .. } = job;
+        if pool.checks.is_empty() {
+            // Nothing counts on where they stand.
+            let before = pool.entries.len();
+            if pool.waiting * 2 < before as u64 {
+                pool.entries.retain(|unit| known.get(unit).is_some_and(|known| known.pooled));
+                pool.gone += (before - pool.entries.len()) as u64;
+            }
+        }
+        let may = |unit: u64, known: &Unit| {
+            known.trial.is_none()
+                && pool.checks.iter().all(|check| check.unit != unit)
+                && !known.said.is_empty()
+                && known.said.iter().all(|said| said.account != account && !said.referee)
+        };
+        for _ in 0..CHECKS_TRIED.min(pool.entries.len()) {
+            let unit = pool.entries[index(dice.below(pool.entries.len() as u64))];
+            if known.get(&unit).is_some_and(|known| known.pooled && may(unit, known)) {
+                return Some(unit);
+            }
+        }
+        for _ in 0..CHECKS_TRIED.min(pool.watched.len()) {
+            let unit = pool.watched[index(dice.below(pool.watched.len() as u64))];
+            if known.get(&unit).is_some_and(|known| waits(known) && may(unit, known)) {
+                return Some(unit);
+            }
+        }
+        None
+    }
+
+    /// Notes under which lease a referee checks a unit.
+    pub(crate) fn begin_check(&mut self, id: JobId, unit: u64, lease: LeaseId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let until = job.pool.next();
+        job.pool.checks.push(Check { unit, lease, until });
+        job.pool.drawn += 1;
+    }
+}
+
+/// Whether a unit has reports that are not enough, and nobody disputes them.
+fn waits(known: &Unit) -> bool {
+    known.trial.is_none()
+        && !known.pooled
+        && !known.held
+        && verdict::undisputed(&known.said).is_some()
+}
+
+fn index(below: u64) -> usize {
+    usize::try_from(below).unwrap_or(0)
+}
