@@ -34,6 +34,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bounds;
+pub mod bucket;
 pub mod cut;
 pub mod digest;
 pub mod evidence;

@@ -1,6 +1,6 @@
 //! How the project's log travels among workers.
 //!
-//! `cargo bench -p tests --bench gossip -- simulate 10000 100000`: the pure rules of `worker::p2p::ledger` among so many
+//! `cargo bench -p tests --bench gossip -- simulate 10000 100000`: the pure rules of `worker_core::replica` among so many
 //! peers of 16 links each, 10 to 150 ms apart, from a seed that is printed: how long and over how many hops a new head and
 //! its entries take, how many bytes that costs each peer, and who is missed, also when a tenth of all peers vanish midway.
 //!
@@ -24,7 +24,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tests::grid::{Coordinator, Profile, Worker, program, until_within, usage};
-use worker::p2p::ledger::Gossip;
+use worker_core::replica::Gossip;
 
 /// Links that each peer opens, as workers do; as many come to it on average.
 const OPENED: usize = 8;

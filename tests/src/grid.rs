@@ -1,6 +1,7 @@
 //! Real programs in real processes over loopback: coordinators, workers and the researcher's command.
 
 use crate::netns::{Internet, Stay};
+use crate::watchdog::Watched;
 use anyhow::{Context, Result, bail, ensure};
 use client::tls;
 use proto::cut::Axis;
@@ -86,6 +87,7 @@ fn build_release() {
 pub struct Program {
     child: Child,
     log: PathBuf,
+    _watched: Watched,
 }
 
 impl Program {
@@ -96,7 +98,7 @@ impl Program {
     pub fn start(command: &mut Command, log: &Path) -> Result<Self> {
         let file = File::options().create(true).append(true).open(log)?;
         let child = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn()?;
-        Ok(Self { child, log: log.to_path_buf() })
+        Ok(Self { child, log: log.to_path_buf(), _watched: Watched::by_this_test() })
     }
 
     /// Its process id.
@@ -200,10 +202,11 @@ pub async fn until_within<T>(
 ) -> Result<T> {
     let started = Instant::now();
     loop {
-        let last = match attempt().await {
-            Ok(Some(value)) => return Ok(value),
-            Ok(None) => None,
-            Err(error) => Some(error),
+        let last = match tokio::time::timeout(patience, attempt()).await {
+            Ok(Ok(Some(value))) => return Ok(value),
+            Ok(Ok(None)) => None,
+            Ok(Err(error)) => Some(error),
+            Err(_) => bail!("waited in vain for {what}: an attempt did not end"),
         };
         if patience < started.elapsed() {
             match last {

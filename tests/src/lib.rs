@@ -33,6 +33,7 @@ pub mod simulation;
 pub mod storms;
 pub mod swarm;
 pub mod volunteer;
+mod watchdog;
 pub mod wire;
 
 /// The variable under which a test whose means are not on this machine fails: `.ci/run` sets it, and installs them.

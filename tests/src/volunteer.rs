@@ -1,5 +1,6 @@
 //! A volunteer without a sandbox: speaks the protocol honestly or not, as a test or a bench wants.
 
+use crate::grid::PATIENCE;
 use anyhow::{Context, Result, bail, ensure};
 use client::tls;
 use ed25519_dalek::SigningKey;
@@ -166,7 +167,9 @@ impl Volunteer {
 
     async fn hear_new(&mut self) -> Result<Said> {
         loop {
-            match next(&mut self.said).await?.context("the coordinator ended the stream")? {
+            let said = tokio::time::timeout(PATIENCE, next(&mut self.said)).await;
+            let said = said.context("the coordinator says nothing")??;
+            match said.context("the coordinator ended the stream")? {
                 Said::Job(job) => {
                     let spec = JobSpec::parse(&job.spec)?;
                     self.jobs.insert(JobId(job.job_id), (spec, Digest::of(&job.spec)));
@@ -179,8 +182,13 @@ impl Volunteer {
     /// Asks for work until leases come; those that came while it listened for something else are the first.
     ///
     /// # Errors
-    /// When the stream has ended.
+    /// When the stream has ended, or none come.
     pub async fn lease(&mut self, units: u32) -> Result<Vec<pb::Lease>> {
+        let leases = tokio::time::timeout(PATIENCE, self.lease_at_last(units)).await;
+        leases.context("no lease comes")?
+    }
+
+    async fn lease_at_last(&mut self, units: u32) -> Result<Vec<pb::Lease>> {
         let came = |said: &Said| matches!(said, Said::Leases(_));
         if let Some(index) = self.waiting.iter().position(came)
             && let Some(Said::Leases(leases)) = self.waiting.remove(index)
@@ -224,7 +232,7 @@ impl Volunteer {
     /// When the stream has ended.
     pub async fn work(mut self, outcome: fn(JobId, UnitIndex) -> (Outcome, u64)) -> Result<()> {
         loop {
-            let leases = self.lease(64).await?;
+            let leases = self.lease_at_last(64).await?;
             self.report(&leases, outcome).await?;
         }
     }

@@ -18,7 +18,7 @@ use tests::swarm::content;
 use tests::volunteer::key;
 use tokio::time::timeout;
 use worker::p2p::contact::Contact;
-use worker::p2p::swarm::{Bits, Message};
+use worker_core::exchange::{Bits, Message};
 
 const LINK: &[u8] = b"starling/link/1";
 const SWARM: &[u8] = b"starling/swarm/1";

@@ -1,8 +1,6 @@
 //! How the owner's commands reach the running worker: a socket in its folder, one JSON object per line each way.
 
-use crate::core::Status;
-use crate::p2p::hold::Numbers;
-use crate::p2p::{PeerView, PeersReport, swarm};
+use crate::p2p::{PeerView, PeersReport};
 use proto::{AccountKey, ProjectKey, WorkerKey};
 use sandbox::Walls;
 use serde::{Deserialize, Serialize};
@@ -18,6 +16,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use worker_core::agent::Status;
+use worker_core::custody::Numbers;
+use worker_core::exchange;
 
 /// Longest request, bytes.
 const REQUEST_BYTES_MAX: u64 = 4096;
@@ -89,7 +90,7 @@ pub struct Report {
     pub peers: Option<PeersReport>,
     /// The exchange of blobs with peers; absent when this worker takes no part in it, and for a seed.
     #[serde(default)]
-    pub blobs: Option<swarm::Numbers>,
+    pub blobs: Option<exchange::Numbers>,
     /// The walls around the children; absent before the first has run, and for a seed.
     #[serde(default)]
     pub walls: Option<Walls>,

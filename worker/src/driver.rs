@@ -22,13 +22,12 @@ pub(crate) use stream::{Introduction, Session, Trouble, greet, say_goodbye};
 
 use crate::blobs::Blobs;
 use crate::control::{Ask, Report};
-use crate::core::{self, Agent, Effects, Event, Now};
 use crate::disk;
 use crate::folder::{self, Folder, Identity, Project};
 use crate::holding::Holding;
 use crate::machine;
 use crate::outbox::Outbox;
-use crate::p2p::{self, carrier::Carrier, hold};
+use crate::p2p::{self, carrier::Carrier};
 use crate::traces::Traces;
 use iroh_metrics::RwLockRegistry;
 use logs::Logs;
@@ -43,6 +42,8 @@ use std::{fs, io};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use worker_core::agent::{self, Agent, Effects, Event, Now};
+use worker_core::custody;
 
 /// What has happened and was not taken up yet. Slots wait when it is full; they produce the most.
 const INBOX: usize = 4096;
@@ -106,9 +107,9 @@ impl Config {
             snapshot_interval: Duration::from_secs(60),
             priority: Priority::Background,
             require_walls: false,
-            held_copies: hold::bounds::COPIES,
-            held_bytes: hold::bounds::OTHERS_BYTES,
-            held_patience: hold::bounds::PATIENCE,
+            held_copies: custody::bounds::COPIES,
+            held_bytes: custody::bounds::OTHERS_BYTES,
+            held_patience: custody::bounds::PATIENCE,
             log_every: Duration::from_secs(300),
             peers: None,
         }
@@ -321,7 +322,7 @@ impl Driver {
         let blobs = blobs.map_err(at(folder.blobs()))?;
         let blobs = Arc::new(blobs);
         let snapshots = units_in(&folder.snapshots()).map_err(at(folder.snapshots()))?;
-        let core_config = core::Config {
+        let core_config = agent::Config {
             project: project.join.project,
             worker: WorkerKey::from(&identity.worker),
             slots: config.slots,
@@ -450,7 +451,7 @@ impl Driver {
     }
 
     fn notice_end(&self, event: &Event) {
-        if let Event::Finished { run, end: core::End::Result { .. }, .. } = event
+        if let Event::Finished { run, end: agent::End::Result { .. }, .. } = event
             && 0 < self.notices.receiver_count()
             && let Some(id) = self.agent.unit_of(*run)
         {
@@ -553,12 +554,12 @@ fn start_holding(
     let sealer = Sealer::new(project.join.project, identity.worker.clone(), &identity.account)?;
     let (worker, account) =
         (WorkerKey::from(&identity.worker), AccountKey::from(&identity.account));
-    let limits = hold::Config {
+    let limits = custody::Config {
         copies: config.held_copies,
         others_bytes: config.held_bytes,
         patience: config.held_patience,
-        spread: hold::bounds::SPREAD.min(config.held_patience),
-        ..hold::Config::new(worker, account)
+        spread: custody::bounds::SPREAD.min(config.held_patience),
+        ..custody::Config::new(worker, account)
     };
     let (blobs, session) = (Arc::clone(blobs), session.subscribe());
     Holding::start(&folder.held(), limits, config.log_every, sealer, blobs, session, tasks)

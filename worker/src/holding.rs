@@ -1,5 +1,5 @@
 //! What a worker holds for others, and what others hold of its own: the disk, the peers and the coordinator around the
-//! pure [`crate::p2p::hold`].
+//! pure [`worker_core::custody`].
 //!
 //! One task, the keeper, owns it. The driver tells it of each signed batch; it seals the batch, keeps it, and hands it to
 //! peers, so that a worker that vanishes after computing loses nothing. What it holds for others it brings to the
@@ -16,7 +16,6 @@ mod wire;
 use crate::blobs::Blobs;
 use crate::driver::Session;
 use crate::p2p::Net;
-use crate::p2p::hold::{Config, Name, Numbers, Refusal};
 use books::Books;
 use keeper::{Keeper, Parts};
 use proto::seal::Sealer;
@@ -29,6 +28,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use worker_core::custody::{Config, Name, Numbers, Refusal};
 
 /// What the keeper was told and has not taken up. Peers wait when it is full.
 const TOLD_MAX: usize = 1024;

@@ -39,7 +39,6 @@ pub mod blobs;
 mod clock;
 pub mod command;
 pub mod control;
-pub mod core;
 mod disk;
 mod driver;
 #[cfg(feature = "fault-hook")]

@@ -4,11 +4,11 @@
 //! bytes of BLAKE3 ‖ postcard of Vec<Record>` after a header of 8 bytes. A group that was cut by a crash is dropped on
 //! opening; it was never spoken of. When most of the file is of no use any more it is written anew.
 
-use crate::core::Record;
 use program::file;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use worker_core::agent::Record;
 
 /// Tells the file and its version.
 const HEADER: &[u8; 8] = b"starlng1";

@@ -11,13 +11,10 @@ pub mod carrier;
 pub mod contact;
 pub mod door;
 pub mod frame;
-pub mod hold;
-pub mod ledger;
 pub mod net;
 pub mod seed;
 pub mod slots;
 pub mod store;
-pub mod swarm;
 pub mod table;
 pub mod usage;
 

@@ -7,7 +7,7 @@ use crate::grpc::access::Caller;
 use crate::grpc::blobs::lacking;
 use crate::grpc::places::Crowd;
 use crate::grpc::refusal::{Refusal, blocking};
-use program::bucket::{Bucket, Buckets};
+use proto::bucket::{Bucket, Buckets};
 use proto::report::{Outcome, Output};
 use proto::seal::{Invalid, Opened, Sealed};
 use proto::{Digest, WorkerKey, pb};

@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
-pub mod bucket;
 pub mod clock;
 pub mod collector;
 pub mod error;

@@ -14,7 +14,7 @@ use proto::job::{Extra, Outline, Stage};
 use proto::report::Output;
 use proto::{JobId, UnitIndex};
 use std::time::Duration;
-use worker::core as agent;
+use worker_core::agent;
 
 /// What a worker is asked to wait at least when there is nothing for it, seconds; in addition up to four times as much. Its
 /// wish stands meanwhile, so that nothing is lost by it but events.

@@ -9,7 +9,7 @@ use proto::report::Outcome;
 use proto::{AccountKey, ProjectKey, WorkerKey};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
-use worker::core::{
+use worker_core::agent::{
     Action, Agent, Config, Course, Effects, End, Event, Message, Record, Remedy, StateFile,
 };
 

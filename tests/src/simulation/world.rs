@@ -17,7 +17,7 @@ use proto::{AccountKey, Digest, JobId, ProjectKey, UnitIndex, WorkerKey};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
-use worker::core as agent;
+use worker_core::agent;
 
 const PROJECT: ProjectKey = ProjectKey([9; 32]);
 const MINUTE_MS: u64 = 60_000;

@@ -2,15 +2,16 @@
 
 use super::{Failure, Format, output, runtime};
 use crate::control::{self, Answer, Report, Request};
-use crate::core::Pause;
 use crate::driver::{Introduction, say_goodbye};
 use crate::folder::{self, Folder};
 use crate::p2p::usage::Traffic;
-use crate::p2p::{PeerView, PeersReport, swarm};
+use crate::p2p::{PeerView, PeersReport};
 use serde_json::json;
 use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use worker_core::agent::Pause;
+use worker_core::exchange;
 
 /// How long `leave` waits for the running worker to give everything back.
 const LEAVE_MAX: Duration = Duration::from_secs(90);
@@ -210,7 +211,7 @@ fn describe(report: &Report) -> String {
     text
 }
 
-fn describe_blobs(blobs: &swarm::Numbers) -> String {
+fn describe_blobs(blobs: &exchange::Numbers) -> String {
     use std::fmt::Write;
     let size = |bytes| bytesize::ByteSize(bytes);
     let totals = &blobs.totals;

@@ -2,7 +2,6 @@
 
 use super::{Failure, output, run, runtime};
 use crate::control::{Ask, Report, serve};
-use crate::core::Status;
 use crate::driver::{Introduction, Session, Trouble, announce, greet};
 use crate::folder::{Folder, Identity, Project};
 use crate::p2p::contact::{Relay, network};
@@ -20,6 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep};
+use worker_core::agent::Status;
 
 /// First and longest wait before the coordinator is tried again. The seed serves meanwhile.
 const RETRY_MIN: Duration = Duration::from_secs(1);

@@ -2,7 +2,6 @@
 
 use super::{Driver, Ended, Input, Notice, convert, fetch, put, stream};
 use crate::control::{Ask, Report};
-use crate::core::{Action, Event, Source};
 use crate::holding::{Reported, Told};
 use program::file;
 use proto::id::UnitId;
@@ -11,6 +10,7 @@ use proto::pb::worker_message::Kind;
 use proto::report::Batch;
 use std::sync::Arc;
 use tokio::sync::mpsc;
+use worker_core::agent::{Action, Event, Source};
 
 /// Bytes of outputs of a batch, beside those inside its reports, of which peers are given copies while the coordinator is
 /// there: it has them, and keeps them.
@@ -27,7 +27,7 @@ impl Driver {
             Action::Send(message) => self.send(message),
             Action::HandOver(batch) => {
                 let signed = batch.sign(&self.identity.worker);
-                self.keep_copy(&batch, signed, crate::core::HANDED_OUTPUT_BYTES_MAX);
+                self.keep_copy(&batch, signed, worker_core::agent::HANDED_OUTPUT_BYTES_MAX);
             }
             Action::Settled(sequence) => self.holding.tell(Told::Settled(sequence)),
             Action::Fetch { digest, len } => {
@@ -130,7 +130,9 @@ impl Driver {
             stream::News::Rebuilding(session) => {
                 self.say("the coordinator has lost its records: it is given what is kept here");
                 let leases = match self.agent.heartbeat() {
-                    crate::core::Message::Heartbeat { leases, .. } => leases.into_iter().collect(),
+                    worker_core::agent::Message::Heartbeat { leases, .. } => {
+                        leases.into_iter().collect()
+                    }
                     _ => std::collections::BTreeSet::new(),
                 };
                 self.holding.tell(Told::Rebuild { session, leases });
@@ -187,10 +189,10 @@ impl Driver {
         }
     }
 
-    pub(super) fn send(&mut self, message: crate::core::Message) {
+    pub(super) fn send(&mut self, message: worker_core::agent::Message) {
         self.send_logs_of(&message);
         let batch = match &message {
-            crate::core::Message::Reports(batch) => Some(batch.clone()),
+            worker_core::agent::Message::Reports(batch) => Some(batch.clone()),
             _ => None,
         };
         let sent = {

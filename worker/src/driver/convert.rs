@@ -1,7 +1,6 @@
 //! Between what is said on the wire or run in a slot and what the agent knows.
 
 use crate::blobs::Blobs;
-use crate::core::{Event, Lease, Message, Request, Shown, Start, StateFile, Wish};
 use ed25519_dalek::SigningKey;
 use proto::bounds::LEASE_UNITS_MAX;
 use proto::id::UnitId;
@@ -13,6 +12,7 @@ use proto::{Digest, JobId, LeaseId, UnitIndex};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
+use worker_core::agent::{Event, Lease, Message, Request, Shown, Start, StateFile, Wish};
 
 /// What the coordinator said, as an event; `None` for what this version does not know.
 ///

@@ -2,9 +2,7 @@
 
 use super::stream::Session;
 use crate::blobs::{Blobs, Error, Partial};
-use crate::core::FetchTrouble;
 use crate::p2p::carrier::Carrier;
-use crate::p2p::swarm::Trouble;
 use client::bearer::Bearer;
 use proto::bounds::MESSAGE_BYTES_MAX;
 use proto::pb::blobs_client::BlobsClient;
@@ -15,6 +13,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::{Code, Request, Status, Streaming};
+use worker_core::agent::FetchTrouble;
+use worker_core::exchange::Trouble;
 
 /// Longest wait for the next chunk: far beyond any line, so that only a stall is cut.
 const CHUNK_MAX: Duration = Duration::from_secs(60);

@@ -2,10 +2,10 @@
 
 use super::Driver;
 use crate::control::Ask;
-use crate::core::Record;
 use program::file;
 use std::io;
 use std::time::Duration;
+use worker_core::agent::Record;
 
 /// How often a disk that would not take the records is tried again.
 const AGAIN: Duration = Duration::from_secs(1);

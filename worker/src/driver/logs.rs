@@ -5,7 +5,6 @@
 
 pub(super) mod send;
 
-use crate::core::Now;
 use proto::bounds::{JOB_LOG_BYTES_MAX, LOGS_MESSAGE_BYTES, LOGS_PER_MESSAGE_MAX};
 use proto::id::UnitId;
 use proto::pb;
@@ -14,6 +13,7 @@ use proto::{JobId, LeaseId, UnitIndex};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
+use worker_core::agent::Now;
 
 /// How often the new lines of running units are sent: soon enough for who follows them, and a small part of what a
 /// heartbeat costs.

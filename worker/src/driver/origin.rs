@@ -3,7 +3,6 @@
 use super::fetch::with_token;
 use super::stream::Session;
 use crate::p2p::carrier::{Answer, Carrier, Origin};
-use crate::p2p::swarm::Fault;
 use proto::bounds::MESSAGE_BYTES_MAX;
 use proto::pb::blobs_client::BlobsClient;
 use proto::pieces::PIECES_MAX;
@@ -14,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
+use worker_core::exchange::Fault;
 
 /// Longest wait for the next chunk; the swarm itself gives up on a piece earlier.
 const CHUNK_MAX: Duration = Duration::from_secs(60);

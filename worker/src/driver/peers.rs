@@ -4,15 +4,16 @@ use super::{Driver, announce, origin};
 use crate::clock;
 use crate::holding::Told;
 use crate::p2p::carrier::Carrier;
-use crate::p2p::{Opening, PeerView, swarm};
+use crate::p2p::{Opening, PeerView};
 use proto::member::Certificate;
 use std::sync::Arc;
+use worker_core::exchange;
 
 /// Peers that are given to at a time, beside one drawn by lot: a slow line serves fewer, each of them in time.
 fn slots(up_per_second: Option<u64>) -> usize {
     /// Two of the smallest pieces within eight seconds, which is well before anybody calls it a stall.
     const PER_SLOT: u64 = 2 * proto::pieces::PIECE_BYTES_MIN / 8;
-    let most = swarm::Config::default().slots;
+    let most = exchange::Config::default().slots;
     let fitting = up_per_second.map_or(most as u64, |rate| rate / PER_SLOT);
     usize::try_from(fitting).unwrap_or(most).clamp(1, most)
 }
@@ -22,11 +23,11 @@ impl Driver {
     pub(super) async fn start_peers(&mut self) {
         let Some(config) = self.config.peers.clone() else { return };
         let tracker = config.tracker;
-        let swarm = swarm::Config {
+        let swarm = exchange::Config {
             seed: rand::random(),
             down_per_second: config.down_per_second,
             slots: slots(config.up_per_second),
-            ..swarm::Config::default()
+            ..exchange::Config::default()
         };
         let project = self.project.join.project;
         match Box::pin(Opening::bind(config, &self.identity.worker, project)).await {

@@ -2,7 +2,6 @@
 
 use super::logs::Logs;
 use super::{Config, Driver, Input, convert};
-use crate::core::{Course, End, Event, Remedy, StateFile};
 use crate::disk;
 use crate::folder::Folder;
 use crate::traces::Traces;
@@ -20,6 +19,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use worker_core::agent::{Course, End, Event, Remedy, StateFile};
 
 /// Memory of a slot's process beside what a unit may use, bytes.
 const SLOT_SPARE_BYTES: u64 = 512 << 20;

@@ -1,7 +1,6 @@
 //! One stream to the coordinator, from the connection to its end. Every wait has a limit.
 
 use super::{Input, convert};
-use crate::core::{Event, Welcome};
 use crate::folder::{Identity, Project};
 use client::tls;
 use program::error::chain;
@@ -19,6 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use tonic::transport::Channel;
+use worker_core::agent::{Event, Welcome};
 
 /// What this program calls itself.
 pub(crate) const SOFTWARE: &str = concat!("starling-worker ", env!("CARGO_PKG_VERSION"));

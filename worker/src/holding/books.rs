@@ -1,8 +1,6 @@
 //! What is held, on disk: sealed batches with what is known of them, and tickets of leases.
 
 use super::shelf::Shelf;
-use crate::p2p::hold::{Name, Stored};
-use crate::p2p::ledger::Ledger;
 use proto::ticket::Ticket;
 use proto::{AccountKey, Digest, LeaseId, ProjectKey, WorkerKey, pb};
 use serde::{Deserialize, Serialize};
@@ -10,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
+use worker_core::custody::{Name, Stored};
+use worker_core::replica::Ledger;
 
 /// Tickets that are kept, of the leases granted last: far more than units are held.
 const TICKETS_MAX: usize = 65_536;

@@ -3,7 +3,6 @@
 use super::books::Books;
 use crate::blobs::Blobs;
 use crate::driver::{Session, with_token};
-use crate::p2p::hold::Name;
 use proto::bounds::{CHUNK_BYTES_MAX, MESSAGE_BYTES_MAX};
 use proto::pb::rebuild_client::RebuildClient;
 use proto::{Digest, LeaseId, pb};
@@ -16,6 +15,7 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
+use worker_core::custody::Name;
 
 /// Batches, and specifications, named in one offer.
 const NAMED_MAX: usize = 4096;

@@ -2,8 +2,6 @@
 
 use super::Growth;
 use crate::driver::{Session, with_token};
-use crate::p2p::hold::Name;
-use crate::p2p::ledger;
 use proto::bounds::{LOG_ENTRIES_MAX, MESSAGE_BYTES_MAX};
 use proto::log::Head;
 use proto::pb;
@@ -13,6 +11,8 @@ use proto::report::Ack;
 use std::time::Duration;
 use tokio::time::timeout;
 use tonic::{Code, Status};
+use worker_core::custody::Name;
+use worker_core::replica;
 
 /// Longest wait for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
@@ -62,7 +62,7 @@ async fn log_since(session: &Session, from: u64) -> Result<Option<Growth>, Statu
         let before = entries.len();
         while let Some(some) = stream.message().await? {
             bytes += some.entries.iter().map(|entry| entry.len() as u64).sum::<u64>();
-            if ledger::BYTES_MAX < bytes {
+            if replica::BYTES_MAX < bytes {
                 return Err(Status::resource_exhausted("the log is longer than is kept here"));
             }
             let room = usize::try_from(size - from).unwrap_or(usize::MAX) - entries.len();

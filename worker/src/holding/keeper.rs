@@ -8,8 +8,6 @@ use super::{Reported, Told, contribute, deliver};
 use crate::blobs::Blobs;
 use crate::clock::wall_ms;
 use crate::driver::Session;
-use crate::p2p::hold::{Action, Config, Event, Hold, Name, Now, Numbers, Refusal};
-use crate::p2p::ledger::{Gossip, Ledger};
 use crate::p2p::{Net, PeerEvent};
 use program::file::is_no_room;
 use proto::seal::Sealer;
@@ -22,6 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use worker_core::custody::{Action, Config, Event, Hold, Name, Now, Numbers, Refusal};
+use worker_core::replica::{Gossip, Ledger};
 
 /// Longest sleep: nothing is due.
 const SLEEP_MAX: Duration = Duration::from_secs(3_600);

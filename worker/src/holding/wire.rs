@@ -2,7 +2,6 @@
 
 use super::Told;
 use super::books::Books;
-use crate::p2p::hold::{Name, Refusal};
 use crate::p2p::table::Blame;
 use crate::p2p::{Net, Rude, Served, Talk, Talks, frame};
 use iroh::endpoint::{RecvStream, SendStream};
@@ -14,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use worker_core::custody::{Name, Refusal};
 
 /// Longest time for one step of a request.
 const STEP_MAX: Duration = Duration::from_secs(10);

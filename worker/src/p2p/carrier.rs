@@ -20,7 +20,6 @@ mod wire;
 
 use crate::blobs::pieces::PieceFile;
 use crate::blobs::{self, Blobs};
-use crate::p2p::swarm::{self, Event, Fault, Message, RequestId, Swarm, Ticket, Trouble};
 use crate::p2p::{Net, Opening};
 use connection::{Acceptor, Talk};
 use iroh::endpoint::{Connection, SendStream};
@@ -33,6 +32,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OnceCell, Semaphore, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
+use worker_core::exchange::{self, Event, Fault, Message, RequestId, Swarm, Ticket, Trouble};
 
 /// What has happened and was not taken up yet; connections wait when it is full.
 const INBOX: usize = 1024;
@@ -90,7 +90,7 @@ enum Input {
         digest: Digest,
         len: u64,
     },
-    Numbers(oneshot::Sender<swarm::Numbers>),
+    Numbers(oneshot::Sender<exchange::Numbers>),
     Origin(bool),
     Inbound(Connection),
     Dialled {
@@ -161,7 +161,7 @@ impl Carrier {
     #[must_use]
     pub fn new(
         opening: Opening,
-        config: swarm::Config,
+        config: exchange::Config,
         blobs: Arc<Blobs>,
         origin: Arc<dyn Origin>,
     ) -> (Opening, Self, Task) {
@@ -169,7 +169,7 @@ impl Carrier {
         let net = opening.net();
         let opening = opening.accept(wire::ALPN, Acceptor(inputs.clone()));
         let task = Task {
-            swarm: Swarm::new(swarm::Config { me: net.me(), ..config }),
+            swarm: Swarm::new(exchange::Config { me: net.me(), ..config }),
             born: Instant::now(),
             net,
             blobs,
@@ -209,7 +209,7 @@ impl Carrier {
     }
 
     /// What it carries and has carried; nothing, when the program ends.
-    pub async fn numbers(&self) -> swarm::Numbers {
+    pub async fn numbers(&self) -> exchange::Numbers {
         let (answer, answered) = oneshot::channel();
         let _ = self.0.send(Input::Numbers(answer)).await;
         answered.await.unwrap_or_default()
@@ -328,7 +328,7 @@ impl Task {
 
     fn attend(&mut self, connection: Connection, dialled: bool) {
         let peer = crate::p2p::contact::worker_key(&connection.remote_id());
-        if self.kept_away.contains_key(&peer) || swarm::PEERS_MAX <= self.talks.len() {
+        if self.kept_away.contains_key(&peer) || exchange::PEERS_MAX <= self.talks.len() {
             connection.close(crate::p2p::code::FULL.into(), b"not now");
             return;
         }

@@ -1,6 +1,6 @@
 //! Who may knock: connections in all, of one address, and how often. Pure: time is an argument.
 
-use program::bucket::Bucket;
+use proto::bucket::Bucket;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;

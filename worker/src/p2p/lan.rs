@@ -4,7 +4,7 @@
 use super::contact::worker_key;
 use super::shared::Shared;
 use iroh_mdns_address_lookup::{DiscoveryEvent, MdnsAddressLookup};
-use program::bucket::Bucket;
+use proto::bucket::Bucket;
 use std::sync::Arc;
 use tokio_stream::StreamExt;
 

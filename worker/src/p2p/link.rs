@@ -2,14 +2,13 @@
 //! or open a [`Talk`] about something else.
 
 use super::contact::{Contact, Malformed, Written, worker_key};
-use super::hold::bounds::HANDOVERS_MAX;
 use super::shared::Shared;
 use super::table::Blame;
 use super::{ConnectError, code, frame};
 use iroh::endpoint::{Connection, ConnectionError, RecvStream, SendStream};
 use iroh::protocol::{AcceptError, ProtocolHandler};
-use program::bucket::Bucket;
 use proto::WorkerKey;
+use proto::bucket::Bucket;
 use proto::member::Invalid;
 use serde::{Deserialize, Serialize};
 use std::pin::Pin;
@@ -17,6 +16,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use worker_core::custody::bounds::HANDOVERS_MAX;
 
 /// The protocol's name and version.
 pub(super) const ALPN: &[u8] = b"starling/link/1";

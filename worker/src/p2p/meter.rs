@@ -2,7 +2,7 @@
 
 use super::usage::{Traffic, Usage};
 use crate::clock;
-use program::bucket::Bucket;
+use proto::bucket::Bucket;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
 //! Prints what preparing costs: `cargo run --release -p kernel --example passes -- FILE.wasm...`
+#![expect(clippy::disallowed_methods, reason = "it measures, which the crate does not")]
 #![expect(clippy::print_stdout, reason = "it is for people")]
 
 use kernel::{Contract, NanMode, inspect, prepare};

@@ -1,6 +1,6 @@
 //! Bounds on what a worker's stream gets a hearing for.
 
-use program::bucket::Bucket;
+use proto::bucket::Bucket;
 use tokio::time::{Instant, sleep};
 
 /// Messages of one worker per second in the long run: a hundred times what a busy one needs, as reports come in batches.

@@ -1,7 +1,6 @@
 //! Logs onto the stream, and onto the disk when the program ends.
 
 use super::{Entry, Logs};
-use crate::core::{Message, Record};
 use crate::driver::Driver;
 use program::file;
 use proto::id::UnitId;
@@ -13,6 +12,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Instant;
+use worker_core::agent::{Message, Record};
 
 /// Version of the file; its first byte.
 const VERSION: u8 = 1;

@@ -2,11 +2,11 @@
 
 use super::{Keeper, Told};
 use crate::holding::{Growth, deliver, wire};
-use crate::p2p::hold::{Event, Name};
-use crate::p2p::ledger::{self, Heard, Wrong};
 use crate::p2p::table::Blame;
 use proto::{WorkerKey, pb};
 use std::time::{Duration, Instant};
+use worker_core::custody::{Event, Name};
+use worker_core::replica::{self, Heard, Wrong};
 
 /// Longest wait until the log is asked for when a job has begun.
 const SOON_MAX: Duration = Duration::from_secs(1);
@@ -69,7 +69,7 @@ impl Keeper {
         self.asking = true;
         let (told, from) = (self.told.clone(), self.ledger.size());
         self.tasks.spawn(async move {
-            let had = wire::entries(&net, &peer, from, news.size, ledger::BYTES_MAX).await;
+            let had = wire::entries(&net, &peer, from, news.size, replica::BYTES_MAX).await;
             let log = had.map(|entries| Some((head, entries))).map_err(|error| error.to_string());
             let _ = told.send(Told::Grown { from: Some(peer), log }).await;
         });
@@ -102,7 +102,7 @@ impl Keeper {
             }
             return;
         }
-        let named = ledger::named(&entries);
+        let named = replica::named(&entries);
         let signed = head.clone();
         self.disk("the log", move |books| books.grow(size, &signed, &entries)).await;
         self.log_heads.send_replace(self.ledger.head().cloned());

@@ -3,8 +3,8 @@
 use super::{Keeper, Told};
 use crate::holding::wire::RELEASED_MAX;
 use crate::holding::{deliver, wire};
-use crate::p2p::hold::Name;
 use proto::WorkerKey;
+use worker_core::custody::Name;
 
 impl Keeper {
     pub(super) async fn deliver(&mut self, name: Name) {

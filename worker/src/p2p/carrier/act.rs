@@ -5,12 +5,12 @@ use super::{Error, Input, Missed, OPEN_MAX, Opened, Task};
 use crate::blobs;
 use crate::blobs::pieces::PieceFile;
 use crate::p2p::code;
-use crate::p2p::swarm::{Action, Bits, DropReason, Event, Fault, RequestId, Trouble};
 use crate::p2p::table::Blame;
 use proto::{Digest, WorkerKey};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
+use worker_core::exchange::{Action, Bits, DropReason, Event, Fault, RequestId, Trouble};
 
 impl Task {
     pub(super) fn apply(&mut self, event: Event) {
@@ -70,10 +70,10 @@ impl Task {
         }
     }
 
-    fn asking(&self, source: crate::p2p::swarm::Source) -> Asking {
+    fn asking(&self, source: worker_core::exchange::Source) -> Asking {
         match source {
-            crate::p2p::swarm::Source::Origin => Asking::Origin(Arc::clone(&self.origin)),
-            crate::p2p::swarm::Source::Peer(peer) => {
+            worker_core::exchange::Source::Origin => Asking::Origin(Arc::clone(&self.origin)),
+            worker_core::exchange::Source::Peer(peer) => {
                 let connection = self.talks.get(&peer).map(|talk| talk.connection.clone());
                 Asking::Peer(connection, self.net.clone())
             }

@@ -6,11 +6,11 @@ use crate::blobs::pieces::PieceFile;
 use crate::blobs::{self, Blobs};
 use crate::p2p::Net;
 use crate::p2p::frame::Error;
-use crate::p2p::swarm::{Fault, Refusal};
 use iroh::endpoint::{Connection, RecvStream};
 use proto::Digest;
 use proto::pieces::{Cut, PIECES_MAX, Pieces};
 use std::sync::Arc;
+use worker_core::exchange::{Fault, Refusal};
 
 /// Whom to ask.
 pub(super) enum Asking {

@@ -4,7 +4,6 @@ use super::Input;
 use super::wire::{self, ALPN, Request};
 use crate::p2p::contact::worker_key;
 use crate::p2p::frame::Error;
-use crate::p2p::swarm::Message;
 use crate::p2p::table::Blame;
 use crate::p2p::{Net, code};
 use iroh::endpoint::{Connection, RecvStream, SendStream};
@@ -14,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use worker_core::exchange::Message;
 
 /// Streams that a peer may open at once: what it may ask for at a time, and its messages.
 const STREAMS_MAX: u32 = 48;

@@ -6,10 +6,10 @@ use crate::blobs::Blobs;
 use crate::blobs::pieces::PieceFile;
 use crate::p2p::Net;
 use crate::p2p::frame::Error;
-use crate::p2p::swarm::{Refusal, Ticket};
 use iroh::endpoint::SendStream;
 use proto::{Digest, WorkerKey};
 use std::sync::Arc;
+use worker_core::exchange::{Refusal, Ticket};
 
 impl Task {
     pub(super) fn serve(&mut self, peer: WorkerKey, ticket: Ticket, digest: Digest, piece: u32) {

@@ -3,7 +3,6 @@
 use super::wire::{Reply, Request};
 use super::*;
 use crate::p2p::Running;
-use crate::p2p::swarm::Bits;
 use ed25519_dalek::SigningKey;
 use proto::member::Member;
 use proto::pieces::{PIECE_BYTES_MIN, Pieces};
@@ -11,6 +10,7 @@ use proto::{AccountKey, ProjectKey};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::time::timeout;
+use worker_core::exchange::Bits;
 
 /// Far beyond what any of these takes, so that what hangs fails.
 const LONG: Duration = Duration::from_secs(60);
@@ -87,7 +87,7 @@ impl Machine {
     async fn start(number: u8, origin: &Arc<Fake>) -> Self {
         let home = tempfile::tempdir().unwrap();
         let blobs = Arc::new(Blobs::open(home.path(), 1 << 30, 16 << 20).unwrap());
-        let config = swarm::Config { seed: number.into(), ..swarm::Config::default() };
+        let config = exchange::Config { seed: number.into(), ..exchange::Config::default() };
         let opening = bound(number).await;
         let origin = Arc::new(Shared(Arc::clone(origin)));
         let (opening, carrier, task) = Carrier::new(opening, config, Arc::clone(&blobs), origin);

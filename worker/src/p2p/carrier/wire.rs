@@ -1,13 +1,13 @@
 //! What two peers say about blobs, as bytes: one stream of messages for each pair, one stream for each thing asked for.
 
 use crate::p2p::frame::{self, Error};
-use crate::p2p::swarm::{Message, Refusal};
 use iroh::endpoint::{RecvStream, SendStream};
 use proto::Digest;
 use proto::pieces::{PIECE_BYTES_MAX, PIECES_MAX};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::timeout;
+use worker_core::exchange::{Message, Refusal};
 
 /// The protocol's name and version.
 pub(super) const ALPN: &[u8] = b"starling/swarm/1";
@@ -106,7 +106,7 @@ pub(super) async fn send_bytes(stream: &mut SendStream, bytes: &[u8]) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::p2p::swarm::Bits;
+    use worker_core::exchange::Bits;
 
     #[test]
     fn the_largest_message_is_within_its_bound() {

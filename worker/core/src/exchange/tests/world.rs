@@ -1,7 +1,7 @@
 //! Many swarms in one thread: lines with a speed each, a coordinator, and peers that do not play by the rules.
 
-use crate::p2p::swarm::meter::Dice;
-use crate::p2p::swarm::{
+use crate::exchange::meter::Dice;
+use crate::exchange::{
     Action, Bits, Config, Event, Fault, Message, Now, Numbers, RequestId, Source, Swarm, Ticket,
 };
 use proto::pieces::Cut;
@@ -383,9 +383,9 @@ impl World {
             Action::Refuse { ticket, why, .. } => {
                 let (to, request, _) = self.machines[of].tickets.remove(&ticket).unwrap();
                 let fault = match why {
-                    crate::p2p::swarm::Refusal::Choked => Fault::Choked,
-                    crate::p2p::swarm::Refusal::Lacks => Fault::Lacks,
-                    crate::p2p::swarm::Refusal::Busy => Fault::Busy,
+                    crate::exchange::Refusal::Choked => Fault::Choked,
+                    crate::exchange::Refusal::Lacks => Fault::Lacks,
+                    crate::exchange::Refusal::Busy => Fault::Busy,
                 };
                 self.schedule(soon, Happening::Tell(to, Event::Failed { request, fault }));
             }

@@ -1,7 +1,7 @@
 //! How errands end: with an answer, or without.
 
 use super::{Errand, ErrandId, Shown, Stage, StateFile, Wish};
-use crate::core::{Action, Agent, Effects, Message};
+use crate::agent::{Action, Agent, Effects, Message};
 use proto::bounds::REASON_BYTES_MAX;
 use proto::trace::{Claim, SegmentStatement};
 

@@ -5,7 +5,7 @@ use super::bounds::{
     OTHERS_BATCHES_MAX, SENDER_SHARE, SENDERS_MAX,
 };
 use super::{Action, Config, Name, Now, Refusal, Stored};
-use program::bucket::{Bucket, Buckets};
+use proto::bucket::{Bucket, Buckets};
 use proto::seal::SEALED_BYTES_MAX;
 use proto::{AccountKey, WorkerKey};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -1,8 +1,8 @@
 //! Errands in slots, and what they leave.
 
 use super::{Errand, ErrandId, Errands, Stage, Wish};
-use crate::core::run::{Runner, need};
-use crate::core::{Action, Agent, Course, Effects, End, Remedy};
+use crate::agent::run::{Runner, need};
+use crate::agent::{Action, Agent, Course, Effects, End, Remedy};
 use proto::report::Outcome;
 use proto::trace::Claim;
 
@@ -46,7 +46,7 @@ impl Agent {
     }
 
     /// Starts errands as there is room; whether units may be started after them.
-    pub(in crate::core) fn start_errands(&mut self, fx: &mut Effects) -> bool {
+    pub(in crate::agent) fn start_errands(&mut self, fx: &mut Effects) -> bool {
         while let Some(id) = self.next_errand() {
             let Some(errand) = self.errands.held.get(&id) else { return true };
             let (unit, prepared) = (errand.unit, errand.prepared.clone());
@@ -67,7 +67,7 @@ impl Agent {
     }
 
     /// The run of an errand has ended.
-    pub(in crate::core) fn errand_ran(&mut self, id: ErrandId, end: End, fx: &mut Effects) {
+    pub(in crate::agent) fn errand_ran(&mut self, id: ErrandId, end: End, fx: &mut Effects) {
         let Some(errand) = self.errands.held.get_mut(&id) else { return };
         let Stage::Running { run } = errand.stage else { return };
         match end {
@@ -130,7 +130,7 @@ impl Agent {
     }
 
     /// The state of a show was put, or could not be.
-    pub(in crate::core) fn state_put(
+    pub(in crate::agent) fn state_put(
         &mut self,
         id: ErrandId,
         result: Result<(), String>,
@@ -147,7 +147,7 @@ impl Agent {
 
 impl Errands {
     /// The run that left the state that a show puts.
-    pub(in crate::core) fn state_run(&self, show: ErrandId) -> Option<u64> {
+    pub(in crate::agent) fn state_run(&self, show: ErrandId) -> Option<u64> {
         match self.held.get(&show)?.stage {
             Stage::Putting { run, .. } => Some(run),
             _ => None,

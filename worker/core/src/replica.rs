@@ -4,8 +4,8 @@
 //! was signed by the project, and a peer that offers something else is found out at once. Heads travel from peer to peer,
 //! to a few at once and then to one more now and then; who lacks the entries below one asks for them where it came from.
 
-use super::hold::Now;
-use program::bucket::Bucket;
+use crate::custody::Now;
+use proto::bucket::Bucket;
 use proto::log::{Entry, Event, Frontier, Head, Invalid};
 use proto::{ProjectKey, WorkerKey, pb};
 use rand::Rng;
