@@ -195,7 +195,7 @@ impl Backups {
         let owners = file::read(&to.join(OWNERS))?.unwrap_or_default();
         files.insert(OWNERS.to_owned(), proto::Digest::of(&owners));
         let blobs = count_blobs(&blob_folder)?;
-        let software = crate::grpc::SOFTWARE.to_owned();
+        let software = crate::SOFTWARE.to_owned();
         let manifest =
             Manifest { version: VERSION, software, files, blobs, blob_bytes, check: None };
         verify_files(to, &manifest)?;

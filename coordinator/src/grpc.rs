@@ -9,14 +9,14 @@ use crate::rebuild::Gather;
 use crate::tally::Heads;
 use crate::tasks::Tasks;
 use access::{Access, Caller};
+use blob_access::BlobAccess;
 use ed25519_dalek::SigningKey;
-use given::Given;
-use named::Named;
+use egress::Egress;
 use parts::Parts;
 use program::error::chain;
 use proto::bounds::{CHUNK_BYTES_MAX, MESSAGE_BYTES_MAX, SPEC_BYTES_MAX};
 use proto::pb;
-use proto::ticket::Office;
+use proto::ticket::TicketIssuer;
 use proto::{ProjectKey, WorkerKey};
 use refusal::Refusal;
 use std::path::PathBuf;
@@ -37,15 +37,15 @@ use tower::util::MapRequestLayer;
 
 pub(crate) mod access;
 mod admin;
+pub(crate) mod blob_access;
 pub(crate) mod blobs;
 pub(crate) mod compile;
 mod convert;
-pub(crate) mod given;
+pub(crate) mod egress;
 mod grid;
 pub(crate) mod held;
 mod jobs;
 mod log;
-pub(crate) mod named;
 mod parts;
 pub(crate) mod peers;
 mod places;
@@ -53,9 +53,6 @@ pub(crate) mod rebuild;
 mod refusal;
 mod tls;
 pub(crate) mod turns;
-
-/// What this side calls itself.
-pub const SOFTWARE: &str = concat!("starling-coordinator ", env!("CARGO_PKG_VERSION"));
 
 /// HTTP/2 streams of one connection: a worker needs one for its stream and a few for blobs, a researcher fewer.
 const STREAMS_MAX: u32 = 128;
@@ -69,7 +66,7 @@ const HEADER_BYTES_MAX: u32 = 16 << 10;
 
 /// How long the coordinator waits for others.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct Timeouts {
     /// For a TLS handshake.
     pub handshake: Duration,
     /// For a connection to show who it is, by a call with a token or a worker's hello.
@@ -84,7 +81,7 @@ pub struct Patience {
     pub stall: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             handshake: Duration::from_secs(10),
@@ -98,7 +95,7 @@ impl Default for Patience {
 }
 
 /// What all services share.
-pub(crate) struct Shared {
+pub(crate) struct Services {
     pub(crate) engine: Handle,
     pub(crate) blobs: Arc<BlobStore>,
     pub(crate) access: Access,
@@ -106,8 +103,8 @@ pub(crate) struct Shared {
     pub(crate) compiler: Arc<compile::Compiler>,
     /// Reads specifications that are submitted.
     pub(crate) submissions: turns::Turns,
-    pub(crate) named: Named,
-    pub(crate) given: Given,
+    pub(crate) blob_access: BlobAccess,
+    pub(crate) egress: Egress,
     /// Told when outputs are wanted no more.
     pub(crate) unwanted: Notify,
     pub(crate) transfers: blobs::Transfers,
@@ -116,7 +113,7 @@ pub(crate) struct Shared {
     pub(crate) project: ProjectKey,
     pub(crate) key: SigningKey,
     /// Makes the tickets of leases.
-    pub(crate) office: Office,
+    pub(crate) office: TicketIssuer,
     /// How much each worker may deliver for others.
     pub(crate) deliveries: held::Allowances<WorkerKey>,
     /// Turns of those that deliver for others.
@@ -132,7 +129,7 @@ pub(crate) struct Shared {
     pub(crate) join: String,
     pub(crate) data: PathBuf,
     pub(crate) backups: crate::backup::Backups,
-    pub(crate) patience: Patience,
+    pub(crate) patience: Timeouts,
     /// Whether accounts on private addresses count for themselves.
     pub(crate) lan: bool,
     /// What accounts must show that are not known yet.
@@ -142,7 +139,7 @@ pub(crate) struct Shared {
     pub(crate) stop: CancellationToken,
 }
 
-impl Shared {
+impl Services {
     /// Runs work that belongs to one call; it ends with the coordinator.
     fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
@@ -170,7 +167,7 @@ impl Shared {
 }
 
 /// Ends a stream of answers with a reason.
-async fn end<T>(shared: &Shared, stream: &mpsc::Sender<Result<T, Status>>, refusal: Refusal) {
+async fn end<T>(shared: &Services, stream: &mpsc::Sender<Result<T, Status>>, refusal: Refusal) {
     // A reader that has gone needs no reason.
     let _ = tokio::time::timeout(shared.patience.stall, stream.send(Err(refusal.into()))).await;
 }
@@ -183,10 +180,10 @@ pub(crate) fn serve(
     listener: TcpListener,
     identity: &project::Identity,
     connections_max: usize,
-    shared: &Arc<Shared>,
+    shared: &Arc<Services>,
 ) -> Result<(), rustls::Error> {
     let config = Arc::new(tls::server_config(identity)?);
-    let Patience { handshake, stranger, .. } = shared.patience;
+    let Timeouts { handshake, stranger, .. } = shared.patience;
     let bounds = tls::Bounds { connections_max, handshake, stranger };
     let accepted = tls::accept(listener, config, bounds, &shared.tasks, &shared.stop);
     let stop = shared.stop.clone();
@@ -206,7 +203,7 @@ pub(crate) fn serve(
 type First<F> = Stack<MapRequestLayer<F>, Identity>;
 
 fn router(
-    shared: &Arc<Shared>,
+    shared: &Arc<Services>,
 ) -> Router<First<impl Fn(http::Request<Body>) -> http::Request<Body> + Clone + use<>>> {
     use pb::{
         admin_server, blobs_server, grid_server, held_server, jobs_server, log_server,

@@ -53,3 +53,6 @@ mod tasks;
 pub use clock::SystemClock;
 pub use coordinator_core as core;
 pub use server::{Config, Coordinator, StartError};
+
+/// What this side calls itself.
+pub const SOFTWARE: &str = concat!("starling-coordinator ", env!("CARGO_PKG_VERSION"));

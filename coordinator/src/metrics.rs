@@ -1,7 +1,7 @@
 //! The numbers of `status`, for programs that collect numbers: in the OpenMetrics text format, over HTTP.
 
-use crate::grpc::Shared;
-use crate::grpc::given::{GIVEN_MAX, OfBlob};
+use crate::grpc::Services;
+use crate::grpc::egress::{GIVEN_MAX, OfBlob};
 use iroh_metrics::{Counter, EncodeLabelSet, Family, Gauge, MetricsGroup, MetricsSource, Registry};
 use program::collector::Server;
 use program::error::chain;
@@ -64,7 +64,7 @@ impl Numbers {
     /// Takes the numbers; `told` are the blobs that are told of.
     async fn take(
         &self,
-        shared: &Shared,
+        shared: &Services,
         told: &mut BTreeSet<Blob>,
     ) -> Result<(), crate::engine::Error> {
         let totals = shared.engine.totals().await?;
@@ -80,9 +80,9 @@ impl Numbers {
         gauge(&self.crowd_checks, totals.crowd_checks);
         gauge(&self.trouble, u64::from(!totals.trouble.is_empty()));
         gauge(&self.halted, u64::from(totals.halted));
-        self.blob_given_bytes.set(shared.given.bytes());
+        self.blob_given_bytes.set(shared.egress.bytes());
         let mut gone = std::mem::take(told);
-        for OfBlob { digest, given, .. } in shared.given.most(GIVEN_MAX) {
+        for OfBlob { digest, given, .. } in shared.egress.most(GIVEN_MAX) {
             let mut blob = digest.to_string();
             blob.truncate(DIGITS);
             let blob = Blob { blob };
@@ -93,7 +93,7 @@ impl Numbers {
         for blob in gone {
             self.blob_given_most_bytes.remove(&blob);
         }
-        self.blob_pieces_refused.set(shared.given.refused());
+        self.blob_pieces_refused.set(shared.egress.refused());
         Ok(())
     }
 }
@@ -114,7 +114,7 @@ impl Metrics {
     ///
     /// # Errors
     /// When it cannot listen there.
-    pub(crate) async fn start(listen: SocketAddr, shared: Arc<Shared>) -> io::Result<Self> {
+    pub(crate) async fn start(listen: SocketAddr, shared: Arc<Services>) -> io::Result<Self> {
         let numbers = Arc::new(Numbers::default());
         let mut registry = Registry::default();
         registry.register(Arc::clone(&numbers) as Arc<dyn MetricsGroup>);

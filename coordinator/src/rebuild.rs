@@ -14,7 +14,7 @@ use proto::job::JobSpec;
 use proto::log::{Entry, Frontier, Head};
 use proto::report::Batch;
 use proto::seal::Opened;
-use proto::ticket::{Office, Ticket};
+use proto::ticket::{Ticket, TicketIssuer};
 use proto::{AccountKey, Digest, ProjectKey, WorkerKey, pb};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -50,7 +50,7 @@ pub enum Refused {
 #[derive(Debug)]
 pub struct Gather {
     project: ProjectKey,
-    office: Office,
+    office: TicketIssuer,
     state: Mutex<State>,
 }
 
@@ -136,7 +136,7 @@ impl Gather {
         read_older(older, &mut state)?;
         Ok(Self {
             project: ProjectKey::from(project),
-            office: Office::new(project),
+            office: TicketIssuer::new(project),
             state: Mutex::new(state),
         })
     }

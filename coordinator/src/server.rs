@@ -7,15 +7,15 @@ use crate::core::admission::Admission;
 use crate::core::time::Clock;
 use crate::engine::{self, Engine, Handle};
 use crate::grpc::access::Access;
+use crate::grpc::blob_access::BlobAccess;
 use crate::grpc::blobs::Transfers;
 use crate::grpc::compile::Compiler;
-use crate::grpc::given::Given;
+use crate::grpc::egress::Egress;
 use crate::grpc::held::{self, Allowances};
-use crate::grpc::named::Named;
 use crate::grpc::peers::Swarm;
 use crate::grpc::rebuild;
 use crate::grpc::turns::Turns;
-use crate::grpc::{self, Patience, Shared};
+use crate::grpc::{self, Services, Timeouts};
 use crate::metrics::Metrics;
 use crate::project::{self, Folder, file, names};
 use crate::rebuild::Gather;
@@ -24,7 +24,7 @@ use crate::tally::{self, Guarded, Heads, Opened};
 use crate::tasks::Tasks;
 use program::error::chain;
 use proto::join::Join;
-use proto::ticket::Office;
+use proto::ticket::TicketIssuer;
 use referee::Referee;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -73,7 +73,7 @@ pub struct Config {
     /// Connections open at once.
     pub connections_max: usize,
     /// How long to wait for others.
-    pub patience: Patience,
+    pub patience: Timeouts,
     /// How often to log a line of numbers.
     pub summary_every: Duration,
     /// Where to tell the numbers of `status` to collectors, if anywhere.
@@ -99,7 +99,7 @@ impl Config {
             admission: Admission::Open,
             referee: false,
             connections_max: 20_000,
-            patience: Patience::default(),
+            patience: Timeouts::default(),
             summary_every: Duration::from_secs(60),
             metrics: None,
             rebuild: None,
@@ -202,7 +202,7 @@ impl Coordinator {
         let kind = Kind::Usual(heads, referee.as_ref().map(|referee| referee.key));
         let Started { shared, thread } =
             open(&config, (store, tee), kind, &identity, &clock, blobs, &join).await?;
-        let Shared { engine, tasks, stop, .. } = &*shared;
+        let Services { engine, tasks, stop, .. } = &*shared;
         let (engine, tasks, stop) = (engine.clone(), tasks.clone(), stop.clone());
         let metrics = match config.metrics {
             None => None,
@@ -302,7 +302,7 @@ impl Coordinator {
 
 /// What serves, and the thread behind it.
 struct Started {
-    shared: Arc<Shared>,
+    shared: Arc<Services>,
     thread: Engine,
 }
 
@@ -341,19 +341,19 @@ async fn open(
     })?;
     let stop = CancellationToken::new();
     let compiler = Arc::new(Compiler::new(config.program.clone(), stop.clone()));
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(Services {
         compiler,
         access: Access::load(engine.clone(), Arc::clone(clock), &identity.operator_token).await?,
         submissions: Turns::default(),
-        named: Named::load(&engine).await?,
+        blob_access: BlobAccess::load(&engine).await?,
         project: identity.project(),
         key: identity.key.clone(),
-        office: Office::new(&identity.key),
+        office: TicketIssuer::new(&identity.key),
         deliveries: Allowances::deliveries(),
         newcomers: Allowances::newcomers(),
         opening: Semaphore::new(held::OPENED_AT_ONCE),
         giving: Semaphore::new(rebuild::LARGE_AT_ONCE),
-        given: Given::default(),
+        egress: Egress::default(),
         unwanted: Notify::new(),
         transfers: Transfers::default(),
         swarm: Swarm::default(),
@@ -405,7 +405,7 @@ pub(crate) fn advertised(address: SocketAddr) -> String {
 }
 
 /// A line of numbers for the log now and then, and memory given back.
-fn spawn_housekeeping(shared: &Arc<Shared>, summary_every: Duration) {
+fn spawn_housekeeping(shared: &Arc<Services>, summary_every: Duration) {
     let (stop, shared) = (shared.stop.clone(), Arc::clone(shared));
     shared.tasks.clone().spawn(async move {
         let summaries = async {
@@ -421,7 +421,7 @@ fn spawn_housekeeping(shared: &Arc<Shared>, summary_every: Duration) {
         let forgetting = async {
             loop {
                 tokio::time::sleep(FORGET_EVERY).await;
-                if let Err(error) = shared.named.forget_ended(&shared.engine).await {
+                if let Err(error) = shared.blob_access.forget_ended(&shared.engine).await {
                     tracing::warn!("ended jobs are not forgotten: {}", chain(&error));
                 }
             }
@@ -450,7 +450,7 @@ fn spawn_housekeeping(shared: &Arc<Shared>, summary_every: Duration) {
 }
 
 async fn summary(
-    shared: &Shared,
+    shared: &Services,
     settled_before: Option<u64>,
     every: Duration,
 ) -> Result<u64, engine::Error> {

@@ -18,7 +18,7 @@ pub struct Ticket {
     pub first: UnitIndex,
     /// How many.
     pub count: u32,
-    /// See [`Office::stamp`].
+    /// See [`TicketIssuer::stamp`].
     pub stamp: [u8; 32],
 }
 
@@ -49,15 +49,15 @@ impl TryFrom<&pb::LeaseTicket> for Ticket {
 
 /// Makes and checks tickets.
 #[derive(Clone)]
-pub struct Office([u8; 32]);
+pub struct TicketIssuer([u8; 32]);
 
-impl std::fmt::Debug for Office {
+impl std::fmt::Debug for TicketIssuer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Office").finish_non_exhaustive()
+        f.debug_struct("TicketIssuer").finish_non_exhaustive()
     }
 }
 
-impl Office {
+impl TicketIssuer {
     /// Of the project with this key.
     #[must_use]
     pub fn new(project: &SigningKey) -> Self {
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_ticket_is_good_for_one_worker_and_one_lease() {
-        let office = Office::new(&SigningKey::from_bytes(&[1; 32]));
+        let office = TicketIssuer::new(&SigningKey::from_bytes(&[1; 32]));
         let worker = WorkerKey([2; 32]);
         let (lease, job, first, count) = (LeaseId(3), JobId(4), UnitIndex(5), 6);
         let stamp = office.stamp(&worker, lease, job, first, count);
@@ -109,7 +109,7 @@ mod tests {
         let ticket = Ticket { lease, job, first, count, stamp };
         assert!(office.holds(&worker, &ticket));
         assert!(!office.holds(&WorkerKey([9; 32]), &ticket));
-        assert!(!Office::new(&SigningKey::from_bytes(&[7; 32])).holds(&worker, &ticket));
+        assert!(!TicketIssuer::new(&SigningKey::from_bytes(&[7; 32])).holds(&worker, &ticket));
         let others = [
             Ticket { lease: LeaseId(9), ..ticket.clone() },
             Ticket { job: JobId(9), ..ticket.clone() },

@@ -7,7 +7,7 @@ use ed25519_dalek::SigningKey;
 use proto::member::{Certificate, Member};
 use proto::{AccountKey, Digest, ProjectKey, WorkerKey};
 use std::net::{SocketAddr, UdpSocket};
-use worker::p2p::contact::Contact;
+use worker::network::peer_record::Contact;
 
 /// Makes members.
 #[derive(Debug)]

@@ -7,6 +7,7 @@
     reason = "what is printed is for the reader of a test or bench, and a failed expectation is its result"
 )]
 
+mod arrows;
 mod damage;
 mod eclipse;
 mod faults;

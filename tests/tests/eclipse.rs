@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use tests::grid::{Coordinator, Profile, Worker, until};
 use tests::members::{Members, listen};
 use tests::volunteer::key;
-use worker::p2p::contact::Contact;
-use worker::p2p::{Config, Opening, Running};
+use worker::network::peer_record::Contact;
+use worker::network::{Config, Opening, Running};
 
 const ATTACKERS: u64 = 64;
 /// All of the attackers are of this account.

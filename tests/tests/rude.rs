@@ -17,7 +17,7 @@ use tests::search::done;
 use tests::swarm::content;
 use tests::volunteer::key;
 use tokio::time::timeout;
-use worker::p2p::contact::Contact;
+use worker::network::peer_record::Contact;
 use worker_core::exchange::{Bits, Message};
 
 const LINK: &[u8] = b"starling/link/1";
@@ -40,7 +40,7 @@ struct Lab {
 }
 
 /// A member that says what a test wants.
-struct Rude {
+struct ProtocolViolation {
     number: u64,
     endpoint: Endpoint,
     /// Kept open: whoever has no link is no member.
@@ -135,10 +135,10 @@ impl Lab {
         Ok((endpoint, link))
     }
 
-    async fn member(&self, number: u64) -> Result<Rude> {
+    async fn member(&self, number: u64) -> Result<ProtocolViolation> {
         let (endpoint, link) = self.stranger(number).await?;
         ask(&link, &self.hello(number)).await?;
-        Ok(Rude { number, endpoint, link })
+        Ok(ProtocolViolation { number, endpoint, link })
     }
 
     /// An honest member gets a piece, and it is right.
@@ -167,7 +167,7 @@ impl Lab {
     }
 }
 
-impl Rude {
+impl ProtocolViolation {
     async fn connect(&self, lab: &Lab, alpn: &[u8]) -> Result<Connection> {
         Ok(Box::pin(self.endpoint.connect(lab.address.clone(), alpn)).await?)
     }

@@ -418,7 +418,13 @@ async fn outputs(lab: &Lab) -> Result<Attempt> {
     let mut volunteer = Volunteer::connect(&lab.far, 200, 200).await?;
     let lease = until("a lease of the greedy job", async || {
         let leases = volunteer.lease(64).await?;
-        Ok(leases.into_iter().find(|lease| lease.job_id == job.0))
+        let (its, others): (Vec<_>, Vec<_>) =
+            leases.into_iter().partition(|lease| lease.job_id == job.0);
+        // Units of other jobs, held and not reported, are all that a newcomer may hold.
+        if !others.is_empty() {
+            volunteer.report(&others, honest).await?;
+        }
+        Ok(its.into_iter().next())
     })
     .await?;
     let token = volunteer.welcome.session_token.clone();

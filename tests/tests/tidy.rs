@@ -116,3 +116,88 @@ fn the_continuous_check_runs_the_readmes_test_command() {
         .expect("README gives the test command");
     assert!(check.lines().any(|line| line == command), ".ci/run does not run `{command}`");
 }
+
+/// Names that meant several things or nothing to a newcomer, and what is said in their place: docs/glossary.md.
+const RETIRED: [(&str, &str); 34] = [
+    ("struct Said", "Vote"),
+    ("struct Gates", "Escrow"),
+    ("struct Dice", "Prng"),
+    ("struct Book", "Standings"),
+    ("struct Caught", "Detection"),
+    ("enum Caught", "Detection"),
+    ("struct Alone", "SoleReports"),
+    ("struct Word", "SoleReport"),
+    ("enum Word", "ChildMessage"),
+    ("struct Figure", "Risk"),
+    ("struct Named", "BlobAccess"),
+    ("struct Given", "Egress"),
+    ("struct Office", "TicketIssuer"),
+    ("struct Patience", "Timeouts"),
+    ("struct Shared", "Services, Network or PoolState"),
+    ("struct Carrier", "Exchange"),
+    ("struct Holding", "Custody"),
+    ("struct Rude", "ProtocolViolation"),
+    ("enum Course", "RunScope"),
+    ("enum Runner", "RunOwner"),
+    ("struct Keep", "StateArchive"),
+    ("mod execute", "the crate sandbox"),
+    ("mod p2p", "network"),
+    ("mod carrier", "exchange"),
+    ("mod holding", "custody"),
+    ("mod keeper", "task, or child_handle"),
+    ("mod books", "store"),
+    ("mod shelf", "kv_log"),
+    ("mod care", "maintenance"),
+    ("mod door", "connection_limits"),
+    ("mod greet", "handshake"),
+    ("mod named", "blob_access"),
+    ("mod given", "egress"),
+    ("mod dice", "prng"),
+];
+
+#[test]
+fn retired_names_do_not_come_back() {
+    for path in files(".rs") {
+        // A test may call its own things what it likes.
+        if path.components().any(|part| part.as_os_str() == "tests") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        for (name, instead) in RETIRED {
+            let again = text.match_indices(name).any(|(at, _)| {
+                let next = text[at + name.len()..].chars().next();
+                !next.is_some_and(|c| c.is_alphanumeric() || c == '_')
+                    && !text[..at].ends_with(|c: char| c.is_alphanumeric())
+            });
+            assert!(!again, "{}: {name} is {instead} now", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_glossary_names_files_that_are_there() {
+    let text = fs::read_to_string(root().join("docs/glossary.md")).unwrap();
+    let crates = [
+        "proto/program",
+        "proto/client",
+        "worker/core",
+        "worker/sandbox",
+        "coordinator/core",
+        "proto",
+        "worker",
+        "coordinator",
+        "tests",
+        "workloads/kernel",
+        "workloads/sdk",
+        "workloads/cli",
+    ];
+    let paths = text.split('`').filter(|word| word.ends_with(".rs") && word.contains('/'));
+    for path in paths {
+        let inside = |name: &&str| {
+            let rest = path.strip_prefix(*name)?.strip_prefix('/')?;
+            Some(root().join(name).join("src").join(rest))
+        };
+        let there = crates.iter().filter_map(inside).any(|file| file.exists());
+        assert!(there || root().join(path).exists(), "docs/glossary.md: there is no {path}");
+    }
+}

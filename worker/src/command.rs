@@ -6,7 +6,7 @@ mod owner;
 mod run;
 mod seed;
 
-use crate::{control, folder, metrics, p2p};
+use crate::{control, folder, metrics, network};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use iroh_metrics::RwLockRegistry;
 use program::output::Format;
@@ -208,11 +208,11 @@ struct Peers {
 }
 
 impl Peers {
-    fn config(&self, data: &Path) -> p2p::Config {
-        let defaults = p2p::Config::default();
+    fn config(&self, data: &Path) -> network::Config {
+        let defaults = network::Config::default();
         let size = |size: Option<bytesize::ByteSize>| size.map(|size| size.as_u64());
         let links_max = usize::from(self.peers_max);
-        p2p::Config {
+        network::Config {
             listen: self.peer_listen,
             links_max,
             links_wanted: defaults.links_wanted.min(links_max.div_ceil(2)),

@@ -1,6 +1,6 @@
 //! How the owner's commands reach the running worker: a socket in its folder, one JSON object per line each way.
 
-use crate::p2p::{PeerView, PeersReport};
+use crate::network::{PeerView, PeersReport};
 use proto::{AccountKey, ProjectKey, WorkerKey};
 use sandbox::Walls;
 use serde::{Deserialize, Serialize};

@@ -307,7 +307,7 @@ impl Folder {
         for path in files.map(|name| self.path.join(name)) {
             file::remove(&path).map_err(at(&path))?;
         }
-        crate::p2p::store::forget(&self.path).map_err(at(&self.path))?;
+        crate::network::store::forget(&self.path).map_err(at(&self.path))?;
         for path in [self.snapshots(), self.outputs(), self.traces(), self.errands(), self.held()] {
             match fs::remove_dir_all(&path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {

@@ -16,8 +16,8 @@
 //!   kernels.
 //! - the crate [`sandbox`]: kernels compiled in one child process and run in others, behind walls, with snapshots. It takes files
 //!   and limits, and knows no network and nobody's units.
-//! - [`p2p`]: workers as peers. [`p2p::swarm`] decides which piece of a blob comes from whom and [`p2p::carrier`] carries it out;
-//!   [`p2p::hold`] decides which peers hold which reports; [`p2p::ledger`] spreads the project's log. It knows no sandbox.
+//! - [`network`]: workers as peers. [`network::swarm`] decides which piece of a blob comes from whom and [`network::carrier`] carries it out;
+//!   [`network::hold`] decides which peers hold which reports; [`network::ledger`] spreads the project's log. It knows no sandbox.
 //! - `holding`: the task around the last two, with their disk, peers and coordinator.
 //! - [`blobs`], [`outbox`] and [`traces`]: on disk, the cache of kernels and inputs, the journal of what is held, and traces with
 //!   states to be shown.
@@ -27,7 +27,7 @@
 //!   collectors. With the feature `fault-hook`, which is for tests, `fault` makes the worker lie.
 //!
 //! # What holds
-//! - The agent, and the parts of [`p2p`] that say so, do no input or output, read no clock, and draw no randomness but from a
+//! - The agent, and the parts of [`network`] that say so, do no input or output, read no clock, and draw no randomness but from a
 //!   seed that was passed in.
 //! - A lease, a result, a change of what is held is in the journal before anything is done or said because of it.
 //! - Only [`sandbox`] knows wasmtime, and only its children hold strangers' code: behind walls, without keys, opening no file.
@@ -35,24 +35,26 @@
 //! - No attempt of a unit is counted for what this machine lacks.
 //! - Of the coordinator it knows the protocol alone.
 
+mod agent;
 pub mod blobs;
 mod clock;
 pub mod command;
 pub mod control;
+mod coordinator;
+mod custody;
 mod disk;
-mod driver;
+pub mod exchange;
 #[cfg(feature = "fault-hook")]
 pub mod fault;
 pub mod folder;
-mod holding;
 mod machine;
 pub mod memory;
 mod metrics;
+pub mod network;
 pub mod outbox;
-pub mod p2p;
 pub mod traces;
 
-pub use driver::{Config, Ended, Notice, StartError, Worker};
+pub use agent::{Config, Ended, Notice, StartError, Worker};
 
 #[cfg(test)]
 mod testing;

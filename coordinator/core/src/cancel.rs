@@ -52,8 +52,8 @@ impl Core {
             }
         }
         for unit in std::mem::take(&mut job.known).into_values() {
-            for said in unit.said {
-                self.close_report(said.place.worker, said.place.sequence);
+            for vote in unit.votes {
+                self.close_report(vote.place.worker, vote.place.sequence);
             }
         }
         for attempt in 0..job.record.next_attempt {

@@ -5,8 +5,8 @@ use crate::bounds::{LOG_BYTES, LOG_SPANS, LOG_UNITS};
 use crate::job::Job;
 use crate::ledger::{Ledger, Verdicts};
 use crate::record::{
-    AgainRecord, End, IndexRecord, LogRecord, Span, Table, Word, batch_key, encode, lease_key,
-    standing_key,
+    End, IndexRecord, LogRecord, ResettledRecord, SoleReport, Span, Table, batch_key, encode,
+    lease_key, standing_key,
 };
 use crate::time::Now;
 use proto::{Digest, JobId, LeaseId};
@@ -99,7 +99,7 @@ impl Core {
             let open = self.open.get(&(worker, sequence)).map(|open| encode(&open.record));
             changes.push((batch_key(Table::Open, worker, sequence), open));
         }
-        for ((who, class), standing) in self.book.take_changes() {
+        for ((who, class), standing) in self.standings.take_changes() {
             changes.push((standing_key(who, class), Some(encode(&standing))));
         }
         if dirty.meta || !changes.is_empty() {
@@ -135,7 +135,7 @@ impl Core {
             || !logs.is_empty()
             || !kept.is_empty()
             || !records.is_empty()
-            || self.book.has_changes()
+            || self.standings.has_changes()
     }
 }
 
@@ -195,7 +195,11 @@ fn flush_log(job: &mut Job, now: Now, ledger: &mut Ledger<'_>, changes: &mut Cha
 }
 
 /// Where the verdicts of one record of the log are found that replace withdrawn ones, and all other spans.
-pub(super) fn again(job: &Job, spans: Vec<Span>, log: u64) -> (Vec<(u64, AgainRecord)>, Vec<Span>) {
+pub(super) fn again(
+    job: &Job,
+    spans: Vec<Span>,
+    log: u64,
+) -> (Vec<(u64, ResettledRecord)>, Vec<Span>) {
     if job.again.is_empty() {
         return (Vec::new(), spans);
     }
@@ -210,23 +214,23 @@ pub(super) fn again(job: &Job, spans: Vec<Span>, log: u64) -> (Vec<(u64, AgainRe
             left -= fuel;
             if !job.again.contains(unit) {
                 let end = span.end_of(offset);
-                rest.push(Span { first: unit, count: 1, end, figure: span.figure, fuel });
+                rest.push(Span { first: unit, count: 1, end, risk: span.risk, fuel });
                 continue;
             }
-            let alone = word(job, &span).map(|word| Word { fuel, ..word });
+            let alone = word(job, &span).map(|word| SoleReport { fuel, ..word });
             let (failed, given_up) =
                 (!matches!(span.end, End::Done(_)), matches!(span.end, End::GivenUp(_)));
-            found.push((unit, AgainRecord::Settled { log, failed, given_up, alone }));
+            found.push((unit, ResettledRecord::Settled { log, failed, given_up, alone }));
         }
     }
     (found, rest)
 }
 
 /// The one worker whose word a span rests on, if it is one and the job asked for more.
-fn word(job: &Job, span: &Span) -> Option<Word> {
+fn word(job: &Job, span: &Span) -> Option<SoleReport> {
     match &span.end {
         End::Done(places) if job.estimates() && places.len() == 1 => {
-            Some(Word { worker: places[0].worker, figure: span.figure, fuel: span.fuel })
+            Some(SoleReport { worker: places[0].worker, risk: span.risk, fuel: span.fuel })
         }
         _ => None,
     }

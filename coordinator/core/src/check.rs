@@ -155,9 +155,9 @@ impl Core {
 
     fn check_open_batches(&self) -> Result<(), Contradiction> {
         let mut reports: HashMap<(u32, u64), u32> = HashMap::new();
-        for said in self.running().flat_map(|job| job.known.values()).flat_map(|known| &known.said)
+        for vote in self.running().flat_map(|job| job.known.values()).flat_map(|known| &known.votes)
         {
-            *reports.entry((said.place.worker, said.place.sequence)).or_default() += 1;
+            *reports.entry((vote.place.worker, vote.place.sequence)).or_default() += 1;
         }
         ensure!(
             reports.len() == self.open.len(),
@@ -216,9 +216,9 @@ impl Core {
                 known.holders.is_empty() || held.contains_key(unit),
                 "{id}/u{unit} is booked and not held"
             );
-            let accounts: BTreeSet<u32> = known.said.iter().map(|said| said.account).collect();
+            let accounts: BTreeSet<u32> = known.votes.iter().map(|vote| vote.account).collect();
             ensure!(
-                accounts.len() == known.said.len(),
+                accounts.len() == known.votes.len(),
                 "{id}/u{unit} has two reports of one account"
             );
             let hopeless = known.hopeless(job.spec.attempts_max, || false);
@@ -227,7 +227,7 @@ impl Core {
                 continue;
             }
             let waits = known.held || known.pooled;
-            match verdict::judge(job.policy(), &known.said, known.checked, known.patient) {
+            match verdict::judge(job.policy(), &known.votes, known.checked, known.patient) {
                 Verdict::Need(_) | Verdict::Wait => {
                     ensure!(!waits, "{id}/u{unit} is held and needs more");
                 }
@@ -247,13 +247,13 @@ impl Core {
         let id = job.id;
         let held: BTreeSet<u64> =
             job.known.iter().filter(|(_, known)| known.held).map(|(unit, _)| *unit).collect();
-        let listed: BTreeSet<u64> = job.gates.all().collect();
-        let count = job.gates.all().count() as u64;
+        let listed: BTreeSet<u64> = job.escrow.all().collect();
+        let count = job.escrow.all().count() as u64;
         ensure!(held == listed, "{id}: held units {held:?} are listed as {listed:?}");
         ensure!(
-            count == job.gates.waiting() && held.len() as u64 == count,
+            count == job.escrow.waiting() && held.len() as u64 == count,
             "{id}: {count} units wait, {} counted",
-            job.gates.waiting()
+            job.escrow.waiting()
         );
         let pooled = job.known.values().filter(|known| known.pooled).count() as u64;
         ensure!(
@@ -262,22 +262,22 @@ impl Core {
             job.pool.waiting()
         );
         for (worker, alone) in &job.alone {
-            let figures: u64 = alone.figures.values().sum();
+            let risks: u64 = alone.risks.values().sum();
             ensure!(
                 alone.units.is_subset(&job.settled) && alone.units.is_disjoint(&job.failed),
                 "{id}: units on the word of worker {worker} have no output"
             );
             ensure!(
-                figures == alone.units.len() && 0 < figures,
-                "{id}: {figures} figures for {} units of worker {worker}",
+                risks == alone.units.len() && 0 < risks,
+                "{id}: {risks} risks for {} units of worker {worker}",
                 alone.units.len()
             );
         }
-        let figures: u64 = job.record.figures.values().sum();
+        let risks: u64 = job.record.risks.values().sum();
         let judged = job.record.settled - job.record.given_up;
         ensure!(
-            !job.estimates() || figures <= judged + job.record.withdrawn && judged <= figures,
-            "{id}: {figures} figures for {judged} units"
+            !job.estimates() || risks <= judged + job.record.withdrawn && judged <= risks,
+            "{id}: {risks} risks for {judged} units"
         );
         ensure!(self.caught.is_empty(), "somebody was caught and is still trusted");
         Ok(())

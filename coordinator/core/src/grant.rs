@@ -8,7 +8,7 @@ use crate::bounds::{
     SECOND_LEASES_SCANNED,
 };
 use crate::event::{self, Effects, ToWorker};
-use crate::job::{Job, Party};
+use crate::job::{Job, Voter};
 use crate::lease::{Lease, LeaseState};
 use crate::queue::Run;
 use crate::record::WorkerRecord;
@@ -70,9 +70,9 @@ impl Core {
         }
         let of = |number: u32| {
             let WorkerRecord { account, network, .. } = workers[number as usize].record;
-            Party { account, network }
+            Voter { account, network }
         };
-        let nobody = Party { account: u32::MAX, network: 0 };
+        let nobody = Voter { account: u32::MAX, network: 0 };
         let party_of = |lease: LeaseId| leases.get(&lease).map_or(nobody, |lease| of(lease.worker));
         let asking = of(number);
         let mut scanned = 0;
@@ -168,9 +168,9 @@ impl Core {
         if !job.single() {
             let party = |number: u32| {
                 let WorkerRecord { account, network, .. } = self.worker(number).record;
-                Party { account, network }
+                Voter { account, network }
             };
-            let nobody = Party { account: u32::MAX, network: 0 };
+            let nobody = Voter { account: u32::MAX, network: 0 };
             let party_of =
                 |lease| self.leases.get(&lease).map_or(nobody, |lease| party(lease.worker));
             return !job.clash(known, party(number), party_of);
@@ -179,7 +179,7 @@ impl Core {
         let held =
             |lease: &LeaseId| self.leases.get(lease).is_some_and(|lease| lease.worker == number);
         known.holders.iter().all(|holder| *holder == twin)
-            && !known.said.iter().any(|said| said.account == account)
+            && !known.votes.iter().any(|vote| vote.account == account)
             && !known.holders.iter().any(held)
     }
 

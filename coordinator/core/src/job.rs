@@ -5,10 +5,10 @@ use crate::logs::JobLogs;
 use crate::queue::{Queue, Run};
 use crate::record::{End, JobRecord, Place, Span};
 use crate::returners::Returners;
-use crate::trust::estimate::Figure;
-use crate::trust::{Alone, Gates, Pool};
+use crate::trust::estimate::Risk;
+use crate::trust::{Escrow, Pool, SoleReports};
 use crate::unit::Unit;
-use crate::verdict::{Policy, Said};
+use crate::verdict::{Policy, Vote};
 use proto::job::{Outline, Stage};
 use proto::{JobId, LeaseId, UnitIndex};
 use roaring::RoaringTreemap;
@@ -34,9 +34,9 @@ pub(super) struct Job {
     /// Units whose verdict was withdrawn at least once.
     pub(super) again: RoaringTreemap,
     /// Units accepted on the word of one worker, by its number.
-    pub(super) alone: BTreeMap<u32, Alone>,
+    pub(super) alone: BTreeMap<u32, SoleReports>,
     /// Units that wait for their worker to pass a check.
-    pub(super) gates: Gates,
+    pub(super) escrow: Escrow,
     /// Units that wait for a referee's check.
     pub(super) pool: Pool,
     /// Units of which more is known; see [`Unit`].
@@ -88,14 +88,14 @@ impl Rate {
 
 /// Who answers together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Party {
+pub(super) struct Voter {
     /// Number of the account.
     pub(super) account: u32,
     /// The network; 0 when it tells nothing.
     pub(super) network: u64,
 }
 
-impl Party {
+impl Voter {
     /// Whether both answer together.
     pub(super) fn is_with(self, other: Self) -> bool {
         self.account == other.account || self.network != 0 && self.network == other.network
@@ -104,7 +104,7 @@ impl Party {
 
 /// What may be done with a unit for an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fit {
+pub(super) enum Eligibility {
     /// Lend it.
     Take,
     /// Others may take it.
@@ -135,7 +135,7 @@ impl Job {
             given_up: RoaringTreemap::new(),
             again: RoaringTreemap::new(),
             alone: BTreeMap::new(),
-            gates: Gates::default(),
+            escrow: Escrow::default(),
             pool: Pool::default(),
             known: HashMap::new(),
             queue: Queue::default(),
@@ -206,27 +206,32 @@ impl Job {
     }
 
     /// What may be done with a unit of the queue for `asking`; `party_of` tells whose a lease is.
-    pub(super) fn fit(&self, unit: u64, asking: Party, party_of: impl Fn(LeaseId) -> Party) -> Fit {
+    pub(super) fn fit(
+        &self,
+        unit: u64,
+        asking: Voter,
+        party_of: impl Fn(LeaseId) -> Voter,
+    ) -> Eligibility {
         if self.settled.contains(unit) || self.inputs(unit).is_some_and(|(have, all)| have < all) {
-            return Fit::Nobody;
+            return Eligibility::Nobody;
         }
-        let Some(known) = self.known.get(&unit) else { return Fit::Take };
+        let Some(known) = self.known.get(&unit) else { return Eligibility::Take };
         if known.missing(self.policy()) == 0 {
-            return Fit::Nobody;
+            return Eligibility::Nobody;
         }
-        if self.clash(known, asking, party_of) { Fit::Others } else { Fit::Take }
+        if self.clash(known, asking, party_of) { Eligibility::Others } else { Eligibility::Take }
     }
 
     /// Whether somebody who answers together with `asking` has reported or holds the unit.
     pub(super) fn clash(
         &self,
         known: &Unit,
-        asking: Party,
-        party_of: impl Fn(LeaseId) -> Party,
+        asking: Voter,
+        party_of: impl Fn(LeaseId) -> Voter,
     ) -> bool {
-        let same = |party: Party| party.is_with(asking);
-        let said = |said: &Said| Party { account: said.account, network: said.network };
-        known.said.iter().any(|report| same(said(report)))
+        let same = |party: Voter| party.is_with(asking);
+        let voter = |vote: &Vote| Voter { account: vote.account, network: vote.network };
+        known.votes.iter().any(|report| same(voter(report)))
             || known.refuted.iter().any(|&party| same(party))
             || known.holders.iter().any(|&lease| same(party_of(lease)))
     }
@@ -236,22 +241,22 @@ impl Job {
         &mut self,
         group: Option<u32>,
         run: Run,
-        asking: Party,
+        asking: Voter,
         max: u32,
-        party_of: impl Fn(LeaseId) -> Party,
+        party_of: impl Fn(LeaseId) -> Voter,
     ) -> Option<(u64, u32)> {
         let mut others: Option<Run> = None;
         let mut taken: Option<(u64, u32)> = None;
         for unit in run.units() {
             let fit = self.fit(unit, asking, &party_of);
             match (fit, &mut taken) {
-                (Fit::Take, Some((_, count))) if *count < max => *count += 1,
-                (Fit::Take, None) => taken = Some((unit, 1)),
+                (Eligibility::Take, Some((_, count))) if *count < max => *count += 1,
+                (Eligibility::Take, None) => taken = Some((unit, 1)),
                 (_, Some(_)) => {
                     self.queue.push_front(group, Run::new(unit, run.first + run.count - unit));
                     break;
                 }
-                (Fit::Others, None) => match &mut others {
+                (Eligibility::Others, None) => match &mut others {
                     Some(others) if others.first + others.count == unit => others.count += 1,
                     _ => {
                         if let Some(others) = others.replace(Run::new(unit, 1)) {
@@ -259,7 +264,7 @@ impl Job {
                         }
                     }
                 },
-                (Fit::Nobody, None) => {}
+                (Eligibility::Nobody, None) => {}
             }
         }
         if let Some(others) = others {
@@ -269,18 +274,18 @@ impl Job {
     }
 
     /// Notes a verdict for the next commit; consecutive units that ended alike become one span.
-    pub(super) fn note(&mut self, unit: u64, end: End, figure: Figure, fuel: u64) {
+    pub(super) fn note(&mut self, unit: u64, end: End, risk: Risk, fuel: u64) {
         let fuel = u128::from(fuel);
         if let Some(last) = self.spans.last_mut()
             && last.first + u64::from(last.count) == unit
-            && last.figure == figure
+            && last.risk == risk
             && continues(&last.end, &end, last.count)
         {
             last.count += 1;
             last.fuel += fuel;
             return;
         }
-        self.spans.push(Span { first: unit, count: 1, end, figure, fuel });
+        self.spans.push(Span { first: unit, count: 1, end, risk, fuel });
     }
 
     /// Whether a unit is one of the job's, and its stage.

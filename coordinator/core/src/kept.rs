@@ -143,9 +143,9 @@ impl Core {
     pub(super) fn new_output(&self, id: JobId, report: &Report) -> Option<(Digest, u64)> {
         let Outcome::Done(Output::Blob { digest, len }) = report.outcome else { return None };
         let known = self.jobs.get(&id)?.known.get(&report.unit.0);
-        let said =
-            known.is_some_and(|known| known.said.iter().any(|said| said.result == Ok(digest)));
-        (!said).then_some((digest, len))
+        let votes =
+            known.is_some_and(|known| known.votes.iter().any(|vote| vote.result == Ok(digest)));
+        (!votes).then_some((digest, len))
     }
 
     /// Whether there is room for a new output of a job.

@@ -58,8 +58,8 @@ impl Verdicts {
                 log::End::GivenUp(reason) | log::End::Withdrawn(reason) => reason.len(),
                 log::End::Done(places) | log::End::Failed(places) => places.len() * PLACE_BYTES,
             };
-        let &Span { first, count, figure, fuel, .. } = span;
-        self.spans.push(log::Span { first, count, end, figure: figure.0, fuel });
+        let &Span { first, count, risk, fuel, .. } = span;
+        self.spans.push(log::Span { first, count, end, figure: risk.0, fuel });
     }
 
     fn places(&mut self, places: &[Place], ledger: &Ledger<'_>) -> Vec<log::Place> {

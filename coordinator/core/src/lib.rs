@@ -56,10 +56,10 @@ use crate::record::{AccountRecord, Meta, OpenRecord, Table};
 use crate::share::Shares;
 use crate::time::Now;
 use crate::token::{Token, TokenId};
-use crate::trust::book::Book;
-use crate::trust::dice::Dice;
 use crate::trust::estimate::CHECK_FLOOR;
-use crate::trust::{Caught, Trials};
+use crate::trust::prng::Prng;
+use crate::trust::standings::Standings;
+use crate::trust::{Detection, Trials};
 use crate::worker::Worker;
 use proto::log::Frontier;
 use proto::{AccountKey, Digest, JobId, LeaseId, ProjectKey, WorkerKey};
@@ -122,10 +122,10 @@ pub struct Core {
     work_appeared: bool,
     dirty: Dirty,
     /// What is known of whom.
-    book: Book,
+    standings: Standings,
     /// Workers that were caught and not yet distrusted.
-    caught: Vec<Caught>,
-    dice: Dice,
+    caught: Vec<Detection>,
+    prng: Prng,
     /// Share of a trusted worker's units that are checked.
     check_floor: f64,
     trials: Trials,
@@ -199,9 +199,9 @@ impl Core {
             to_serve: (0, 0),
             work_appeared: false,
             dirty,
-            book: Book::default(),
+            standings: Standings::default(),
             caught: Vec::new(),
-            dice: Dice::new(seed),
+            prng: Prng::new(seed),
             check_floor: CHECK_FLOOR,
             trials: Trials::default(),
             referees: BTreeSet::new(),
@@ -268,7 +268,7 @@ impl Core {
         self.judge_caught(now, effects);
         self.advance_trials(now, effects);
         self.judge_caught(now, effects);
-        self.close_gates();
+        self.close_escrow();
         self.end_finished_jobs(now, effects);
         self.serve_line(now, effects);
         reply

@@ -10,8 +10,8 @@ use crate::job::Job;
 use crate::lease::{Lease, LeaseState};
 use crate::queue::{Run, runs};
 use crate::record::{
-    AccountRecord, AgainRecord, AttemptRecord, IndexRecord, JobRecord, KeptRecord, LeaseRecord,
-    LogsRecord, Meta, OpenRecord, Place, VoidRecord, WorkerRecord,
+    AccountRecord, AttemptRecord, IndexRecord, JobRecord, KeptRecord, LeaseRecord, LogsRecord,
+    Meta, OpenRecord, Place, ResettledRecord, VoidRecord, WorkerRecord,
 };
 use crate::settle::count_input;
 use crate::status::JobState;
@@ -19,9 +19,9 @@ use crate::submit::submission_key;
 use crate::time::Now;
 use crate::token::Token;
 use crate::trust;
-use crate::trust::book::{Book, Entry};
 use crate::trust::estimate::{REFEREE, Standing};
-use crate::verdict::{self, Said};
+use crate::trust::standings::{Entry, Standings};
+use crate::verdict::{self, Vote};
 use crate::worker::Worker;
 use crate::{Core, Open};
 use proto::job::{Outline, Stage};
@@ -78,7 +78,7 @@ pub struct SavedJob {
     /// By number of the worker: which verdicts on its word hold no more.
     pub voids: Vec<(u32, VoidRecord)>,
     /// Units whose verdict was withdrawn.
-    pub again: Vec<(u64, AgainRecord)>,
+    pub again: Vec<(u64, ResettledRecord)>,
 }
 
 /// A batch with reports without a verdict, as it was saved.
@@ -105,7 +105,7 @@ impl Core {
             return Err(Contradiction(what.into()));
         }
         let mut core = Self::new(meta.project, seed);
-        core.book = Book::load(standings);
+        core.standings = Standings::load(standings);
         core.loaded_leases = LeaseId(meta.next_lease);
         core.meta = meta;
         core.dirty = Dirty::default();
@@ -232,12 +232,12 @@ impl Core {
                 REFEREE
             } else if job.estimates() {
                 let class = trust::class(job, report.unit.0);
-                self.book.of(worker, account, network, class)
+                self.standings.of(worker, account, network, class)
             } else {
                 Standing::default()
             };
             let statement = Statement::new(job.record.spec_digest, report);
-            job.known.entry(report.unit.0).or_default().said.push(Said {
+            job.known.entry(report.unit.0).or_default().votes.push(Vote {
                 account,
                 network,
                 standing,
@@ -284,10 +284,10 @@ impl Core {
         }
         lease.given_back = given_back;
         for (offset, unit) in (0..count).zip(first..) {
-            let said =
-                |known: &crate::unit::Unit| known.said.iter().any(|said| said.account == account);
+            let votes =
+                |known: &crate::unit::Unit| known.votes.iter().any(|vote| vote.account == account);
             if lease.is_open(offset)
-                && (job.settled.contains(unit) || job.known.get(&unit).is_some_and(said))
+                && (job.settled.contains(unit) || job.known.get(&unit).is_some_and(votes))
             {
                 lease.close(offset);
             }
@@ -321,9 +321,9 @@ impl Core {
             let patient = job.patient();
             for (&unit, known) in &mut job.known {
                 known.patient = patient;
-                note_learned(&mut known.said);
-                known.checked = !known.holders.is_empty() && verdict::alone(&known.said).is_some();
-                units.push((known.said.first().map(|said| said.place), unit));
+                note_learned(&mut known.votes);
+                known.checked = !known.holders.is_empty() && verdict::alone(&known.votes).is_some();
+                units.push((known.votes.first().map(|vote| vote.place), unit));
             }
             units.sort_unstable();
             for (_, unit) in units {
@@ -337,7 +337,7 @@ impl Core {
         self.judge_copies();
         // Nobody is connected who could be told anything.
         self.judge_caught(now, &mut Effects::default());
-        self.close_gates();
+        self.close_escrow();
     }
 
     /// Judges the open units of all other jobs: a coordinator that was built up again from its workers may have found the
@@ -346,7 +346,7 @@ impl Core {
         let mut open: Vec<(Place, JobId, u64)> = Vec::new();
         for job in self.jobs.values().filter(|job| !job.estimates()) {
             for (&unit, known) in &job.known {
-                open.extend(known.said.first().map(|said| (said.place, job.id, unit)));
+                open.extend(known.votes.first().map(|vote| (vote.place, job.id, unit)));
             }
         }
         open.sort_unstable();
@@ -357,11 +357,11 @@ impl Core {
 }
 
 /// Those who agree have that on their records since the later one reported.
-fn note_learned(said: &mut [Said]) {
-    let statements: Vec<Digest> = said.iter().map(|said| said.statement).collect();
-    for said in said {
-        let same = statements.iter().filter(|statement| **statement == said.statement);
-        said.learned = 1 < same.count();
+fn note_learned(votes: &mut [Vote]) {
+    let statements: Vec<Digest> = votes.iter().map(|vote| vote.statement).collect();
+    for vote in votes {
+        let same = statements.iter().filter(|statement| **statement == vote.statement);
+        vote.learned = 1 < same.count();
     }
 }
 
@@ -385,18 +385,18 @@ fn load_stretch(job: &mut Job, first: u64, stretch: IndexRecord, voids: &HashMap
             let alone = job.alone.entry(word.worker).or_default();
             alone.units.insert_range(units);
             alone.fuel += word.fuel;
-            *alone.figures.entry(word.figure).or_default() += count;
+            *alone.risks.entry(word.risk).or_default() += count;
         }
     }
 }
 
 /// Takes in where a unit stands whose verdict was withdrawn: this holds, and not what the index says.
-fn load_again(job: &mut Job, unit: u64, record: AgainRecord, voids: &HashMap<u32, u64>) {
+fn load_again(job: &mut Job, unit: u64, record: ResettledRecord, voids: &HashMap<u32, u64>) {
     job.again.insert(unit);
     for units in [&mut job.settled, &mut job.failed, &mut job.given_up] {
         units.remove(unit);
     }
-    let AgainRecord::Settled { log, failed, given_up, alone } = record else { return };
+    let ResettledRecord::Settled { log, failed, given_up, alone } = record else { return };
     let void =
         alone.is_some_and(|word| voids.get(&word.worker).is_some_and(|before| log < *before));
     if void {
@@ -413,7 +413,7 @@ fn load_again(job: &mut Job, unit: u64, record: AgainRecord, voids: &HashMap<u32
         let alone = job.alone.entry(word.worker).or_default();
         alone.units.insert(unit);
         alone.fuel += word.fuel;
-        *alone.figures.entry(word.figure).or_default() += 1;
+        *alone.risks.entry(word.risk).or_default() += 1;
     }
 }
 

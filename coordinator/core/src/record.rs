@@ -2,8 +2,8 @@
 //! point into batches, so that a run of a thousand units settled alike costs one small record.
 
 use crate::status::JobState;
-use crate::trust::book::Who;
-use crate::trust::estimate::Figure;
+use crate::trust::estimate::Risk;
+use crate::trust::standings::Who;
 use proto::job::JobSpec;
 use proto::key::Signature;
 use proto::log::Frontier;
@@ -49,7 +49,7 @@ pub enum Table {
     Standing = b'h',
     /// [`VoidRecord`] by job and number of the worker: which verdicts hold no more.
     Void = b'v',
-    /// [`AgainRecord`] by job and unit, for units whose verdict was withdrawn: what holds instead of the index.
+    /// [`ResettledRecord`] by job and unit, for units whose verdict was withdrawn: what holds instead of the index.
     Again = b'g',
     /// [`proto::log::Entry`] by position in the project's log: canonical bytes, which are what its leaf is of.
     Entry = b'y',
@@ -230,7 +230,7 @@ pub struct JobRecord {
     /// Verdicts withdrawn.
     pub withdrawn: u64,
     /// Units by the figure of their verdict, for a job that asks for confidence.
-    pub figures: BTreeMap<Figure, u64>,
+    pub risks: BTreeMap<Risk, u64>,
     /// Segments run again to check reports or to settle disputes.
     pub segments: u64,
     /// Fuel of these.
@@ -267,7 +267,7 @@ impl JobRecord {
             next_log: 0,
             next_attempt: 0,
             withdrawn: 0,
-            figures: BTreeMap::new(),
+            risks: BTreeMap::new(),
             segments: 0,
             segments_fuel: 0,
             next_evidence: 0,
@@ -405,7 +405,7 @@ pub struct Span {
     /// How they ended.
     pub end: End,
     /// The estimated chance that one of them is wrong; 0 for a job that asks for copies.
-    pub figure: Figure,
+    pub risk: Risk,
     /// Of the canonical reports, summed.
     pub fuel: u128,
 }
@@ -447,16 +447,16 @@ pub struct IndexRecord {
     /// Of these, given up.
     pub given_up: Vec<(u64, u64)>,
     /// Of these, accepted on the word of one worker.
-    pub alone: Vec<(u64, u64, Word)>,
+    pub alone: Vec<(u64, u64, SoleReport)>,
 }
 
 /// The word of one worker that units were accepted on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Word {
+pub struct SoleReport {
     /// Number of the worker.
     pub worker: u32,
     /// Of each unit.
-    pub figure: Figure,
+    pub risk: Risk,
     /// Of all of them.
     pub fuel: u128,
 }
@@ -470,7 +470,7 @@ pub struct VoidRecord {
 
 /// Where a unit stands whose verdict was withdrawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AgainRecord {
+pub enum ResettledRecord {
     /// Without a verdict, because what it was merged from has none.
     Withdrawn,
     /// With another verdict.
@@ -482,7 +482,7 @@ pub enum AgainRecord {
         /// Whether it was given up.
         given_up: bool,
         /// The one worker whose word it rests on, if it is one.
-        alone: Option<Word>,
+        alone: Option<SoleReport>,
     },
 }
 

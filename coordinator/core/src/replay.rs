@@ -11,8 +11,8 @@ mod verdicts;
 use crate::job::Job;
 use crate::record::{AccountRecord, JobRecord, Meta, Table, WorkerRecord, encode, standing_key};
 use crate::status::JobState;
-use crate::trust::book::Book;
-use crate::trust::estimate::Figure;
+use crate::trust::estimate::Risk;
+use crate::trust::standings::Standings;
 use proto::job::JobSpec;
 use proto::key::Signature;
 use proto::log::{Entry, Event, Frontier};
@@ -106,7 +106,7 @@ pub fn rebuild(project: ProjectKey, found: &Found, now_ms: u64) -> Rebuilt {
         used: HashSet::new(),
         voided: HashSet::new(),
         withdrawn: BTreeMap::new(),
-        book: Book::default(),
+        standings: Standings::default(),
         rebuilt: Rebuilt::default(),
     };
     replay.rebuilt.records = found.carried.clone();
@@ -132,14 +132,14 @@ struct Replay<'a> {
     /// Whose specification nobody has, and how many of their verdicts are passed over.
     lost_jobs: BTreeMap<JobId, u64>,
     /// Worker, fuel and figure of units that rest on the word of one worker.
-    alone: HashMap<(JobId, u64), (u32, u64, Figure)>,
+    alone: HashMap<(JobId, u64), (u32, u64, Risk)>,
     /// Batches that verdicts rest on.
     used: HashSet<(u32, u64)>,
     /// Workers that were caught, by job and position of the withdrawal.
     voided: HashSet<(JobId, u32, u64)>,
     /// Verdicts whose reports nobody has.
     withdrawn: BTreeMap<JobId, Vec<(u64, u32)>>,
-    book: Book,
+    standings: Standings,
     rebuilt: Rebuilt,
 }
 
@@ -253,7 +253,7 @@ impl Replay<'_> {
         for (number, account) in (0..).zip(std::mem::take(&mut self.accounts)) {
             self.put(Table::Account.key(number), encode(&account));
         }
-        for ((who, class), standing) in self.book.take_changes() {
+        for ((who, class), standing) in self.standings.take_changes() {
             self.put(standing_key(who, class), encode(&standing));
         }
         self.put(Table::Meta.prefix(), encode(&self.meta));

@@ -9,7 +9,7 @@ use crate::record::{LogEnd, OpenRecord, Place, Table, batch_key, encode_batch};
 use crate::time::Now;
 use crate::trust;
 use crate::trust::estimate::{REFEREE, Standing};
-use crate::verdict::Said;
+use crate::verdict::Vote;
 use crate::{Core, Open};
 use proto::report::{Ack, Failure, Outcome, Report, Statement};
 use proto::{Digest, JobId, LeaseId};
@@ -220,7 +220,7 @@ impl Core {
         let unit = report.unit.0;
         let place = Place { worker, sequence: signed.batch.sequence, position };
         if job.single() {
-            let said = Said {
+            let votes = Vote {
                 account,
                 network: 0,
                 standing: Standing::default(),
@@ -234,7 +234,7 @@ impl Core {
             };
             job.count_report(self.now_ms, report.fuel);
             self.keep_log(id, unit, worker, log_end(report));
-            self.settle(id, unit, &[said], &[0]);
+            self.settle(id, unit, &[votes], &[0]);
         } else {
             let policy = job.policy();
             let record = &self.workers[worker as usize].record;
@@ -243,23 +243,23 @@ impl Core {
             let standing = if referee {
                 REFEREE
             } else if job.estimates() {
-                self.book.of(worker, account, network, trust::class(job, unit))
+                self.standings.of(worker, account, network, trust::class(job, unit))
             } else {
                 Standing::default()
             };
             let patient = job.patient();
-            let mut said = job.known.get(&unit).into_iter().flat_map(|known| &known.said);
-            if said.any(|said| said.account == account) {
+            let mut votes = job.known.get(&unit).into_iter().flat_map(|known| &known.votes);
+            if votes.any(|vote| vote.account == account) {
                 self.close_unit(report.lease, unit, &mut incoming.finished);
                 return Ack::Late;
             }
             job.count_report(self.now_ms, report.fuel);
             let known = job.known.entry(unit).or_default();
-            let first = known.said.is_empty();
+            let first = known.votes.is_empty();
             let statement = Statement::new(job.record.spec_digest, report);
             let before = known.missing(policy);
             known.patient = patient;
-            known.said.push(Said {
+            known.votes.push(Vote {
                 account,
                 network,
                 standing,
@@ -339,12 +339,12 @@ impl Core {
 
 /// The answer to a report under a lease that is not (or no longer) the worker's.
 fn ack_without_lease(job: &Job, unit: u64, worker: u32, again: bool) -> Ack {
-    let said = || {
+    let votes = || {
         job.known
             .get(&unit)
-            .is_some_and(|known| known.said.iter().any(|said| said.place.worker == worker))
+            .is_some_and(|known| known.votes.iter().any(|vote| vote.place.worker == worker))
     };
-    if again || said() {
+    if again || votes() {
         return Ack::Duplicate;
     }
     if job.settled.contains(unit) { Ack::Late } else { Ack::NotLeased }

@@ -33,11 +33,11 @@ impl Core {
         if let Some(Idle { reason, retry_after_ms }) = self.serve(now, number, effects) {
             effects.messages.push((session, ToWorker::Idle { reason, retry_after_ms }));
         }
-        self.stand_in_line(number);
+        self.enqueue_worker(number);
         Reply::Done
     }
 
-    fn stand_in_line(&mut self, number: u32) {
+    fn enqueue_worker(&mut self, number: u32) {
         let worker = &mut self.workers[number as usize];
         let wants =
             worker.live.as_ref().is_some_and(|live| 0 < live.want.units && 0 < live.want.seconds);
@@ -70,7 +70,7 @@ impl Core {
             let Some(number) = line.pop_front() else { continue };
             self.workers[number as usize].in_line = false;
             self.serve(now, number, effects);
-            self.stand_in_line(number);
+            self.enqueue_worker(number);
         }
     }
 

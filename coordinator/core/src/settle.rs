@@ -4,8 +4,8 @@ use crate::Core;
 use crate::job::Job;
 use crate::queue::Run;
 use crate::record::{End, Place};
-use crate::trust::estimate::Figure;
-use crate::verdict::{self, Said, Verdict};
+use crate::trust::estimate::Risk;
+use crate::verdict::{self, Verdict, Vote};
 use proto::job::Stage;
 use proto::{JobId, UnitIndex};
 
@@ -21,8 +21,8 @@ impl Core {
         self.witness(id, unit);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let Some(known) = job.known.get_mut(&unit) else { return };
-        verdict::order(&mut known.said);
-        let verdict = verdict::judge(policy, &known.said, known.checked, known.patient);
+        verdict::order(&mut known.votes);
+        let verdict = verdict::judge(policy, &known.votes, known.checked, known.patient);
         if verdict != Verdict::Hold {
             Self::no_longer_held(job, unit);
         }
@@ -48,14 +48,14 @@ impl Core {
 
     /// Settles a unit by the `agreeing` ones of its reports, the canonical one first. Each of them is granted the
     /// canonical fuel, which is its own.
-    pub(super) fn settle(&mut self, id: JobId, unit: u64, said: &[Said], agreeing: &[usize]) {
+    pub(super) fn settle(&mut self, id: JobId, unit: u64, votes: &[Vote], agreeing: &[usize]) {
         let Some(&canonical) = agreeing.first() else { return };
-        let (fuel, failed) = (said[canonical].fuel, said[canonical].result.is_err());
-        let places: Vec<Place> = agreeing.iter().map(|&index| said[index].place).collect();
+        let (fuel, failed) = (votes[canonical].fuel, votes[canonical].result.is_err());
+        let places: Vec<Place> = agreeing.iter().map(|&index| votes[index].place).collect();
         for place in &places {
             self.credit(place.worker, fuel);
         }
-        for (_, other) in said.iter().enumerate().filter(|(index, _)| !agreeing.contains(index)) {
+        for (_, other) in votes.iter().enumerate().filter(|(index, _)| !agreeing.contains(index)) {
             self.worker_mut(other.place.worker).record.disagreed += 1;
         }
         let granted = u128::from(fuel) * places.len() as u128;
@@ -63,33 +63,33 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.record.fuel += u128::from(fuel);
         job.record.credit += granted;
-        let figure = verdict::figure(job.policy(), said, canonical);
+        let risk = verdict::risk(job.policy(), votes, canonical);
         let end = if failed { End::Failed(places) } else { End::Done(places) };
         if !job.estimates() {
-            return self.close_verdict(id, unit, end, Figure::default(), fuel);
+            return self.close_verdict(id, unit, end, Risk::default(), fuel);
         }
-        *job.record.figures.entry(figure).or_default() += 1;
+        *job.record.risks.entry(risk).or_default() += 1;
         let merged = job.cut_units <= unit;
-        let worker = |index: usize| said[index].place.worker;
+        let worker = |index: usize| votes[index].place.worker;
         let (agree, others): (Vec<usize>, Vec<usize>) =
-            (0..said.len()).partition(|index| agreeing.contains(index));
+            (0..votes.len()).partition(|index| agreeing.contains(index));
         // Whoever is alone has no witness.
-        let new = agree.iter().filter(|&&index| 1 < agree.len() && !said[index].learned);
+        let new = agree.iter().filter(|&&index| 1 < agree.len() && !votes[index].learned);
         let new: Vec<u32> = new.map(|&index| worker(index)).collect();
         let agree: Vec<u32> = agree.into_iter().map(worker).collect();
         let shared = |index: usize| {
-            said.iter().filter(|other| other.statement == said[index].statement).nth(1).is_some()
+            votes.iter().filter(|other| other.statement == votes[index].statement).nth(1).is_some()
         };
         let others: Vec<(u32, bool)> =
             others.into_iter().map(|index| (worker(index), shared(index))).collect();
         if let ([alone], false) = (&agree[..], failed) {
-            job.alone.entry(*alone).or_default().add(unit, fuel, figure);
+            job.alone.entry(*alone).or_default().add(unit, fuel, risk);
         }
         self.learn(id, unit, &new, &others);
-        self.close_verdict(id, unit, end, figure, fuel);
+        self.close_verdict(id, unit, end, risk, fuel);
         if merged {
             // Should it be merged anew, what was said of it before must not come back.
-            said.iter().for_each(|said| self.strike_out(said.place));
+            votes.iter().for_each(|vote| self.strike_out(vote.place));
         }
         self.close_gate(id, unit, &agree);
     }
@@ -100,7 +100,7 @@ impl Core {
             return;
         };
         job.record.given_up += 1;
-        self.close_verdict(id, unit, End::GivenUp(reason), Figure::default(), 0);
+        self.close_verdict(id, unit, End::GivenUp(reason), Risk::default(), 0);
         self.close_gate(id, unit, &[]);
     }
 
@@ -113,7 +113,7 @@ impl Core {
     }
 
     /// What all verdicts have in common.
-    fn close_verdict(&mut self, id: JobId, unit: u64, end: End, figure: Figure, fuel: u64) {
+    fn close_verdict(&mut self, id: JobId, unit: u64, end: End, risk: Risk, fuel: u64) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let failed = !matches!(end, End::Done(_));
         job.settled.insert(unit);
@@ -127,7 +127,7 @@ impl Core {
             job.given_up.insert(unit);
         }
         Self::no_longer_held(job, unit);
-        job.note(unit, end, figure, fuel);
+        job.note(unit, end, risk, fuel);
         let known = if job.known.is_empty() { None } else { job.known.remove(&unit) };
         if known.as_ref().is_some_and(|known| known.pooled) {
             job.pool.drop();
@@ -136,8 +136,8 @@ impl Core {
         let merges = job.spec.merge.is_some();
         self.dirty.jobs.insert(id);
         self.drop_logs(id, unit);
-        for said in known.unwrap_or_default().said {
-            self.close_report(said.place.worker, said.place.sequence);
+        for vote in known.unwrap_or_default().votes {
+            self.close_report(vote.place.worker, vote.place.sequence);
         }
         if finished {
             self.dirty.finished.push(id);

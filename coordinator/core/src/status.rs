@@ -1,6 +1,6 @@
 //! What people are told of jobs, workers and the whole.
 
-use crate::trust::estimate::Figure;
+use crate::trust::estimate::Risk;
 use proto::receipt::Receipt;
 use proto::report::Outcome;
 use proto::{AccountKey, Digest, JobId, UnitIndex, WorkerKey};
@@ -58,7 +58,7 @@ pub struct JobStatus {
     /// Verdicts withdrawn because the one worker that they rested on was caught.
     pub withdrawn: u64,
     /// Units by the figure of their verdict, for a job that asks for confidence.
-    pub figures: BTreeMap<Figure, u64>,
+    pub risks: BTreeMap<Risk, u64>,
     /// Segments run again to check reports or to settle disputes.
     pub segments: u64,
     /// Fuel of these.
@@ -141,7 +141,7 @@ pub struct UnitResult {
     /// What it came to.
     pub told: Told,
     /// The estimated chance that it is wrong; 0 for a job that asks for copies.
-    pub figure: Figure,
+    pub risk: Risk,
     /// The project's word for it, to be signed; where it was asked for and there is an answer.
     pub receipt: Option<Receipt>,
 }

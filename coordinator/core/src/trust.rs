@@ -1,12 +1,12 @@
 //! How far a worker's word goes: what is estimated, what is remembered of whom, which units are checked, and what
 //! happens when somebody is caught. `docs/trust.md` has the formulas with their sources and limits.
 
-pub mod book;
-pub mod dice;
+mod escrow;
 pub mod estimate;
 mod fault;
-mod gate;
 mod pool;
+pub mod prng;
+pub mod standings;
 mod trial;
 mod withdraw;
 
@@ -15,15 +15,15 @@ use crate::job::Job;
 use crate::trust::estimate::Standing;
 use proto::{JobId, UnitIndex};
 
+pub(super) use escrow::Escrow;
 pub(super) use fault::Fault;
-pub(super) use gate::Gates;
 pub(super) use pool::Pool;
 pub(super) use trial::Trials;
-pub(super) use withdraw::Alone;
+pub(super) use withdraw::SoleReports;
 
 /// A worker was caught: its report of a unit lost against others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Caught {
+pub(super) struct Detection {
     worker: u32,
     class: u64,
     fault: Fault,
@@ -40,7 +40,7 @@ impl Core {
     /// What is known of a worker for units of a class.
     pub(super) fn standing(&self, worker: u32, class: u64) -> Standing {
         let record = &self.worker(worker).record;
-        self.book.of(worker, record.account, record.network, class)
+        self.standings.of(worker, record.account, record.network, class)
     }
 
     /// Notes who agreed on a unit that was checked, and who was caught lying about it.
@@ -49,15 +49,15 @@ impl Core {
         let class = class(job, unit);
         for &worker in agreeing {
             let record = &self.workers[worker as usize].record;
-            self.book.pass(worker, record.account, record.network, class);
+            self.standings.pass(worker, record.account, record.network, class);
         }
         self.caught.extend(others.iter().map(|&(worker, shared)| {
             let fault = if shared {
                 Fault::Shared { job: id, unit }
             } else {
-                Fault::Alone { job: id, unit }
+                Fault::SoleReports { job: id, unit }
             };
-            Caught { worker, class, fault }
+            Detection { worker, class, fault }
         }));
     }
 }

@@ -1,8 +1,8 @@
 //! A unit of which more is known than that it was lent once.
 
 use crate::bounds::ATTEMPTS_OF_ONE;
-use crate::job::Party;
-use crate::verdict::{self, Policy, Said};
+use crate::job::Voter;
+use crate::verdict::{self, Policy, Vote};
 use proto::LeaseId;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub(super) const NEWCOMERS: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub(super) struct Unit {
     /// Reports accepted, each of another account.
-    pub(super) said: Vec<Said>,
+    pub(super) votes: Vec<Vote>,
     /// Leases in time under which it is being computed.
     pub(super) holders: Vec<LeaseId>,
     /// Attempts that came to nothing: accounts, and how many of each. `None` is the coordinator itself, [`NEWCOMERS`] all that
@@ -38,9 +38,9 @@ pub(super) struct Unit {
     /// Whether a segment of its one report was checked, or could not be.
     pub(super) looked: bool,
     /// Whether only votes are left to decide between reports that differ.
-    pub(super) votes: bool,
+    pub(super) votes_only: bool,
     /// Whose reports were proved wrong.
-    pub(super) refuted: Vec<Party>,
+    pub(super) refuted: Vec<Voter>,
 }
 
 impl Unit {
@@ -83,7 +83,7 @@ impl Unit {
         if self.trial.is_some() || self.pooled {
             return 0;
         }
-        verdict::lacking(policy, &self.said, self.checked, self.patient)
+        verdict::lacking(policy, &self.votes, self.checked, self.patient)
             .saturating_sub(self.holders.len())
     }
 }

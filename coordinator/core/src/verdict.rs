@@ -2,7 +2,7 @@
 //! [`judge`].
 
 use crate::record::Place;
-use crate::trust::estimate::{self, Figure, Standing};
+use crate::trust::estimate::{self, Risk, Standing};
 use proto::Digest;
 use proto::report::Failure;
 use proto::trace::Claim;
@@ -19,7 +19,7 @@ pub enum Policy {
 
 /// One accepted report of a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct Vote {
     /// Number of the worker's account.
     pub account: u32,
     /// The worker's network; 0 when it tells nothing.
@@ -42,7 +42,7 @@ pub struct Said {
     pub statement: Digest,
 }
 
-impl Said {
+impl Vote {
     /// How the unit ended, so it says.
     #[must_use]
     pub fn end(&self) -> Claim {
@@ -81,57 +81,57 @@ pub fn reports_max(copies: u32) -> usize {
 /// Judges a unit. `checked`: one report is not enough, however good its worker's record. `patient`: those who agree may
 /// earn what their records lack before somebody else is asked.
 #[must_use]
-pub fn judge(policy: Policy, said: &[Said], checked: bool, patient: bool) -> Verdict {
+pub fn judge(policy: Policy, votes: &[Vote], checked: bool, patient: bool) -> Verdict {
     match policy {
-        Policy::Copies(copies) => judge_copies(copies, said),
-        Policy::Confidence(target) => judge_confidence(target, said, checked, patient),
+        Policy::Copies(copies) => judge_copies(copies, votes),
+        Policy::Confidence(target) => judge_confidence(target, votes, checked, patient),
     }
 }
 
 /// Reports of other accounts that a unit lacks, should they all agree. Zero once no more will be sought.
 #[must_use]
-pub fn lacking(policy: Policy, said: &[Said], checked: bool, patient: bool) -> usize {
-    match judge(policy, said, checked, patient) {
+pub fn lacking(policy: Policy, votes: &[Vote], checked: bool, patient: bool) -> usize {
+    match judge(policy, votes, checked, patient) {
         Verdict::Need(need) => need,
         Verdict::Settle(_) | Verdict::Hold | Verdict::Wait | Verdict::GiveUp(_) => 0,
     }
 }
 
 /// A unit is settled when reports of as many parties agree as the job asks for and they are more than half of all.
-fn judge_copies(copies: u32, said: &[Said]) -> Verdict {
-    let (leader, agree, _) = opinions(said);
-    let all: usize = votes(said).values().sum();
+fn judge_copies(copies: u32, votes: &[Vote]) -> Verdict {
+    let (leader, agree, _) = opinions(votes);
+    let all: usize = count_votes(votes).values().sum();
     let for_count = (copies.max(1) as usize).saturating_sub(agree);
     let for_majority = (all + 1).saturating_sub(2 * agree);
     let need = for_count.max(for_majority);
-    if 0 < need && reports_max(copies) < said.len() + need {
-        return disagree(said.len(), agree);
+    if 0 < need && reports_max(copies) < votes.len() + need {
+        return disagree(votes.len(), agree);
     }
     if 0 < need {
         return Verdict::Need(need);
     }
-    Verdict::Settle(agreeing(said, leader))
+    Verdict::Settle(agreeing(votes, leader))
 }
 
-fn judge_confidence(target: f64, said: &[Said], checked: bool, patient: bool) -> Verdict {
-    if said.is_empty() {
+fn judge_confidence(target: f64, votes: &[Vote], checked: bool, patient: bool) -> Verdict {
+    if votes.is_empty() {
         return Verdict::Need(1);
     }
-    if let Some(referee) = said.iter().position(|said| said.referee) {
-        return Verdict::Settle(agreeing(said, referee));
+    if let Some(referee) = votes.iter().position(|vote| vote.referee) {
+        return Verdict::Settle(agreeing(votes, referee));
     }
-    let (leader, votes, against) = opinions(said);
-    let settles = doubt(said, leader) <= target;
-    if alone(said).is_some_and(|said| said.standing.doubt() <= target) {
+    let (leader, own, against) = opinions(votes);
+    let settles = doubt(votes, leader) <= target;
+    if alone(votes).is_some_and(|vote| vote.standing.doubt() <= target) {
         return if checked { Verdict::Need(1) } else { Verdict::Hold };
     }
     // Beside the one that is held, a verdict rests on two of standing at least: who was caught adds nothing.
-    let of_standing = parties(said, leader).iter().filter(|party| party.caught == 0).count();
+    let of_standing = parties(votes, leader).iter().filter(|party| party.caught == 0).count();
     if settles && 2 <= of_standing {
-        return Verdict::Settle(agreeing(said, leader));
+        return Verdict::Settle(agreeing(votes, leader));
     }
-    if DISPUTED_REPORTS_MAX <= said.len() {
-        return disagree(said.len(), leader_votes(said, leader));
+    if DISPUTED_REPORTS_MAX <= votes.len() {
+        return disagree(votes.len(), leader_votes(votes, leader));
     }
     if !settles && against == 0 && 2 <= of_standing && patient {
         return Verdict::Wait;
@@ -140,70 +140,70 @@ fn judge_confidence(target: f64, said: &[Said], checked: bool, patient: bool) ->
         // One at a time: the next may be by somebody whose word is worth many.
         return Verdict::Need(1);
     }
-    let need = (estimate::margin(target) + against).saturating_sub(votes);
+    let need = (estimate::margin(target) + against).saturating_sub(own);
     Verdict::Need(need.clamp(1, DISPUTE_ASKED_MAX))
 }
 
 /// The estimated chance that what the report at `leader` says is wrong.
-fn doubt(said: &[Said], leader: usize) -> f64 {
-    let votes = votes(said);
-    let own = said[leader].statement;
-    let against = || votes.iter().filter(|(statement, votes)| **statement != own && 0 < **votes);
+fn doubt(votes: &[Vote], leader: usize) -> f64 {
+    let counts = count_votes(votes);
+    let own = votes[leader].statement;
+    let against = || counts.iter().filter(|(statement, count)| **statement != own && 0 < **count);
     if against().next().is_none() {
-        return estimate::group(parties(said, leader).into_iter());
+        return estimate::group(parties(votes, leader).into_iter());
     }
-    estimate::dispute(votes.get(&own).copied().unwrap_or(0), against().map(|(_, votes)| *votes))
+    estimate::dispute(counts.get(&own).copied().unwrap_or(0), against().map(|(_, count)| *count))
 }
 
 /// The chance that a verdict resting on the report at `canonical` is wrong, as it is kept with the verdict.
 #[must_use]
-pub fn figure(policy: Policy, said: &[Said], canonical: usize) -> Figure {
+pub fn risk(policy: Policy, votes: &[Vote], canonical: usize) -> Risk {
     match policy {
-        Policy::Copies(_) => Figure::default(),
-        Policy::Confidence(_) => Figure::of(doubt(said, canonical)),
+        Policy::Copies(_) => Risk::default(),
+        Policy::Confidence(_) => Risk::of(doubt(votes, canonical)),
     }
 }
 
 /// The report on which all rests: the only one, or the only one of somebody who was not caught, for the others add nothing.
-pub(super) fn alone(said: &[Said]) -> Option<&Said> {
-    if let [said] = said {
-        return Some(said);
+pub(super) fn alone(votes: &[Vote]) -> Option<&Vote> {
+    if let [votes] = votes {
+        return Some(votes);
     }
-    let mut of_standing = said.iter().filter(|said| said.standing.caught == 0);
+    let mut of_standing = votes.iter().filter(|vote| vote.standing.caught == 0);
     let first = of_standing.next()?;
     of_standing.next().is_none().then_some(first)
 }
 
 /// The reports behind a unit that is held, the one that counts first. The reports are in [`order`].
-pub(super) fn agreeing_alone(said: &[Said]) -> Vec<usize> {
-    agreeing(said, 0)
+pub(super) fn agreeing_alone(votes: &[Vote]) -> Vec<usize> {
+    agreeing(votes, 0)
 }
 
 /// Puts the reports of those of standing first, in the order in which they came.
-pub(super) fn order(said: &mut [Said]) {
-    said.sort_by_key(|said| said.standing.caught != 0);
+pub(super) fn order(votes: &mut [Vote]) {
+    votes.sort_by_key(|vote| vote.standing.caught != 0);
 }
 
 /// What all of standing who have reported say, if it is the same; nobody says nothing.
-pub(super) fn undisputed(said: &[Said]) -> Option<Digest> {
-    let mut statements = said.iter().filter(|said| said.standing.caught == 0);
+pub(super) fn undisputed(votes: &[Vote]) -> Option<Digest> {
+    let mut statements = votes.iter().filter(|vote| vote.standing.caught == 0);
     let first = statements.next()?.statement;
-    statements.all(|said| said.statement == first).then_some(first)
+    statements.all(|vote| vote.statement == first).then_some(first)
 }
 
 /// Who says the same as the report at `leader`: of each network, the one of best standing.
-fn parties(said: &[Said], leader: usize) -> Vec<Standing> {
-    let own = said[leader].statement;
+fn parties(votes: &[Vote], leader: usize) -> Vec<Standing> {
+    let own = votes[leader].statement;
     let mut parties: Vec<Standing> = Vec::new();
     let mut networks: BTreeMap<u64, Standing> = BTreeMap::new();
-    for said in said.iter().filter(|said| said.statement == own) {
-        if said.network == 0 {
-            parties.push(said.standing);
+    for vote in votes.iter().filter(|vote| vote.statement == own) {
+        if vote.network == 0 {
+            parties.push(vote.standing);
             continue;
         }
-        let best = networks.entry(said.network).or_insert(said.standing);
-        if said.standing.doubt() < best.doubt() {
-            *best = said.standing;
+        let best = networks.entry(vote.network).or_insert(vote.standing);
+        if vote.standing.doubt() < best.doubt() {
+            *best = vote.standing;
         }
     }
     parties.extend(networks.into_values());
@@ -211,37 +211,37 @@ fn parties(said: &[Said], leader: usize) -> Vec<Standing> {
 }
 
 /// Parties of standing behind each statement: one vote for each account, and for each network.
-pub(super) fn votes(said: &[Said]) -> BTreeMap<Digest, usize> {
-    let mut votes: BTreeMap<Digest, usize> = BTreeMap::new();
+pub(super) fn count_votes(votes: &[Vote]) -> BTreeMap<Digest, usize> {
+    let mut counts: BTreeMap<Digest, usize> = BTreeMap::new();
     let mut networks: Vec<(Digest, u64)> = Vec::new();
-    for said in said {
-        let count = votes.entry(said.statement).or_default();
-        let heard = said.network != 0 && networks.contains(&(said.statement, said.network));
-        if said.standing.caught == 0 && !heard {
+    for vote in votes {
+        let count = counts.entry(vote.statement).or_default();
+        let heard = vote.network != 0 && networks.contains(&(vote.statement, vote.network));
+        if vote.standing.caught == 0 && !heard {
             *count += 1;
-            networks.push((said.statement, said.network));
+            networks.push((vote.statement, vote.network));
         }
     }
-    votes
+    counts
 }
 
 /// The first report of the opinion with most votes, its votes, and those of the strongest other.
-fn opinions(said: &[Said]) -> (usize, usize, usize) {
-    let votes = votes(said);
-    let of = |index: usize| votes.get(&said[index].statement).copied().unwrap_or(0);
-    let best = (0..said.len()).map(|index| (of(index), std::cmp::Reverse(index))).max();
-    let (most, leader) = best.map_or((0, 0), |(votes, std::cmp::Reverse(index))| (votes, index));
-    let own = said.get(leader).map(|said| said.statement);
-    let against = votes.iter().filter(|(statement, _)| Some(**statement) != own);
-    (leader, most, against.map(|(_, votes)| *votes).max().unwrap_or(0))
+fn opinions(votes: &[Vote]) -> (usize, usize, usize) {
+    let counts = count_votes(votes);
+    let of = |index: usize| counts.get(&votes[index].statement).copied().unwrap_or(0);
+    let best = (0..votes.len()).map(|index| (of(index), std::cmp::Reverse(index))).max();
+    let (most, leader) = best.map_or((0, 0), |(count, std::cmp::Reverse(index))| (count, index));
+    let own = votes.get(leader).map(|vote| vote.statement);
+    let against = counts.iter().filter(|(statement, _)| Some(**statement) != own);
+    (leader, most, against.map(|(_, count)| *count).max().unwrap_or(0))
 }
 
-fn leader_votes(said: &[Said], leader: usize) -> usize {
-    agreeing(said, leader).len()
+fn leader_votes(votes: &[Vote], leader: usize) -> usize {
+    agreeing(votes, leader).len()
 }
 
-fn agreeing(said: &[Said], leader: usize) -> Vec<usize> {
-    (0..said.len()).filter(|index| said[*index].statement == said[leader].statement).collect()
+fn agreeing(votes: &[Vote], leader: usize) -> Vec<usize> {
+    (0..votes.len()).filter(|index| votes[*index].statement == votes[leader].statement).collect()
 }
 
 fn disagree(all: usize, agree: usize) -> Verdict {

@@ -6,7 +6,7 @@ use crate::job::Job;
 use crate::record::WorkerRecord;
 use crate::trust::estimate::{CROWD_DOUBT, Standing};
 use crate::unit::Unit;
-use crate::verdict::{self, Said, Verdict};
+use crate::verdict::{self, Verdict, Vote};
 use proto::job::Stage;
 use proto::{JobId, UnitIndex};
 use std::collections::BTreeSet;
@@ -48,10 +48,10 @@ impl Core {
                 UnitIndex(run.first)
             ));
         }
-        if 0 < job.gates.waiting() {
+        if 0 < job.escrow.waiting() {
             reasons.push(format!(
                 "{} units wait for their workers to pass a check",
-                job.gates.waiting()
+                job.escrow.waiting()
             ));
         }
         if 0 < job.pool.waiting() {
@@ -65,10 +65,10 @@ impl Core {
         for known in job.known.values() {
             match known.trial {
                 Some(_) => trials += 1,
-                None => reported += usize::from(!known.said.is_empty()),
+                None => reported += usize::from(!known.votes.is_empty()),
             }
         }
-        let waiting = job.gates.waiting() + job.pool.waiting();
+        let waiting = job.escrow.waiting() + job.pool.waiting();
         let reported = reported.saturating_sub(usize::try_from(waiting).unwrap_or(0));
         if 0 < reported {
             reasons.push(format!(
@@ -208,7 +208,7 @@ impl Core {
     /// What units of a job wait for on which the crowd agrees.
     fn why_pooled(&self, job: &Job) -> String {
         let who = if 0 < self.referees_near() { "" } else { ": none is connected" };
-        let crowd = self.book.crowd();
+        let crowd = self.standings.crowd();
         let target = job.spec.confidence.unwrap_or_default().max(CROWD_DOUBT);
         if crowd.doubt() <= target {
             return format!("one of those that wait is drawn and computed again{who}");
@@ -223,16 +223,16 @@ impl Core {
     }
 
     /// Why a unit of a job that asks for confidence needs another report.
-    fn why_another(&self, job: &Job, known: &Unit, said: &[Said], need: usize) -> String {
-        let differ = said.iter().any(|other| other.statement != said[0].statement);
+    fn why_another(&self, job: &Job, known: &Unit, votes: &[Vote], need: usize) -> String {
+        let differ = votes.iter().any(|other| other.statement != votes[0].statement);
         let target = job.spec.confidence.unwrap_or_default();
         if differ {
             return format!(
                 "{} accounts have reported it and differ: at least {need} more are asked who is right",
-                said.len()
+                votes.len()
             );
         }
-        let chance = verdict::figure(job.policy(), said, 0).chance();
+        let chance = verdict::risk(job.policy(), votes, 0).chance();
         if known.checked && chance <= target {
             return format!(
                 "its report is by a trusted worker and is being checked: {need} more must agree"
@@ -241,7 +241,7 @@ impl Core {
         format!(
             "{} accounts have reported the same; by their records that is wrong with a chance of {chance:.0e}, the job \
              asks for {target:.0e}: another must agree",
-            said.len()
+            votes.len()
         )
     }
 
@@ -253,20 +253,20 @@ impl Core {
             reasons.push(self.trials.why(trial));
             return reasons;
         }
-        let verdict = verdict::judge(job.policy(), &known.said, known.checked, known.patient);
-        match (&known.said[..], verdict) {
+        let verdict = verdict::judge(job.policy(), &known.votes, known.checked, known.patient);
+        match (&known.votes[..], verdict) {
             ([], _) => {}
-            (said, Verdict::Need(need)) if job.estimates() => {
-                reasons.push(self.why_another(job, known, said, need));
+            (votes, Verdict::Need(need)) if job.estimates() => {
+                reasons.push(self.why_another(job, known, votes, need));
             }
-            (said, Verdict::Need(need)) => reasons
-                .push(format!("{} accounts have reported it, {need} more must agree", said.len())),
+            (votes, Verdict::Need(need)) => reasons
+                .push(format!("{} accounts have reported it, {need} more must agree", votes.len())),
             _ if known.pooled => {
                 reasons.push(format!("its reports agree, and it waits for a referee: {}", self.why_pooled(job)));
             }
-            (said, Verdict::Wait) => reasons.push(format!(
+            (votes, Verdict::Wait) => reasons.push(format!(
                 "{} accounts have reported the same, and earn what their records lack while there is other work",
-                said.len()
+                votes.len()
             )),
             _ => reasons.push(
                 "a trusted worker has reported it; the verdict comes when that worker passes its next check"

@@ -27,7 +27,7 @@ pub(super) struct Worker {
     pub(super) returned: Option<Arc<str>>,
     /// It gets nothing before this moment.
     pub(super) barred_until_ms: u64,
-    /// Caught, it gets nothing before this moment.
+    /// Detection, it gets nothing before this moment.
     pub(super) caught_until_ms: u64,
     /// Batches of good reports until it is lent work like others again.
     pub(super) probation: u32,

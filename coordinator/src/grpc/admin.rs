@@ -1,9 +1,10 @@
 //! The operator's service.
 
+use crate::SOFTWARE;
 use crate::core::token::{Role, TokenId};
-use crate::grpc::given::GIVEN_MAX;
+use crate::grpc::egress::GIVEN_MAX;
 use crate::grpc::refusal::{Refusal, blocking};
-use crate::grpc::{SOFTWARE, Shared, convert};
+use crate::grpc::{Services, convert};
 use proto::{WorkerKey, pb};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -14,7 +15,7 @@ const WORKERS_MAX: usize = 1024;
 const TOKENS_MAX: usize = 4096;
 
 /// `starling.v1.Admin`.
-pub(super) struct Admin(pub(super) Arc<Shared>);
+pub(super) struct Admin(pub(super) Arc<Services>);
 
 type Reply<T> = Result<Response<T>, Status>;
 
@@ -36,14 +37,14 @@ impl pb::admin_server::Admin for Admin {
             credit: convert::saturated(totals.credit),
             store_bytes: totals.store_bytes,
             blob_bytes,
-            blob_bytes_given: self.0.given.bytes(),
+            blob_bytes_given: self.0.egress.bytes(),
             uptime_ms: self.0.clock.now().monotonic_ms.saturating_sub(self.0.started_ms),
             software: SOFTWARE.into(),
             referees: totals.referees,
             crowd_checks: totals.crowd_checks,
             trouble: totals.trouble,
             compile_walls: self.0.compiler.walls().into(),
-            given_most: self.0.given.most(GIVEN_MAX).into_iter().map(convert::of_blob).collect(),
+            given_most: self.0.egress.most(GIVEN_MAX).into_iter().map(convert::of_blob).collect(),
         }))
     }
 

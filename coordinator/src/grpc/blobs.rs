@@ -2,9 +2,9 @@
 
 use crate::blobs::{Blob, Error, LinesInvalid, Put, Putter};
 use crate::engine;
-use crate::grpc::Shared;
+use crate::grpc::Services;
 use crate::grpc::access::{Caller, Volunteer};
-use crate::grpc::named::AHEAD_BYTES_MAX;
+use crate::grpc::blob_access::AHEAD_BYTES_MAX;
 use crate::grpc::places::{Crowd, Place, Places, Rule};
 use crate::grpc::refusal::{Refusal, blocking};
 use bytes::Bytes;
@@ -62,7 +62,7 @@ impl Default for Transfers {
 }
 
 /// `starling.v1.Blobs`.
-pub(super) struct Blobs(pub(super) Arc<Shared>);
+pub(super) struct Blobs(pub(super) Arc<Services>);
 
 fn digest(bytes: &[u8]) -> Result<Digest, Status> {
     Digest::try_from(bytes).map_err(|malformed| Status::invalid_argument(malformed.to_string()))
@@ -126,7 +126,7 @@ impl pb::blobs_server::Blobs for Blobs {
         }
         let now_ms = self.0.clock.now().monotonic_ms;
         let asked = end.saturating_sub(offset);
-        if sparing && !self.0.given.allows(now_ms, digest, blob.len(), asked, last_resort) {
+        if sparing && !self.0.egress.allows(now_ms, digest, blob.len(), asked, last_resort) {
             return Err(Status::resource_exhausted(
                 "this blob was given often enough for now: ask your peers",
             ));
@@ -161,7 +161,7 @@ impl pb::blobs_server::Blobs for Blobs {
             let giving = async {
                 for start in (0..list.len()).step_by(CHUNK_BYTES_MAX) {
                     let data = list.slice(start..list.len().min(start + CHUNK_BYTES_MAX));
-                    shared.given.count(digest, total_len, data.len() as u64);
+                    shared.egress.count(digest, total_len, data.len() as u64);
                     let sent = chunks.send(Ok(pb::Chunk { data, total_len }));
                     if !matches!(timeout(shared.patience.stall, sent).await, Ok(Ok(()))) {
                         break;
@@ -202,7 +202,7 @@ impl pb::blobs_server::Blobs for Blobs {
                 (Putter::Worker { bytes_max }, Some(volunteer.network))
             }
         };
-        let shows = matches!(&caller, Caller::Volunteer(volunteer) if self.0.named.shows(&volunteer.worker));
+        let shows = matches!(&caller, Caller::Volunteer(volunteer) if self.0.blob_access.shows(&volunteer.worker));
         let (token, len) = (caller.token(), head.len);
         let taken = tokio::select! {
             taken = self.take(putter, digest, head, &mut messages) => taken,
@@ -214,7 +214,7 @@ impl pb::blobs_server::Blobs for Blobs {
         }
         if let (Err(_), Some(network)) = (&taken, ahead) {
             // It did not come.
-            let _ = self.0.named.reported(network, &digest);
+            let _ = self.0.blob_access.reported(network, &digest);
         }
         taken?;
         if let Caller::Person(person) = caller {
@@ -242,7 +242,7 @@ impl Blobs {
             if shared.blobs.len(digest).is_none() {
                 return Ok(false);
             }
-            if network.is_some_and(|network| shared.named.is_ahead(network, digest)) {
+            if network.is_some_and(|network| shared.blob_access.is_ahead(network, digest)) {
                 return Ok(true);
             }
             let Some(accounts) = &accounts else { return Ok(true) };
@@ -263,7 +263,7 @@ impl Blobs {
         digest: Digest,
         len: u64,
     ) -> Result<u64, Status> {
-        let named = &self.0.named;
+        let named = &self.0.blob_access;
         let room = self.0.engine.output_room(volunteer.worker).await.map_err(Refusal::from)?;
         let state = named.state_bytes_max(&volunteer.worker);
         let output = room.as_ref().map(|room| room.output_bytes);
@@ -295,10 +295,10 @@ impl Blobs {
                 _ => Err(Refusal::from(Error::Absent(digest)).into()),
             };
         }
-        if self.0.named.may_get(&digest) {
+        if self.0.blob_access.may_get(&digest) {
             return Ok(());
         }
-        let lists = self.0.named.lists();
+        let lists = self.0.blob_access.lists();
         if !lists.is_empty() {
             let blobs = Arc::clone(&self.0.blobs);
             let listed = move || {
@@ -343,7 +343,7 @@ impl Blobs {
 /// The reports of a batch, by position, whose output is somebody's and not that of who has submitted their job, and which the
 /// reporter has not `brought`: it may know no more of it than its digest, to have it read by way of a job of its own.
 pub(super) fn lacking(
-    shared: &Shared,
+    shared: &Services,
     batch: &Batch,
     brought: impl Fn(&Digest) -> bool,
 ) -> Result<Vec<u32>, Refusal> {
@@ -377,7 +377,7 @@ async fn write(mut put: Put, data: Bytes) -> Result<Put, Refusal> {
 }
 
 async fn next(
-    shared: &Shared,
+    shared: &Services,
     messages: &mut Streaming<pb::PutRequest>,
 ) -> Result<Option<pb::PutRequest>, Refusal> {
     match timeout(shared.patience.stall, messages.message()).await {
@@ -388,7 +388,7 @@ async fn next(
 
 /// Gives a part of a blob, as fast as the reader takes it.
 async fn give(
-    shared: &Shared,
+    shared: &Services,
     digest: Digest,
     blob: Arc<Blob>,
     part: Range<u64>,
@@ -401,7 +401,7 @@ async fn give(
         let reader = Arc::clone(&blob);
         let chunk = match blocking(move || reader.read(offset, len)).await {
             Ok(data) => {
-                shared.given.count(digest, blob.len(), data.len() as u64);
+                shared.egress.count(digest, blob.len(), data.len() as u64);
                 Ok(pb::Chunk { data: data.into(), total_len })
             }
             Err(refusal) => Err(refusal.into()),

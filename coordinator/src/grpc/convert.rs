@@ -3,7 +3,7 @@
 use crate::core::event::{Found, Heartbeat, Lease, Logged, Return, Segment, Show, Want};
 use crate::core::status::{JobState, JobStatus, Told, UnitResult, WorkerStatus};
 use crate::core::token::{Role, Token};
-use crate::grpc::given::OfBlob;
+use crate::grpc::egress::OfBlob;
 use proto::bounds::{NAME_BYTES_MAX, REASON_BYTES_MAX};
 use proto::job::Extra;
 use proto::report::Outcome;
@@ -152,7 +152,7 @@ pub(super) fn job(job: JobStatus) -> pb::JobStatus {
         waiting: job.waiting,
         warnings: job.warnings,
         figures: job
-            .figures
+            .risks
             .into_iter()
             .map(|(figure, units)| pb::Figure { figure: figure.0.into(), units })
             .collect(),
@@ -170,7 +170,7 @@ pub(super) fn result(result: UnitResult) -> pb::UnitResult {
     pb::UnitResult {
         unit: result.unit.0,
         fuel: result.fuel,
-        figure: result.figure.0.into(),
+        figure: result.risk.0.into(),
         outcome: Some(outcome),
         receipt: None,
     }

@@ -1,6 +1,6 @@
 //! The volunteer's stream.
 
-use crate::grpc::Shared;
+use crate::grpc::Services;
 use crate::grpc::refusal::Refusal;
 use crate::grpc::tls::Peer;
 use program::error::chain;
@@ -59,7 +59,7 @@ impl From<Refusal> for End {
 const RETRY_MS: u64 = 5_000;
 
 /// `starling.v1.Grid`.
-pub(super) struct Grid(pub(super) Arc<Shared>);
+pub(super) struct Grid(pub(super) Arc<Services>);
 
 #[tonic::async_trait]
 impl pb::grid_server::Grid for Grid {
@@ -83,7 +83,7 @@ impl pb::grid_server::Grid for Grid {
 
 /// Sends one message, unless the worker takes too long to read.
 async fn send(
-    shared: &Shared,
+    shared: &Services,
     outbound: &Outbound,
     kind: pb::coordinator_message::Kind,
 ) -> Result<(), End> {

@@ -2,7 +2,7 @@
 
 use crate::blobs::Putter;
 use crate::core::event::{Delivered, Earlier, SignedBatch};
-use crate::grpc::Shared;
+use crate::grpc::Services;
 use crate::grpc::access::Caller;
 use crate::grpc::blobs::lacking;
 use crate::grpc::places::Crowd;
@@ -67,7 +67,7 @@ impl<K: Clone + Eq + Hash> Allowances<K> {
 }
 
 /// `starling.v1.Held`.
-pub(super) struct Held(pub(super) Arc<Shared>);
+pub(super) struct Held(pub(super) Arc<Services>);
 
 impl Held {
     async fn admit<T>(&self, request: &Request<T>) -> Result<(), Status> {
@@ -143,7 +143,7 @@ impl From<Invalid> for Refusal {
     }
 }
 
-fn open(shared: &Shared, sealed: &[u8]) -> Result<Opened, Invalid> {
+fn open(shared: &Services, sealed: &[u8]) -> Result<Opened, Invalid> {
     Sealed::verify(sealed, &shared.project)?.open(&shared.key)
 }
 
@@ -160,7 +160,7 @@ impl Held {
             })
             .collect();
         // No job runs: the reports are of no use either, and say so themselves.
-        let Some(bytes_max) = self.0.named.output_bytes_max() else {
+        let Some(bytes_max) = self.0.blob_access.output_bytes_max() else {
             return Ok(());
         };
         for output in opened.outputs.iter().filter(|output| named.contains(&Digest::of(output))) {

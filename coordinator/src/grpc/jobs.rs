@@ -4,7 +4,7 @@ use crate::core::event::SubmitRefused;
 use crate::core::status::{Cursor, JobState, JobStatus};
 use crate::grpc::access::Person;
 use crate::grpc::refusal::{Refusal, blocking};
-use crate::grpc::{Shared, convert};
+use crate::grpc::{Services, convert};
 use kernel::Contract;
 use program::error::chain;
 use proto::job::JobSpec;
@@ -32,7 +32,7 @@ const SUBMISSIONS_WAITING_MAX: usize = 16;
 const KERNEL_BYTES_MAX: u64 = 16 << 20;
 
 /// `starling.v1.Jobs`.
-pub(super) struct Jobs(pub(super) Arc<Shared>);
+pub(super) struct Jobs(pub(super) Arc<Services>);
 
 type Reply<T> = Result<Response<T>, Status>;
 
@@ -81,7 +81,7 @@ impl Jobs {
 
 /// The job, if it is there and this person may see it.
 pub(super) async fn visible(
-    shared: &Shared,
+    shared: &Services,
     person: &Person,
     job: u64,
 ) -> Result<JobStatus, Refusal> {
@@ -91,13 +91,13 @@ pub(super) async fn visible(
 }
 
 /// Whether a blob is a person's: an operator's are all.
-fn owns(shared: &Shared, person: &Person, digest: &Digest) -> Result<bool, crate::engine::Error> {
+fn owns(shared: &Services, person: &Person, digest: &Digest) -> Result<bool, crate::engine::Error> {
     Ok(person.is_operator() || shared.engine.is_of(&person.account, digest)?)
 }
 
 /// Refuses a specification that names a blob of somebody else, which a kernel could read out. It is told from one that is
 /// nobody's by nothing.
-fn check_owner(shared: &Shared, person: &Person, spec: &JobSpec) -> Result<(), Refusal> {
+fn check_owner(shared: &Services, person: &Person, spec: &JobSpec) -> Result<(), Refusal> {
     for (what, digest, _) in crate::core::saved::blobs_of(spec) {
         if !owns(shared, person, &digest)? {
             return Err(SubmitRefused::Missing { what, digest }.into());
@@ -191,7 +191,7 @@ impl pb::jobs_server::Jobs for Jobs {
         self.check_content(&person, &spec).await?;
         let status = self.0.engine.submit(bytes, submission, person.account).await;
         let status = status.map_err(Refusal::from)?.map_err(Refusal::from)?;
-        self.0.named.job(status.id, &spec);
+        self.0.blob_access.job(status.id, &spec);
         Ok(Response::new(convert::job(status)))
     }
 

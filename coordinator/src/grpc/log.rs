@@ -5,7 +5,7 @@ use crate::core::saved::log::{OutOfRange, Shown};
 use crate::core::status::JobStatus;
 use crate::grpc::access::{Caller, Person};
 use crate::grpc::refusal::{Refusal, blocking};
-use crate::grpc::{Shared, jobs};
+use crate::grpc::{Services, jobs};
 use proto::bounds::LOG_ENTRIES_MAX;
 use proto::log::Head;
 use proto::merkle::Path;
@@ -22,7 +22,7 @@ const STREAM_MESSAGES: usize = 2;
 const REPLY_BYTES: usize = 512 << 10;
 
 /// `starling.v1.Log`.
-pub(super) struct Log(pub(super) Arc<Shared>);
+pub(super) struct Log(pub(super) Arc<Services>);
 
 type Reply<T> = Result<Response<T>, Status>;
 
@@ -40,7 +40,11 @@ impl Log {
 }
 
 /// Sends until the reader has gone or reads too slowly; whether it is still there.
-async fn send<T>(shared: &Shared, to: &Sender<Result<T, Status>>, what: Result<T, Status>) -> bool {
+async fn send<T>(
+    shared: &Services,
+    to: &Sender<Result<T, Status>>,
+    what: Result<T, Status>,
+) -> bool {
     matches!(timeout(shared.patience.stall, to.send(what)).await, Ok(Ok(())))
 }
 

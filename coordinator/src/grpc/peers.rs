@@ -1,7 +1,7 @@
 //! The tracker: who is reached where, told to members. In memory only, bounded: after a restart the next announcements
 //! fill it again.
 
-use crate::grpc::Shared;
+use crate::grpc::Services;
 use crate::grpc::access::{Caller, Volunteer};
 use crate::grpc::refusal::Refusal;
 use proto::member::{Certificate, Member};
@@ -33,7 +33,7 @@ const AGAIN_IF_FEW_MS: u32 = 3_000;
 pub(crate) struct Swarm(Mutex<Tracker>);
 
 /// `starling.v1.Peers`.
-pub(super) struct Peers(pub(super) Arc<Shared>);
+pub(super) struct Peers(pub(super) Arc<Services>);
 
 #[tonic::async_trait]
 impl pb::peers_server::Peers for Peers {

@@ -1,7 +1,7 @@
 //! Workers give back what a coordinator that has lost its records knew.
 
 use crate::blobs::{Put, Putter};
-use crate::grpc::Shared;
+use crate::grpc::Services;
 use crate::grpc::access::{Caller, OPERATOR, Volunteer};
 use crate::grpc::refusal::{Refusal, blocking};
 use crate::rebuild::{Gather, LOG_PIECE_BYTES_MAX, Refused, names};
@@ -22,7 +22,7 @@ const LEASES_MAX: usize = 16_384;
 pub(crate) const LARGE_AT_ONCE: usize = 8;
 
 /// `starling.v1.Rebuild`.
-pub(super) struct Rebuild(pub(super) Arc<Shared>, pub(super) Arc<Gather>);
+pub(super) struct Rebuild(pub(super) Arc<Services>, pub(super) Arc<Gather>);
 
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
@@ -179,7 +179,7 @@ fn put_more(mut put: Put, data: &[u8]) -> Result<Put, crate::blobs::Error> {
 }
 
 /// Outputs that came along.
-fn keep_outputs(shared: &Shared, opened: &Opened) -> Result<(), Refusal> {
+fn keep_outputs(shared: &Services, opened: &Opened) -> Result<(), Refusal> {
     for output in &opened.outputs {
         if shared.blobs.len(&Digest::of(output)).is_none() {
             let bytes_max = output.len() as u64;

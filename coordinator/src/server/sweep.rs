@@ -1,7 +1,7 @@
 //! Outputs that nobody wants any more, or never wanted, are removed, a few at a time.
 
 use crate::engine;
-use crate::grpc::Shared;
+use crate::grpc::Services;
 use proto::{Digest, JobId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use std::time::Instant;
 const AT_ONCE: usize = 128;
 
 /// Removes the outputs of jobs whose time is over. Those that running jobs name stay, and count, until these have ended.
-pub(super) async fn sweep(shared: &Arc<Shared>) -> Result<(), engine::Error> {
-    let stale = shared.named.take_stale(Instant::now());
+pub(super) async fn sweep(shared: &Arc<Services>) -> Result<(), engine::Error> {
+    let stale = shared.blob_access.take_stale(Instant::now());
     for part in stale.chunks(AT_ONCE) {
         shared.engine.abandon(part.to_vec()).await?;
     }
@@ -21,12 +21,12 @@ pub(super) async fn sweep(shared: &Arc<Shared>) -> Result<(), engine::Error> {
     if jobs.is_empty() {
         return Ok(());
     }
-    shared.named.forget_ended(&shared.engine).await?;
+    shared.blob_access.forget_ended(&shared.engine).await?;
     let (all, these) = (Arc::clone(shared), jobs.clone());
     let found = tokio::task::spawn_blocking(move || {
         let outputs = all.engine.outputs_of(&these)?.into_iter();
-        let named =
-            outputs.map(|(job, digest)| (job, digest, all.named.is_named(&all.blobs, &digest)));
+        let named = outputs
+            .map(|(job, digest)| (job, digest, all.blob_access.is_named(&all.blobs, &digest)));
         Ok::<Vec<(JobId, Digest, bool)>, engine::Error>(named.collect())
     });
     let found = found.await.map_err(|error| engine::Error::Stopped(Some(error.to_string())))??;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use client::tls;
-use coordinator::grpc::Patience;
+use coordinator::grpc::Timeouts;
 use coordinator::{Config, Coordinator};
 use ed25519_dalek::SigningKey;
 use proto::cut::Axis;
@@ -172,12 +172,12 @@ pub(super) fn key(number: u64) -> SigningKey {
 }
 
 /// Short waits, for tests of what happens when somebody stalls.
-pub(super) fn impatient() -> Patience {
-    Patience {
+pub(super) fn impatient() -> Timeouts {
+    Timeouts {
         hello: Duration::from_millis(300),
         silence: Duration::from_millis(500),
         stall: Duration::from_millis(500),
-        ..Patience::default()
+        ..Timeouts::default()
     }
 }
 

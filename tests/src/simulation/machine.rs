@@ -10,7 +10,7 @@ use proto::{AccountKey, ProjectKey, WorkerKey};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 use worker_core::agent::{
-    Action, Agent, Config, Course, Effects, End, Event, Message, Record, Remedy, StateFile,
+    Action, Agent, Config, Effects, End, Event, Message, Record, Remedy, RunScope, StateFile,
 };
 
 /// Memory that an owner lends, bytes.
@@ -61,7 +61,7 @@ pub(super) struct Machine {
     /// When the agent was made: its clock counts from then.
     since: Duration,
     journal: Vec<Record>,
-    running: BTreeMap<u64, (UnitId, Course)>,
+    running: BTreeMap<u64, (UnitId, RunScope)>,
     /// Units computed under the present name.
     pub(super) computed: u64,
     /// Of the units that it has computed, those about which it lies.
@@ -199,7 +199,7 @@ impl Machine {
             }
             Action::Run { run, id, course, .. } => {
                 self.running.insert(run, (id, course));
-                let whole = matches!(course, Course::Whole { .. });
+                let whole = matches!(course, RunScope::Whole { .. });
                 wishes.push(Wish::Run { run, whole });
             }
             Action::Cancel { run } => drop(self.running.remove(&run)),
@@ -240,10 +240,10 @@ impl Machine {
         let (id, course) = self.running.remove(&run)?;
         let unit = id.unit.0;
         let end = match course {
-            Course::Whole { .. } if self.kind == Kind::Refusing => {
+            RunScope::Whole { .. } if self.kind == Kind::Refusing => {
                 End::Trouble { reason: "it cannot be".into(), remedy: Remedy::Elsewhere }
             }
-            Course::Whole { .. } => {
+            RunScope::Whole { .. } => {
                 let heard = shared.heard.as_ref().and_then(|heard| heard.get(&unit).copied());
                 let answer = self.kind.answer(self.number, unit, self.computed, random, heard);
                 self.computed += 1;
@@ -264,12 +264,12 @@ impl Machine {
                     trace_root: shared.roots.of(unit, answer),
                 }
             }
-            Course::ToState { fuel, .. } => {
+            RunScope::ToState { fuel, .. } => {
                 let point = shared.states.show(unit, self.said(unit), fuel)?;
                 let state = Some(StateFile { digest: point.state, len: 1 });
                 End::Reached { point, state }
             }
-            Course::Segment { spacing, from } => {
+            RunScope::Segment { spacing, from } => {
                 let answer = self.kind.answer(self.number, unit, self.computed, random, None);
                 let from = from.map(|(point, _)| point);
                 match shared.states.run(unit, spacing, from, answer) {

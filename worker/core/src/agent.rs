@@ -333,7 +333,7 @@ pub enum Action {
         /// What to run.
         unit: Arc<Unit>,
         /// How much of it.
-        course: Course,
+        course: RunScope,
     },
     /// End a run; its end is of no interest.
     Cancel {
@@ -375,7 +375,7 @@ pub enum Source {
 
 /// What is to be run of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Course {
+pub enum RunScope {
     /// All of it, with a trace that is kept.
     Whole {
         /// Fuel between two points.

@@ -85,7 +85,7 @@ struct Peer {
 
 /// What is held for others, and what others hold.
 #[derive(Clone, Debug)]
-pub struct Hold {
+pub struct Custodian {
     config: Config,
     peers: BTreeMap<WorkerKey, Peer>,
     own: Own,
@@ -94,7 +94,7 @@ pub struct Hold {
     attached: Option<Now>,
 }
 
-impl Hold {
+impl Custodian {
     /// Takes up what is on disk.
     #[must_use]
     pub fn restore(now: Now, config: Config, stored: Vec<Stored>) -> (Self, Vec<Action>) {

@@ -1,7 +1,7 @@
 //! `starling-worker join`: keys, one greeting, and the project is noted.
 
 use super::{Failure, Format, output, runtime};
-use crate::driver::{Introduction, Trouble, greet};
+use crate::coordinator::{Introduction, Trouble, greet};
 use crate::folder::{Folder, Project};
 use proto::bounds::NAME_BYTES_MAX;
 use proto::{AccountKey, WorkerKey, text};

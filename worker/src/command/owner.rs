@@ -2,10 +2,10 @@
 
 use super::{Failure, Format, output, runtime};
 use crate::control::{self, Answer, Report, Request};
-use crate::driver::{Introduction, say_goodbye};
+use crate::coordinator::{Introduction, say_goodbye};
 use crate::folder::{self, Folder};
-use crate::p2p::usage::Traffic;
-use crate::p2p::{PeerView, PeersReport};
+use crate::network::traffic::Traffic;
+use crate::network::{PeerView, PeersReport};
 use serde_json::json;
 use std::io::Read;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! `starling-worker run`: computes until it is stopped.
 
 use super::{Failure, output, runtime};
-use crate::driver::{Config, Ended, Worker};
+use crate::agent::{Config, Ended, Worker};
 use crate::folder::Folder;
 use crate::machine;
 use sandbox::{Priority, own_program};

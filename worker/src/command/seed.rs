@@ -2,11 +2,11 @@
 
 use super::{Failure, output, run, runtime};
 use crate::control::{Ask, Report, serve};
-use crate::driver::{Introduction, Session, Trouble, announce, greet};
+use crate::coordinator::{Introduction, Session, Trouble, announce, greet};
 use crate::folder::{Folder, Identity, Project};
-use crate::p2p::contact::{Relay, network};
-use crate::p2p::seed::{RelayServer, RelaySettings};
-use crate::p2p::{Config, Net, Opening};
+use crate::network::peer_record::{Relay, network};
+use crate::network::seed::{RelayServer, RelaySettings};
+use crate::network::{Config, Net, Opening};
 use iroh_metrics::RwLockRegistry;
 use proto::member::Certificate;
 use proto::pb::{self, worker_message::Kind};
@@ -53,7 +53,7 @@ pub(super) fn run(data: &Path, arguments: &super::Seed) -> Result<(), Failure> {
 struct Seed {
     project: Project,
     identity: Identity,
-    peers: crate::p2p::Running,
+    peers: crate::network::Running,
     relay: RelayServer,
     session: watch::Receiver<Option<Session>>,
     refused: mpsc::Receiver<String>,

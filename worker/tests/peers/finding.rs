@@ -4,7 +4,7 @@ use super::lab::{are_linked, config, endpoint, introduce, key, peer, peer_in, un
 use iroh::endpoint::Connection;
 use iroh::protocol::{AcceptError, ProtocolHandler};
 use proto::{ProjectKey, WorkerKey};
-use worker::p2p::{Config, Opening, PeerEvent};
+use worker::network::{Config, Opening, PeerEvent};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_that_know_a_third_find_each_other() {

@@ -7,8 +7,8 @@ use iroh::endpoint::{Connection, ConnectionError};
 use proto::member::{Certificate, Member};
 use proto::{ProjectKey, WorkerKey};
 use std::time::{Duration, Instant};
-use worker::p2p::contact::Contact;
-use worker::p2p::{Config, Net, Running, code};
+use worker::network::peer_record::Contact;
+use worker::network::{Config, Net, Running, code};
 
 const LINK: &[u8] = b"starling/link/1";
 

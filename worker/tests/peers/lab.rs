@@ -7,7 +7,7 @@ use proto::member::{Certificate, Member};
 use proto::{AccountKey, ProjectKey, WorkerKey};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use worker::p2p::{Config, Net, Opening, Running};
+use worker::network::{Config, Net, Opening, Running};
 
 /// Longest wait for something that is to come.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -8,8 +8,8 @@ fn check(record: &impl Serialize, expected: &str) {
 fn records_are_pinned() {
     let place = Place { worker: 3, sequence: 300, position: 7 };
     let spans = vec![
-        Span { first: 1000, count: 256, end: End::Done(vec![place]), figure: Figure(60), fuel: 3 },
-        Span { first: 5, count: 1, end: End::GivenUp("no".into()), figure: Figure(0), fuel: 0 },
+        Span { first: 1000, count: 256, end: End::Done(vec![place]), risk: Risk(60), fuel: 3 },
+        Span { first: 5, count: 1, end: End::GivenUp("no".into()), risk: Risk(0), fuel: 0 },
     ];
     check(
         &LogRecord { entry: 5, settled_at_ms: 1_700_000_000_000, spans },

@@ -4,10 +4,10 @@ use super::Replay;
 use crate::changes::{again, index};
 use crate::job::Job;
 use crate::record::{
-    AgainRecord, End, LogRecord, Place, Span, Table, VoidRecord, WorkerRecord, encode,
+    End, LogRecord, Place, ResettledRecord, Span, Table, VoidRecord, WorkerRecord, encode,
 };
 use crate::trust;
-use crate::trust::estimate::Figure;
+use crate::trust::estimate::Risk;
 use proto::JobId;
 use proto::log::{self, Source};
 use std::collections::BTreeSet;
@@ -99,18 +99,18 @@ impl Replay<'_> {
         if !job.estimates() {
             return;
         }
-        *job.record.figures.entry(span.figure).or_default() += count;
+        *job.record.risks.entry(span.risk).or_default() += count;
         let alone = matches!(&span.end, End::Done(places) if places.len() == 1);
         for (offset, unit) in (0..span.count).zip(units) {
             if alone {
                 let place = places[0].following(offset);
                 let fuel = self.fuel(place).unwrap_or(0);
-                self.alone.insert((job.id, unit), (place.worker, fuel, span.figure));
+                self.alone.insert((job.id, unit), (place.worker, fuel, span.risk));
             } else if 1 < places.len() {
                 let class = trust::class(job, unit);
                 for place in places {
                     let account = self.workers[place.worker as usize].account;
-                    self.book.pass(place.worker, account, 0, class);
+                    self.standings.pass(place.worker, account, 0, class);
                 }
             }
         }
@@ -142,17 +142,17 @@ impl Replay<'_> {
         if job.failed.remove(unit) {
             job.record.failed -= 1;
         }
-        let Some((worker, fuel, figure)) = self.alone.remove(&(job.id, unit)) else {
-            self.put(Table::Again.key2(job.id.0, unit), encode(&AgainRecord::Withdrawn));
+        let Some((worker, fuel, risk)) = self.alone.remove(&(job.id, unit)) else {
+            self.put(Table::Again.key2(job.id.0, unit), encode(&ResettledRecord::Withdrawn));
             return;
         };
         let fuel = u128::from(fuel);
         job.record.fuel -= fuel;
         job.record.credit -= fuel;
-        if let Some(units) = job.record.figures.get_mut(&figure) {
+        if let Some(units) = job.record.risks.get_mut(&risk) {
             *units -= 1;
         }
-        job.record.figures.retain(|_, units| 0 < *units);
+        job.record.risks.retain(|_, units| 0 < *units);
         let record = &mut self.workers[worker as usize];
         record.credit -= fuel;
         let account = record.account;
@@ -164,7 +164,7 @@ impl Replay<'_> {
                 (record.account == account).then_some(number)
             };
             let workers: BTreeSet<u32> = (0..).zip(&self.workers).filter_map(of_account).collect();
-            self.book.catch(&workers, account, 0, trust::class(job, unit));
+            self.standings.catch(&workers, account, 0, trust::class(job, unit));
             let key = Table::Void.key2(job.id.0, worker.into());
             self.put(key, encode(&VoidRecord { before_log: log }));
         }
@@ -187,5 +187,5 @@ fn local(span: &log::Span, numbers: &[Option<(u32, u64)>]) -> Option<Span> {
         log::End::Withdrawn(reason) => End::Withdrawn(reason.clone()),
     };
     let &log::Span { first, count, figure, fuel, .. } = span;
-    Some(Span { first, count, end, figure: Figure(figure), fuel })
+    Some(Span { first, count, end, risk: Risk(figure), fuel })
 }

@@ -1,16 +1,16 @@
 //! Reads what was saved, for the core to be as it was.
 
 use crate::record::{
-    AgainRecord, AttemptRecord, EvidenceRecord, IndexRecord, JobRecord, KeptRecord, LeaseRecord,
-    LogsRecord, Meta, OpenRecord, Table, VoidRecord, batch_key, decode, decode_batch, first_number,
-    last_number, standing_of,
+    AttemptRecord, EvidenceRecord, IndexRecord, JobRecord, KeptRecord, LeaseRecord, LogsRecord,
+    Meta, OpenRecord, ResettledRecord, Table, VoidRecord, batch_key, decode, decode_batch,
+    first_number, last_number, standing_of,
 };
 use crate::saved::Error;
 use crate::status::JobState;
 use crate::store::{self, Store};
 use crate::time::Now;
-use crate::trust::book::Entry;
 use crate::trust::estimate::Standing;
+use crate::trust::standings::Entry;
 use crate::{Contradiction, Core, Saved, SavedBatch, SavedJob};
 use proto::job::JobSpec;
 use proto::report::Batch;
@@ -77,7 +77,8 @@ fn running_job(store: &dyn Store, id: JobId, record: JobRecord) -> Result<SavedJ
         Ok((worker, record))
     };
     let voids: Result<_, Error> = table(store, &Table::Void.key(id.0), void)?.into_iter().collect();
-    let again = table(store, &Table::Again.key(id.0), |unit, record: AgainRecord| (unit, record))?;
+    let again =
+        table(store, &Table::Again.key(id.0), |unit, record: ResettledRecord| (unit, record))?;
     Ok(SavedJob { id, record, spec, spec_bytes, index, attempts, voids: voids?, again })
 }
 

@@ -3,7 +3,7 @@
 use crate::look::job_status;
 use crate::record::{AccountRecord, last_number};
 use crate::record::{
-    AgainRecord, End, EvidenceRecord, IndexRecord, JobRecord, LogRecord, LogsRecord, Table,
+    End, EvidenceRecord, IndexRecord, JobRecord, LogRecord, LogsRecord, ResettledRecord, Table,
     UnitLogRecord, VoidRecord, WorkerRecord,
 };
 use crate::saved::Error;
@@ -82,8 +82,8 @@ pub(super) fn position(
     let key = Table::Again.key2(job.0, unit.0);
     if let Some(value) = store.get(&key)? {
         return Ok(match decoded(&key, &value)? {
-            AgainRecord::Settled { log, .. } => Some(log),
-            AgainRecord::Withdrawn => None,
+            ResettledRecord::Settled { log, .. } => Some(log),
+            ResettledRecord::Withdrawn => None,
         });
     }
     let found = store.last(&Table::Index.key(job.0), &Table::Index.key2(job.0, unit.0))?;

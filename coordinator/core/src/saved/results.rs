@@ -251,7 +251,7 @@ impl Results {
             }
         };
         let receipt = self.receipt(store, unit, end.places(), record.settled_at_ms)?;
-        Ok(UnitResult { unit, fuel, told, figure: span.figure, receipt })
+        Ok(UnitResult { unit, fuel, told, risk: span.risk, receipt })
     }
 
     /// The receipt of a unit whose verdict rests on the reports at `places`; `None` when none is asked for or there are none.

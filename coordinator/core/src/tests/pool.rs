@@ -124,9 +124,9 @@ fn who_has_passed_checks_is_believed_when_the_crowd_is_not() {
     }
     // Two keys of one person agree on lies, until one is drawn.
     let liars: Vec<usize> = (3..=4).map(|account| env.worker(account)).collect();
-    assert!(10 <= env.core.book.crowd().passed);
+    assert!(10 <= env.core.standings.crowd().passed);
     for _ in 0..100 {
-        if env.core.book.crowd().passed == 0 {
+        if env.core.standings.crowd().passed == 0 {
             break;
         }
         for &liar in &liars {
@@ -142,7 +142,7 @@ fn who_has_passed_checks_is_believed_when_the_crowd_is_not() {
         env.work_all(&honest, job);
     }
     assert!(before + 100 < env.status(job).settled, "{:?}", env.core.why(job, None));
-    assert_eq!(env.core.book.crowd().passed, 0);
+    assert_eq!(env.core.standings.crowd().passed, 0);
 }
 
 #[test]

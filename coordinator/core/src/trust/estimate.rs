@@ -22,7 +22,7 @@ pub const CROWD_DOUBT: f64 = 1e-4;
 pub struct Standing {
     /// Checks passed since it, or another worker of its account, was last caught.
     pub passed: u32,
-    /// Of the next one, what segments that were run again amount to; see [`super::book::PARTS`].
+    /// Of the next one, what segments that were run again amount to; see [`super::standings::PARTS`].
     pub parts: u32,
     /// How often its account was caught, so far as that is not forgiven.
     pub caught: u32,
@@ -36,7 +36,7 @@ impl Standing {
     ///
     /// Never caught: `f ∫ s (1 - (1-f) s)^k ds <= f / ((1-f)² (k+1)(k+2))`, with `f` the share of bad strangers, `s` the
     /// rate at which a bad one lies (uniform), `k` the checks passed, each of which would have found a lie unless the
-    /// checker was bad too. Caught `c` times: the mean of the rate after that, `(c+1) / (c+k+2)` (Laplace's rule).
+    /// checker was bad too. Detection `c` times: the mean of the rate after that, `(c+1) / (c+k+2)` (Laplace's rule).
     #[must_use]
     pub fn doubt(self) -> f64 {
         let (passed, caught) = (f64::from(self.passed), f64::from(self.caught));
@@ -71,16 +71,16 @@ pub fn group(members: impl Iterator<Item = Standing> + Clone) -> f64 {
 /// Somebody lies here for sure, and a good record is just what a sleeper has: so each party of standing counts alike,
 /// and speaks the truth with odds `(1-f) : f`.
 #[must_use]
-pub fn dispute(votes: usize, against: impl Iterator<Item = usize>) -> f64 {
+pub fn dispute(count: usize, against: impl Iterator<Item = usize>) -> f64 {
     let odds = STRANGERS_BAD / (1.0 - STRANGERS_BAD);
-    let power = |votes: usize| odds.powi(i32::try_from(votes).unwrap_or(i32::MAX));
-    against.map(|other| power(votes) / power(other)).sum()
+    let power = |count: usize| odds.powi(i32::try_from(count).unwrap_or(i32::MAX));
+    against.map(|other| power(count) / power(other)).sum()
 }
 
 /// Votes beyond those of the strongest other opinion that settle a dispute to `target`.
 #[must_use]
 pub fn margin(target: f64) -> usize {
-    (1..64).find(|&votes| dispute(votes, std::iter::once(0)) <= target).unwrap_or(64)
+    (1..64).find(|&count| dispute(count, std::iter::once(0)) <= target).unwrap_or(64)
 }
 
 /// A chance as it is kept with a verdict: tenths of a decade below 1, rounded to the worse; 60 is one in a million. 0
@@ -89,9 +89,9 @@ pub fn margin(target: f64) -> usize {
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(transparent)]
-pub struct Figure(pub u8);
+pub struct Risk(pub u8);
 
-impl Figure {
+impl Risk {
     /// Of a chance.
     #[must_use]
     pub fn of(chance: f64) -> Self {
@@ -171,11 +171,11 @@ mod tests {
 
     #[test]
     fn a_figure_never_tells_better_than_the_chance() {
-        assert_eq!(Figure::of(1e-6), Figure(60));
-        assert_eq!(Figure::of(0.9e-6), Figure(60));
+        assert_eq!(Risk::of(1e-6), Risk(60));
+        assert_eq!(Risk::of(0.9e-6), Risk(60));
         for chance in [0.5, 0.03, 7e-7, 1e-12] {
-            assert!(chance <= Figure::of(chance).chance() * (1.0 + 1e-9));
+            assert!(chance <= Risk::of(chance).chance() * (1.0 + 1e-9));
         }
-        assert_eq!((Figure::of(0.0), Figure::of(3.0)), (Figure(250), Figure(0)));
+        assert_eq!((Risk::of(0.0), Risk::of(3.0)), (Risk(250), Risk(0)));
     }
 }

@@ -11,7 +11,7 @@ use proto::{JobId, UnitIndex};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     /// Nobody else has reported the same.
-    Alone {
+    SoleReports {
         /// The job.
         job: JobId,
         /// Of which unit.
@@ -44,7 +44,7 @@ impl Core {
         effects: &mut Effects,
     ) {
         let waits = match fault {
-            Fault::Alone { .. } | Fault::Shown { .. } => times.saturating_sub(FAULTS_FREE),
+            Fault::SoleReports { .. } | Fault::Shown { .. } => times.saturating_sub(FAULTS_FREE),
             Fault::Shared { .. } => times.max(1),
         };
         let reported = self.worker(worker).record.reported;
@@ -61,7 +61,7 @@ impl Core {
 
 fn advice(fault: Fault, caught: u64, reported: u64, waits: u32) -> String {
     let (job, unit, what) = match fault {
-        Fault::Alone { job, unit } => (
+        Fault::SoleReports { job, unit } => (
             job,
             unit,
             "no other machine finds the same, as happens with an unstable overclock, failing memory or too much heat: \

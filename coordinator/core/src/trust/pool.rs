@@ -1,9 +1,9 @@
 //! What waits for a referee. Keys are free, so that somebody who has made many can agree with himself: agreement tells broken
 //! machines from good ones, and nothing of people. Where the operator has appointed a referee, what the crowd agrees on waits in
 //! a pool until the referee has computed a unit that was drawn from it by secret chance, and has found the same. The checks
-//! that were passed since the last that was not say how far the crowd's word goes ([`Book::crowd`]).
+//! that were passed since the last that was not say how far the crowd's word goes ([`Standings::crowd`]).
 //!
-//! [`Book::crowd`]: super::book::Book::crowd
+//! [`Standings::crowd`]: super::standings::Standings::crowd
 
 use crate::Core;
 use crate::bounds::{
@@ -15,7 +15,7 @@ use crate::queue::Run;
 use crate::trust;
 use crate::trust::estimate::CROWD_DOUBT;
 use crate::unit::Unit;
-use crate::verdict::{self, Said, Verdict};
+use crate::verdict::{self, Verdict, Vote};
 use proto::{JobId, LeaseId};
 use std::collections::VecDeque;
 
@@ -110,7 +110,7 @@ impl Core {
         let (pools, vouched) = (self.pools(id), self.is_vouched(id, unit, agreeing));
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let Some(known) = job.known.get_mut(&unit) else { return };
-        let by_referee = agreeing.iter().any(|&index| known.said[index].referee);
+        let by_referee = agreeing.iter().any(|&index| known.votes[index].referee);
         if !pools || by_referee {
             return self.conclude(id, unit, agreeing);
         }
@@ -118,7 +118,7 @@ impl Core {
             return;
         }
         #[expect(clippy::cast_precision_loss, reason = "a small number")]
-        if vouched && !self.dice.happens(1.0 / REFEREE_PART as f64) {
+        if vouched && !self.prng.happens(1.0 / REFEREE_PART as f64) {
             return self.conclude(id, unit, agreeing);
         }
         known.pooled = true;
@@ -133,9 +133,9 @@ impl Core {
         let (Some(target), Some(known)) = (job.spec.confidence, job.known.get(&unit)) else {
             return false;
         };
-        agreeing.iter().map(|&index| &known.said[index]).any(|said| {
-            let doubt = self.book.refereed(said.account).doubt();
-            said.standing.caught == 0 && doubt <= target.max(CROWD_DOUBT)
+        agreeing.iter().map(|&index| &known.votes[index]).any(|vote| {
+            let doubt = self.standings.refereed(vote.account).doubt();
+            vote.standing.caught == 0 && doubt <= target.max(CROWD_DOUBT)
         })
     }
 
@@ -148,37 +148,37 @@ impl Core {
             job.pool.drop();
         }
         known.checked = false;
-        let said = std::mem::take(&mut known.said);
-        for said in &said {
-            self.close_report(said.place.worker, said.place.sequence);
+        let votes = std::mem::take(&mut known.votes);
+        for vote in &votes {
+            self.close_report(vote.place.worker, vote.place.sequence);
         }
-        self.hear_check(id, unit, &said, pooled);
-        self.settle(id, unit, &said, agreeing);
+        self.hear_check(id, unit, &votes, pooled);
+        self.settle(id, unit, &votes, agreeing);
     }
 
     /// Learns from what a referee says of a unit how far the crowd's word goes.
-    fn hear_check(&mut self, id: JobId, unit: u64, said: &[Said], pooled: bool) {
-        let Some(referee) = said.iter().find(|said| said.referee) else { return };
-        let same = |said: &&Said| {
-            !said.referee && said.standing.caught == 0 && said.statement == referee.statement
+    fn hear_check(&mut self, id: JobId, unit: u64, votes: &[Vote], pooled: bool) {
+        let Some(referee) = votes.iter().find(|vote| vote.referee) else { return };
+        let same = |vote: &&Vote| {
+            !vote.referee && vote.standing.caught == 0 && vote.statement == referee.statement
         };
-        for said in said.iter().filter(same) {
-            self.check_account(said.account);
+        for vote in votes.iter().filter(same) {
+            self.check_account(vote.account);
         }
         let mut crowd =
-            said.iter().filter(|said| !said.referee && said.standing.caught == 0).peekable();
+            votes.iter().filter(|vote| !vote.referee && vote.standing.caught == 0).peekable();
         let heard = crowd.peek().is_some();
-        let (right, wrong) = crowd.fold((true, true), |(right, wrong), said| {
-            let same = said.statement == referee.statement;
+        let (right, wrong) = crowd.fold((true, true), |(right, wrong), vote| {
+            let same = vote.statement == referee.statement;
             (right && same, wrong && !same)
         });
         if heard && right {
-            self.book.check_crowd(true);
+            self.standings.check_crowd(true);
         } else if pooled && wrong {
-            self.book.check_crowd(false);
+            self.standings.check_crowd(false);
             self.jobs.values_mut().for_each(|job| job.pool.recall());
         }
-        let crowd = self.book.crowd().doubt();
+        let crowd = self.standings.crowd().doubt();
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let Some(at) = job.pool.checks.iter().position(|check| check.unit == unit) else { return };
         let check = job.pool.checks.swap_remove(at);
@@ -193,9 +193,9 @@ impl Core {
 
     /// A referee has found the same as an account: where it is believed by itself from now on, what waits is looked at again.
     fn check_account(&mut self, account: u32) {
-        let before = self.book.refereed(account).doubt();
-        self.book.check_account(account);
-        let after = self.book.refereed(account).doubt();
+        let before = self.standings.refereed(account).doubt();
+        self.standings.check_account(account);
+        let after = self.standings.refereed(account).doubt();
         for (id, job) in &mut self.jobs {
             let target = job.spec.confidence.map_or(0.0, |target| target.max(CROWD_DOUBT));
             if after <= target && target < before {
@@ -238,7 +238,7 @@ impl Core {
             let known = job.known.get(&unit).filter(|known| known.pooled)?;
             let checked = job.pool.checks.iter().any(|check| check.unit == unit);
             (!checked)
-                .then(|| verdict::judge(job.policy(), &known.said, known.checked, known.patient))
+                .then(|| verdict::judge(job.policy(), &known.votes, known.checked, known.patient))
         };
         let agreeing = match waits(self) {
             Some(Verdict::Settle(agreeing)) => agreeing,
@@ -256,7 +256,7 @@ impl Core {
         let policy = job.policy();
         let Some(known) = job.known.get_mut(&unit).filter(|known| known.pooled) else { return };
         let checked = job.pool.checks.iter().any(|check| check.unit == unit);
-        match verdict::judge(policy, &known.said, known.checked, known.patient) {
+        match verdict::judge(policy, &known.votes, known.checked, known.patient) {
             // Another check of it is under way.
             Verdict::Settle(_) | Verdict::Hold if checked => job.pool.entries.push_back(unit),
             Verdict::Settle(agreeing) => self.conclude(id, unit, &agreeing),
@@ -273,20 +273,20 @@ impl Core {
 
     /// Brings what is known of those who have reported a unit up to date.
     pub(crate) fn refresh(&mut self, id: JobId, unit: u64) {
-        let Self { jobs, workers, book, .. } = self;
+        let Self { jobs, workers, standings, .. } = self;
         let Some(job) = jobs.get_mut(&id) else { return };
         let class = trust::class(job, unit);
         let Some(known) = job.known.get_mut(&unit) else { return };
-        for said in known.said.iter_mut().filter(|said| !said.referee) {
-            let network = workers[said.place.worker as usize].record.network;
-            said.standing = book.of(said.place.worker, said.account, network, class);
+        for vote in known.votes.iter_mut().filter(|vote| !vote.referee) {
+            let network = workers[vote.place.worker as usize].record.network;
+            vote.standing = standings.of(vote.place.worker, vote.account, network, class);
         }
-        verdict::order(&mut known.said);
+        verdict::order(&mut known.votes);
     }
 
     fn agreeing_alone(&self, id: JobId, unit: u64) -> Vec<usize> {
         let known = self.jobs.get(&id).and_then(|job| job.known.get(&unit));
-        known.map(|known| verdict::agreeing_alone(&known.said)).unwrap_or_default()
+        known.map(|known| verdict::agreeing_alone(&known.votes)).unwrap_or_default()
     }
 
     /// Judges a unit that lacked `before` leases, and sees to it that somebody is lent it if it lacks more now.
@@ -299,20 +299,20 @@ impl Core {
 
     /// Notes that those who agree on a unit are each other's witnesses: a check passed, for each of them once.
     pub(crate) fn witness(&mut self, id: JobId, unit: u64) {
-        let Self { jobs, workers, book, .. } = self;
+        let Self { jobs, workers, standings, .. } = self;
         let Some(job) = jobs.get_mut(&id).filter(|job| job.estimates()) else { return };
         let class = trust::class(job, unit);
         let Some(known) = job.known.get_mut(&unit) else { return };
-        let Some(statement) = verdict::undisputed(&known.said) else { return };
-        let mut agreeing: Vec<&mut Said> =
-            known.said.iter_mut().filter(|said| said.statement == statement).collect();
+        let Some(statement) = verdict::undisputed(&known.votes) else { return };
+        let mut agreeing: Vec<&mut Vote> =
+            known.votes.iter_mut().filter(|vote| vote.statement == statement).collect();
         if agreeing.len() < 2 {
             return;
         }
-        for said in agreeing.iter_mut().filter(|said| !said.learned) {
-            said.learned = true;
-            let record = &workers[said.place.worker as usize].record;
-            book.pass(said.place.worker, record.account, record.network, class);
+        for vote in agreeing.iter_mut().filter(|vote| !vote.learned) {
+            vote.learned = true;
+            let record = &workers[vote.place.worker as usize].record;
+            standings.pass(vote.place.worker, record.account, record.network, class);
         }
     }
 
@@ -320,7 +320,7 @@ impl Core {
     pub(crate) fn watch(&mut self, id: JobId, unit: u64) {
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.estimates()) else { return };
         let Some(known) = job.known.get_mut(&unit) else { return };
-        if !known.watched && verdict::undisputed(&known.said).is_some() {
+        if !known.watched && verdict::undisputed(&known.votes).is_some() {
             known.watched = true;
             job.pool.watched.push_back(unit);
         }
@@ -362,8 +362,8 @@ impl Core {
 
     /// Draws a unit of a job for a referee to check: one of those that wait for it, or one with reports that are not enough.
     pub(crate) fn draw_check(&mut self, id: JobId, number: u32) -> Option<u64> {
-        let crowd = self.book.crowd().doubt();
-        let Self { jobs, leases, workers, dice, .. } = self;
+        let crowd = self.standings.crowd().doubt();
+        let Self { jobs, leases, workers, prng, .. } = self;
         let account = workers[number as usize].record.account;
         let job = jobs.get_mut(&id)?;
         let target = job.spec.confidence?.max(CROWD_DOUBT);
@@ -391,17 +391,17 @@ impl Core {
         let may = |unit: u64, known: &Unit| {
             known.trial.is_none()
                 && pool.checks.iter().all(|check| check.unit != unit)
-                && !known.said.is_empty()
-                && known.said.iter().all(|said| said.account != account && !said.referee)
+                && !known.votes.is_empty()
+                && known.votes.iter().all(|vote| vote.account != account && !vote.referee)
         };
         for _ in 0..CHECKS_TRIED.min(pool.entries.len()) {
-            let unit = pool.entries[index(dice.below(pool.entries.len() as u64))];
+            let unit = pool.entries[index(prng.below(pool.entries.len() as u64))];
             if known.get(&unit).is_some_and(|known| known.pooled && may(unit, known)) {
                 return Some(unit);
             }
         }
         for _ in 0..CHECKS_TRIED.min(pool.watched.len()) {
-            let unit = pool.watched[index(dice.below(pool.watched.len() as u64))];
+            let unit = pool.watched[index(prng.below(pool.watched.len() as u64))];
             if known.get(&unit).is_some_and(|known| waits(known) && may(unit, known)) {
                 return Some(unit);
             }
@@ -423,7 +423,7 @@ fn waits(known: &Unit) -> bool {
     known.trial.is_none()
         && !known.pooled
         && !known.held
-        && verdict::undisputed(&known.said).is_some()
+        && verdict::undisputed(&known.votes).is_some()
 }
 
 fn index(below: u64) -> usize {

@@ -129,19 +129,19 @@ impl Trials {
 impl Core {
     /// Whether a check of a segment of the unit's one report can be made; it is begun then.
     pub(crate) fn open_check(&mut self, id: JobId, unit: u64) -> bool {
-        let Some(said) = self
+        let Some(vote) = self
             .jobs
             .get(&id)
             .and_then(|job| job.known.get(&unit))
-            .and_then(|known| known.said.first())
+            .and_then(|known| known.votes.first())
         else {
             return false;
         };
-        if said.trace_root.is_none() || self.worker(said.place.worker).live.is_none() {
+        if vote.trace_root.is_none() || self.worker(vote.place.worker).live.is_none() {
             return false;
         }
-        let at = self.dice.below(said.fuel.max(1));
-        let statement = said.statement;
+        let at = self.prng.below(vote.fuel.max(1));
+        let statement = vote.statement;
         self.open_trial(id, unit, &[statement], Some(at));
         true
     }
@@ -149,11 +149,13 @@ impl Core {
     /// Begins a dispute about a unit of which two opinions are known, unless only votes are left to decide it.
     pub(crate) fn open_dispute(&mut self, id: JobId, unit: u64) -> bool {
         let Some(job) = self.jobs.get(&id).filter(|job| job.estimates()) else { return false };
-        let Some(known) = job.known.get(&unit).filter(|known| !known.votes) else { return false };
+        let Some(known) = job.known.get(&unit).filter(|known| !known.votes_only) else {
+            return false;
+        };
         let mut statements: Vec<Digest> = Vec::new();
-        for said in known.said.iter().filter(|said| said.standing.caught == 0) {
-            if !statements.contains(&said.statement) {
-                statements.push(said.statement);
+        for vote in known.votes.iter().filter(|vote| vote.standing.caught == 0) {
+            if !statements.contains(&vote.statement) {
+                statements.push(vote.statement);
             }
         }
         let [one, other, ..] = statements[..] else { return false };
@@ -169,8 +171,8 @@ impl Core {
         };
         known.trial = Some(number);
         let opinion = |statement: &Digest| {
-            let said = known.said.iter().find(|said| said.statement == *statement)?;
-            let (end, root) = (said.end(), said.trace_root);
+            let vote = known.votes.iter().find(|vote| vote.statement == *statement)?;
+            let (end, root) = (vote.end(), vote.trace_root);
             Some(Opinion { statement: *statement, end, root, trace: None })
         };
         let trial = Trial {

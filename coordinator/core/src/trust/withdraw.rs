@@ -3,31 +3,31 @@
 use crate::Core;
 use crate::event::Effects;
 use crate::queue::{Run, runs};
-use crate::record::{AgainRecord, End, Place, Table, VoidRecord};
+use crate::record::{End, Place, ResettledRecord, Table, VoidRecord};
 use crate::time::Now;
-use crate::trust::Caught;
-use crate::trust::estimate::Figure;
-use crate::verdict::Said;
+use crate::trust::Detection;
+use crate::trust::estimate::Risk;
+use crate::verdict::Vote;
 use proto::{JobId, LeaseId, UnitIndex};
 use roaring::RoaringTreemap;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Units of one job accepted on the word of one worker.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct Alone {
+pub(crate) struct SoleReports {
     pub(crate) units: RoaringTreemap,
     /// Granted for them.
     pub(crate) fuel: u128,
     /// Of their verdicts.
-    pub(crate) figures: BTreeMap<Figure, u64>,
+    pub(crate) risks: BTreeMap<Risk, u64>,
 }
 
-impl Alone {
+impl SoleReports {
     /// Notes a verdict.
-    pub(crate) fn add(&mut self, unit: u64, fuel: u64, figure: Figure) {
+    pub(crate) fn add(&mut self, unit: u64, fuel: u64, risk: Risk) {
         self.units.insert(unit);
         self.fuel += u128::from(fuel);
-        *self.figures.entry(figure).or_default() += 1;
+        *self.risks.entry(risk).or_default() += 1;
     }
 }
 
@@ -43,8 +43,8 @@ impl Core {
         }
     }
 
-    fn distrust(&mut self, now: Now, caught: Caught, effects: &mut Effects) {
-        let Caught { worker, class, fault } = caught;
+    fn distrust(&mut self, now: Now, caught: Detection, effects: &mut Effects) {
+        let Detection { worker, class, fault } = caught;
         let (account, network) = {
             let record = &self.worker(worker).record;
             (record.account, record.network)
@@ -54,7 +54,7 @@ impl Core {
             .filter(|(_, worker)| worker.record.account == account)
             .map(|(number, _)| number)
             .collect();
-        self.book.catch(&workers, account, network, class);
+        self.standings.catch(&workers, account, network, class);
         let times = self.standing(worker, class).caught;
         self.punish(now, worker, times, fault, effects);
         let jobs: Vec<JobId> =
@@ -69,18 +69,18 @@ impl Core {
 
     /// Judges the open units anew of which the account has said something, or another of its network.
     fn judge_again(&mut self, id: JobId, account: u32, network: u64) {
-        let Self { jobs, workers, book, .. } = self;
+        let Self { jobs, workers, standings, .. } = self;
         let Some(job) = jobs.get_mut(&id) else { return };
         let mut units = Vec::new();
         let classes: (u64, u64) = (super::class(job, 0), super::class(job, job.record.units - 1));
         for (&unit, known) in &mut job.known {
-            let with = |said: &&mut Said| {
-                said.account == account || network != 0 && said.network == network
+            let with = |vote: &&mut Vote| {
+                vote.account == account || network != 0 && vote.network == network
             };
-            for said in known.said.iter_mut().filter(|said| !said.referee).filter(with) {
+            for vote in known.votes.iter_mut().filter(|vote| !vote.referee).filter(with) {
                 let class = if unit < job.cut_units { classes.0 } else { classes.1 };
-                let network = workers[said.place.worker as usize].record.network;
-                said.standing = book.of(said.place.worker, said.account, network, class);
+                let network = workers[vote.place.worker as usize].record.network;
+                vote.standing = standings.of(vote.place.worker, vote.account, network, class);
                 units.push(unit);
             }
         }
@@ -97,7 +97,7 @@ impl Core {
     /// Withdraws what was accepted of a job on the word of one worker. Its credit for that is taken back.
     fn withdraw(&mut self, now: Now, id: JobId, worker: u32) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        Self::dissolve_gates(job, worker);
+        Self::dissolve_escrow(job, worker);
         let Some(alone) = job.alone.remove(&worker) else { return };
         // What was reached since the last commit gets its place in the log first: the withdrawal comes after it.
         self.flush_log(id, now);
@@ -111,15 +111,15 @@ impl Core {
         record.withdrawn += alone.units.len();
         record.fuel -= alone.fuel;
         record.credit -= alone.fuel;
-        for (figure, units) in &alone.figures {
-            if let Some(count) = record.figures.get_mut(figure) {
+        for (risk, units) in &alone.risks {
+            if let Some(count) = record.risks.get_mut(risk) {
                 *count -= units;
             }
         }
-        record.figures.retain(|_, units| 0 < *units);
+        record.risks.retain(|_, units| 0 < *units);
         let mut above = BTreeSet::new();
         for unit in &alone.units {
-            job.note(unit, End::Withdrawn(CAUGHT.into()), Figure::default(), 0);
+            job.note(unit, End::Withdrawn(CAUGHT.into()), Risk::default(), 0);
             above.extend(job.spec.merged_by(UnitIndex(unit)));
         }
         self.meta.settled -= alone.units.len();
@@ -173,8 +173,8 @@ impl Core {
             if job.failed.remove(unit) {
                 job.record.failed -= 1;
             }
-            job.note(unit, End::Withdrawn(BUILT_ON_IT.into()), Figure::default(), 0);
-            self.dirty.put(Table::Again.key2(id.0, unit), &AgainRecord::Withdrawn);
+            job.note(unit, End::Withdrawn(BUILT_ON_IT.into()), Risk::default(), 0);
+            self.dirty.put(Table::Again.key2(id.0, unit), &ResettledRecord::Withdrawn);
             self.meta.settled -= 1;
             self.dirty.jobs.insert(id);
         }
@@ -192,9 +192,9 @@ impl Core {
         if known.as_ref().is_some_and(|known| known.pooled) {
             job.pool.drop();
         }
-        for said in known.map(|known| known.said).unwrap_or_default() {
-            self.strike_out(said.place);
-            self.close_report(said.place.worker, said.place.sequence);
+        for vote in known.map(|known| known.votes).unwrap_or_default() {
+            self.strike_out(vote.place);
+            self.close_report(vote.place.worker, vote.place.sequence);
         }
         let Some(job) = self.jobs.get(&id) else { return };
         let open = |lease: &&LeaseId| {

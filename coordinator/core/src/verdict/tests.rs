@@ -1,7 +1,7 @@
 use super::*;
 
-fn said(word: &str) -> Vec<Said> {
-    let one = |(account, letter): (u32, char)| Said {
+fn votes(word: &str) -> Vec<Vote> {
+    let one = |(account, letter): (u32, char)| Vote {
         account,
         network: 0,
         standing: Standing::default(),
@@ -17,7 +17,7 @@ fn said(word: &str) -> Vec<Said> {
 }
 
 fn check(copies: u32, word: &str, expected: &Verdict) {
-    let verdict = judge(Policy::Copies(copies), &said(word), false, false);
+    let verdict = judge(Policy::Copies(copies), &votes(word), false, false);
     assert_eq!(verdict, *expected, "{copies} copies of {word:?}");
 }
 
@@ -59,27 +59,27 @@ fn endless_disagreement_gives_up() {
 
 #[test]
 fn copies_of_one_network_are_one() {
-    let mut reports = said("aab");
+    let mut reports = votes("aab");
     (reports[0].network, reports[1].network, reports[2].network) = (7, 7, 8);
-    let judged = |said: &[Said], copies| judge(Policy::Copies(copies), said, false, false);
+    let judged = |votes: &[Vote], copies| judge(Policy::Copies(copies), votes, false, false);
     assert_eq!(judged(&reports[..2], 2), Verdict::Need(1));
     assert_eq!(judged(&reports, 2), Verdict::Need(1));
     assert_eq!(judged(&reports[..2], 1), Verdict::Settle(vec![0, 1]));
-    reports[2] = Said { network: 8, ..said("a").remove(0) };
+    reports[2] = Vote { network: 8, ..votes("a").remove(0) };
     assert_eq!(judged(&reports, 2), Verdict::Settle(vec![0, 1, 2]));
 }
 
 /// Letters with the checks that each has passed; a number below zero: was caught.
 fn confident(word: &str, passed: &[i64], checked: bool) -> Verdict {
-    let mut said = said(word);
-    for (said, &passed) in said.iter_mut().zip(passed) {
-        said.standing = Standing {
+    let mut votes = votes(word);
+    for (vote, &passed) in votes.iter_mut().zip(passed) {
+        vote.standing = Standing {
             passed: u32::try_from(passed).unwrap_or(0),
             caught: u32::from(passed < 0),
             parts: 0,
         };
     }
-    judge(Policy::Confidence(1e-6), &said, checked, false)
+    judge(Policy::Confidence(1e-6), &votes, checked, false)
 }
 
 #[test]
@@ -118,11 +118,11 @@ fn who_was_caught_has_no_vote() {
 
 #[test]
 fn one_network_has_one_voice() {
-    let mut said = said("aaaaaa");
-    for said in &mut said {
-        said.network = 7;
+    let mut votes = votes("aaaaaa");
+    for vote in &mut votes {
+        vote.network = 7;
     }
-    assert_eq!(judge(Policy::Confidence(1e-6), &said, false, false), Verdict::Need(1));
+    assert_eq!(judge(Policy::Confidence(1e-6), &votes, false, false), Verdict::Need(1));
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! The beginning of a stream: challenge, hello, welcome.
 
 use super::{End, Outbound, RETRY_MS, send};
+use crate::SOFTWARE;
 use crate::core::admission::Admission;
 use crate::core::event::{Hello, Refused, Session};
 use crate::engine::{FromCore, sink};
 use crate::grpc::access::{SessionToken, Volunteer};
 use crate::grpc::places::Crowd;
 use crate::grpc::refusal::{Refusal, blocking};
-use crate::grpc::{SOFTWARE, Shared, convert};
+use crate::grpc::{Services, convert};
 use crate::random;
 use program::error::chain;
 use proto::bounds::{BATCH_REPORTS_MAX, INLINE_OUTPUT_BYTES_MAX};
@@ -31,7 +32,7 @@ pub(super) struct Greeted {
 
 /// Challenges the worker and lets the core welcome it.
 pub(super) async fn greet(
-    shared: &Arc<Shared>,
+    shared: &Arc<Services>,
     inbound: &mut Streaming<pb::WorkerMessage>,
     outbound: &Outbound,
     (network, crowd): (u64, Crowd),
@@ -94,7 +95,7 @@ pub(super) async fn greet(
 }
 
 /// What shows other members that this worker is one.
-fn certify(shared: &Shared, hello: &Hello) -> Certificate {
+fn certify(shared: &Services, hello: &Hello) -> Certificate {
     let member = Member {
         project: shared.project,
         worker: hello.worker,
@@ -106,7 +107,7 @@ fn certify(shared: &Shared, hello: &Hello) -> Certificate {
 }
 
 /// Halts the coordinator when the head of the log that a worker knows shows that records are missing here.
-async fn compare(shared: &Arc<Shared>, head: Option<&pb::SignedHead>) -> Result<(), End> {
+async fn compare(shared: &Arc<Services>, head: Option<&pb::SignedHead>) -> Result<(), End> {
     let (Some(head), Some(_)) = (head.cloned(), &shared.heads) else { return Ok(()) };
     let all = Arc::clone(shared);
     let compared = blocking(move || match &all.heads {
@@ -133,7 +134,7 @@ fn malformed(text: impl Into<String>) -> End {
 }
 
 /// What the worker says of itself, when its signatures hold.
-fn verify(shared: &Shared, nonce: &[u8], said: &pb::Hello) -> Result<Hello, End> {
+fn verify(shared: &Services, nonce: &[u8], said: &pb::Hello) -> Result<Hello, End> {
     if let Err(incompatible) = version::check(said.version.as_ref()) {
         return Err(End::refusal(Code::Version, incompatible.to_string(), 0));
     }

@@ -4,7 +4,7 @@ use super::End;
 use crate::core::event::Session;
 use crate::grpc::access::Volunteer;
 use crate::grpc::blobs::lacking;
-use crate::grpc::{Shared, convert};
+use crate::grpc::{Services, convert};
 use proto::Digest;
 use proto::pb::{self, refusal::Code};
 use proto::report::{Ack, Batch, Malformed, Outcome, Output};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// Verifies a batch and has it stored.
 pub(super) async fn taken(
-    shared: &Shared,
+    shared: &Services,
     session: Session,
     volunteer: Volunteer,
     signed: &pb::SignedReports,
@@ -28,7 +28,7 @@ pub(super) async fn taken(
     let outputs: Vec<Option<Digest>> =
         batch.reports.iter().map(|report| blob(&report.outcome)).collect();
     let network = volunteer.network;
-    let lacking = lacking(shared, &batch, |digest| shared.named.is_ahead(network, digest))?;
+    let lacking = lacking(shared, &batch, |digest| shared.blob_access.is_ahead(network, digest))?;
     let payload = Arc::from(signed.payload.as_ref());
     let acks = shared.engine.reported(session, (batch, root), payload, signature, lacking).await?;
     let mut abandoned = Vec::new();
@@ -38,9 +38,9 @@ pub(super) async fn taken(
             // It will be reported again.
             Ack::Busy | Ack::OutputMissing => {}
             Ack::Accepted => {
-                let _ = shared.named.reported(network, digest);
+                let _ = shared.blob_access.reported(network, digest);
             }
-            _ if shared.named.reported(network, digest) => abandoned.push(*digest),
+            _ if shared.blob_access.reported(network, digest) => abandoned.push(*digest),
             _ => {}
         }
     }
@@ -68,7 +68,7 @@ fn malformed(text: impl Into<String>) -> End {
 
 /// The batch, and the Merkle root that its worker signed.
 fn verify(
-    shared: &Shared,
+    shared: &Services,
     volunteer: Volunteer,
     signed: &pb::SignedReports,
 ) -> Result<(Batch, Digest), End> {

@@ -2,7 +2,7 @@
 
 use super::End;
 use crate::core::event::Shown;
-use crate::grpc::Shared;
+use crate::grpc::Services;
 use crate::grpc::access::Volunteer;
 use crate::grpc::refusal::blocking;
 use proto::bounds::{REASON_BYTES_MAX, STATE_MEMORY_BYTES_MAX};
@@ -17,12 +17,12 @@ const READ_BYTES: usize = 1 << 20;
 
 /// What a worker shows, for the engine. A blob that is not the state it should be counts as not shown.
 pub(super) async fn checked(
-    shared: &Shared,
+    shared: &Services,
     volunteer: Volunteer,
     shown: pb::Shown,
 ) -> Result<Shown, End> {
     let ask = shown.show_id;
-    if !shared.named.take_show(ask, volunteer.worker) {
+    if !shared.blob_access.take_show(ask, volunteer.worker) {
         // Late, or never asked for; the core says nothing to it either.
         return Ok(Shown { ask, trace: Err("not asked for".into()), state: None });
     }
@@ -49,7 +49,7 @@ pub(super) async fn checked(
             };
             match blocking(read).await {
                 Ok((len, point)) => {
-                    let _ = shared.named.reported(volunteer.network, &digest);
+                    let _ = shared.blob_access.reported(volunteer.network, &digest);
                     // A blob that is no state is shown all the same: it is not what the report commits to.
                     let nothing = Point { fuel: 0, state: Digest([0; 32]) };
                     Some((digest, len, point.unwrap_or(nothing)))

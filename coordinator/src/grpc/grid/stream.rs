@@ -7,7 +7,7 @@ use crate::core::event::Session;
 use crate::grpc::access::Volunteer;
 use crate::grpc::places::Crowd;
 use crate::grpc::tls::Peer;
-use crate::grpc::{Shared, convert};
+use crate::grpc::{Services, convert};
 use prost::Message;
 use proto::bounds::{HEARTBEAT_LEASES_MAX, LEASE_UNITS_MAX, LOGS_PER_MESSAGE_MAX};
 use proto::pb::{self, coordinator_message::Kind as ToKind, refusal::Code, worker_message::Kind};
@@ -24,7 +24,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Serves the stream to its end.
 pub(super) async fn serve(
-    shared: Arc<Shared>,
+    shared: Arc<Services>,
     peer: Option<Peer>,
     mut inbound: Streaming<pb::WorkerMessage>,
     outbound: Outbound,
@@ -84,7 +84,7 @@ pub(super) fn broken(status: &Status) -> End {
 }
 
 async fn attend(
-    shared: &Shared,
+    shared: &Services,
     greeted: Greeted,
     inbound: &mut Streaming<pb::WorkerMessage>,
     outbound: &Outbound,
@@ -102,7 +102,7 @@ async fn attend(
 }
 
 async fn read(
-    shared: &Shared,
+    shared: &Services,
     session: Session,
     volunteer: Volunteer,
     inbound: &mut Streaming<pb::WorkerMessage>,
@@ -129,7 +129,7 @@ async fn read(
 
 /// One message becomes one event.
 async fn heard(
-    shared: &Shared,
+    shared: &Services,
     session: Session,
     volunteer: Volunteer,
     message: pb::WorkerMessage,

@@ -4,7 +4,7 @@ use super::{End, OUTBOUND_MESSAGES, Outbound, send};
 use crate::core::event::{Lease, ToWorker};
 use crate::engine::FromCore;
 use crate::grpc::refusal::blocking;
-use crate::grpc::{Shared, convert};
+use crate::grpc::{Services, convert};
 use prost::Message;
 use proto::bounds::MESSAGE_BYTES_MAX;
 use proto::pb::{self, coordinator_message::Kind, refusal::Code};
@@ -20,7 +20,7 @@ const REPLACED_RETRY_MS: u64 = 3_600_000;
 
 /// Passes on what the core says until it says no more.
 pub(super) async fn write(
-    shared: &Shared,
+    shared: &Services,
     worker: &WorkerKey,
     mut from_core: FromCore,
     outbound: &Outbound,
@@ -38,7 +38,7 @@ pub(super) async fn write(
 }
 
 async fn pass_on(
-    shared: &Shared,
+    shared: &Services,
     worker: &WorkerKey,
     said: impl Iterator<Item = ToWorker> + Send,
     outbound: &Outbound,
@@ -46,7 +46,7 @@ async fn pass_on(
     let mut leases = Leases::default();
     for message in said {
         if let ToWorker::Lease(lease) = message {
-            shared.named.lease(&lease);
+            shared.blob_access.lease(&lease);
             let Lease { lease: id, job, first, count, .. } = lease;
             let ticket = shared.office.stamp(worker, id, job, first, count).to_vec().into();
             let lease = pb::Lease { ticket, ..convert::lease(lease) };
@@ -71,11 +71,11 @@ async fn pass_on(
                 Kind::Idle(pb::Idle { reason, retry_after_ms })
             }
             ToWorker::Show(show) => {
-                shared.named.show(&show, *worker);
+                shared.blob_access.show(&show, *worker);
                 Kind::Show(convert::show(show))
             }
             ToWorker::Segment(segment) => {
-                shared.named.segment(&segment);
+                shared.blob_access.segment(&segment);
                 Kind::Segment(convert::segment(segment))
             }
             ToWorker::Advice(text) => Kind::Advice(pb::Advice { text }),
@@ -101,7 +101,7 @@ async fn pass_on(
 }
 
 /// Sends a job's specification, which may have a megabyte: it is read when nothing else waits for the worker.
-async fn send_spec(shared: &Shared, job: JobId, outbound: &Outbound) -> Result<(), End> {
+async fn send_spec(shared: &Services, job: JobId, outbound: &Outbound) -> Result<(), End> {
     let places = outbound.reserve_many(OUTBOUND_MESSAGES);
     let Ok(Ok(mut places)) = timeout(shared.patience.stall, places).await else {
         return Err(End::Quiet);
@@ -109,7 +109,7 @@ async fn send_spec(shared: &Shared, job: JobId, outbound: &Outbound) -> Result<(
     let engine = shared.engine.clone();
     let spec = blocking(move || engine.spec(job)).await?;
     let Some(spec) = spec else { return Ok(()) };
-    shared.named.job_of(job, &spec);
+    shared.blob_access.job_of(job, &spec);
     if let Some(place) = places.next() {
         let job = pb::Job { job_id: job.0, spec: spec.into() };
         place.send(Ok(pb::CoordinatorMessage { kind: Some(Kind::Job(job)) }));

@@ -5,7 +5,7 @@ use crate::core::saved::Results;
 use crate::core::status::{Cursor, UnitResult};
 use crate::engine;
 use crate::grpc::refusal::{Refusal, blocking};
-use crate::grpc::{Shared, convert, end};
+use crate::grpc::{Services, convert, end};
 use ed25519_dalek::SigningKey;
 use prost::Message;
 use proto::receipt::Receipt;
@@ -29,7 +29,7 @@ pub(super) struct Gone;
 
 /// Ends the stream when the reader does not take `message` in time.
 pub(super) async fn send<T>(
-    shared: &Shared,
+    shared: &Services,
     stream: &Sender<Result<T, Status>>,
     message: T,
 ) -> Result<(), Gone> {
@@ -45,7 +45,7 @@ pub(super) fn vanished(job: JobId) -> Refusal {
 
 /// Statuses now, at each change, and at the end.
 pub(super) async fn watch(
-    shared: &Shared,
+    shared: &Services,
     job: JobId,
     stream: &Sender<Result<pb::JobStatus, Status>>,
 ) {
@@ -95,7 +95,7 @@ pub(super) struct Ask {
 
 /// Sends results.
 pub(super) async fn fetch(
-    shared: &Shared,
+    shared: &Services,
     ask: Ask,
     stream: &Sender<Result<pb::FetchReply, Status>>,
 ) {
@@ -106,7 +106,7 @@ pub(super) async fn fetch(
 
 /// The inner error is for the reader, should it still be there.
 async fn send_results(
-    shared: &Shared,
+    shared: &Services,
     ask: Ask,
     stream: &Sender<Result<pb::FetchReply, Status>>,
 ) -> Result<(), Option<Refusal>> {
@@ -142,7 +142,7 @@ async fn send_results(
 
 /// Tells the reader of a page that there is nothing more; others see the stream end.
 async fn end_page(
-    shared: &Shared,
+    shared: &Services,
     ask: Ask,
     at: Cursor,
     stream: &Sender<Result<pb::FetchReply, Status>>,
@@ -157,7 +157,7 @@ async fn end_page(
 
 /// Sends what results there are, at most `left`; gives back how far it came, and how many may follow.
 async fn pages(
-    shared: &Shared,
+    shared: &Services,
     ask: Ask,
     mut results: Results,
     mut at: Cursor,

@@ -4,7 +4,7 @@ use super::follow::{Gone, send, vanished};
 use crate::core::logs::LiveLogs;
 use crate::core::record::{LogEnd, LogsRecord, UnitLogRecord};
 use crate::grpc::refusal::{Refusal, blocking};
-use crate::grpc::{Shared, end};
+use crate::grpc::{Services, end};
 use proto::unit_log::Line;
 use proto::{JobId, UnitIndex, WorkerKey, pb};
 use std::collections::HashMap;
@@ -30,7 +30,7 @@ struct Reader {
 
 /// Logs of a job's units, or of one; with `follow` until the job has ended.
 pub(super) async fn follow(
-    shared: &Shared,
+    shared: &Services,
     job: JobId,
     unit: Option<UnitIndex>,
     follow: bool,
@@ -55,7 +55,7 @@ impl Reader {
     /// Sends what is there and was not sent; whether more may come.
     async fn look(
         &mut self,
-        shared: &Shared,
+        shared: &Services,
         job: JobId,
         unit: Option<UnitIndex>,
         follow: bool,
@@ -83,7 +83,7 @@ impl Reader {
     /// Sends the records that were not sent.
     async fn kept(
         &mut self,
-        shared: &Shared,
+        shared: &Services,
         job: JobId,
         unit: Option<UnitIndex>,
         stream: &Sender<Result<pb::LogsReply, Status>>,

@@ -3,7 +3,7 @@
 use super::hold::Stage;
 use super::prepare::BlobState;
 use super::report::UploadState;
-use super::run::{Runner, need};
+use super::run::{RunOwner, need};
 use super::{Agent, ErrandId, HELD_UNITS_MAX, SEGMENTS_MAX, SHOWS_MAX, errand};
 use proto::Digest;
 use std::collections::BTreeMap;
@@ -130,7 +130,7 @@ impl Agent {
                     *memory.entry(need(&errand.prepared.unit.limits)).or_default() += 1;
                     assert_eq!(
                         self.runs.by_run.get(run),
-                        Some(&Runner::Errand(*id)),
+                        Some(&RunOwner::Errand(*id)),
                         "a running errand is in the table of runs"
                     );
                 }

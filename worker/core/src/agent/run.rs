@@ -2,7 +2,7 @@
 
 use super::hold::{Job, Prepared, Reportable, Stage};
 use super::prepare::RETRY_NO_ROOM;
-use super::{Action, Agent, Course, Effects, End, ErrandId, Now, Record, Remedy};
+use super::{Action, Agent, Effects, End, ErrandId, Now, Record, Remedy, RunScope};
 use proto::id::UnitId;
 use proto::job::Limits;
 use proto::report::Outcome;
@@ -32,7 +32,7 @@ pub(super) fn need(limits: &Limits) -> u64 {
 
 /// Whom a run is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Runner {
+pub(super) enum RunOwner {
     Unit(UnitId),
     Errand(ErrandId),
 }
@@ -41,7 +41,7 @@ pub(super) enum Runner {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Runs {
     last: u64,
-    pub(super) by_run: BTreeMap<u64, Runner>,
+    pub(super) by_run: BTreeMap<u64, RunOwner>,
     /// How many runs need how much memory.
     pub(super) memory: BTreeMap<u64, u32>,
     /// Units that ran and may have left a snapshot.
@@ -70,15 +70,15 @@ impl Runs {
 
     pub(super) fn units(&self) -> impl Iterator<Item = UnitId> {
         self.by_run.values().filter_map(|runner| match runner {
-            Runner::Unit(id) => Some(*id),
-            Runner::Errand(_) => None,
+            RunOwner::Unit(id) => Some(*id),
+            RunOwner::Errand(_) => None,
         })
     }
 
     pub(super) fn unit(&self, run: u64) -> Option<UnitId> {
         match self.by_run.get(&run)? {
-            Runner::Unit(id) => Some(*id),
-            Runner::Errand(_) => None,
+            RunOwner::Unit(id) => Some(*id),
+            RunOwner::Errand(_) => None,
         }
     }
 
@@ -182,9 +182,9 @@ impl Agent {
             }
             let prepared = prepared.clone();
             self.ready.pop_front();
-            let run = self.begin_run(Runner::Unit(id), &prepared);
+            let run = self.begin_run(RunOwner::Unit(id), &prepared);
             self.runs.started.insert(id);
-            let course = Course::Whole { spacing: prepared.trace_fuel };
+            let course = RunScope::Whole { spacing: prepared.trace_fuel };
             fx.actions.push(Action::Run { run, id, unit: prepared.unit.clone(), course });
             self.enter(id, Stage::Running { prepared, run, since: now, done: 0, total: 0 });
         }
@@ -204,7 +204,7 @@ impl Agent {
     }
 
     /// Takes what a run needs; its number.
-    pub(super) fn begin_run(&mut self, runner: Runner, prepared: &Prepared) -> u64 {
+    pub(super) fn begin_run(&mut self, runner: RunOwner, prepared: &Prepared) -> u64 {
         self.runs.last += 1;
         self.runs.by_run.insert(self.runs.last, runner);
         *self.runs.memory.entry(need(&prepared.unit.limits)).or_default() += 1;
@@ -229,8 +229,8 @@ impl Agent {
         fx: &mut Effects,
     ) {
         let id = match self.runs.by_run.get(&run) {
-            Some(Runner::Unit(id)) => *id,
-            Some(Runner::Errand(id)) => return self.errand_ran(*id, end, fx),
+            Some(RunOwner::Unit(id)) => *id,
+            Some(RunOwner::Errand(id)) => return self.errand_ran(*id, end, fx),
             None => return,
         };
         match end {

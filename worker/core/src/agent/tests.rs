@@ -93,7 +93,7 @@ struct World {
     /// Shows whose trace is to be read.
     reading: BTreeMap<u64, UnitId>,
     /// Of errands.
-    errand_runs: BTreeMap<u64, Course>,
+    errand_runs: BTreeMap<u64, RunScope>,
     /// Runs of errands that may have left files.
     errand_files: BTreeSet<u64>,
     sent: Vec<Message>,
@@ -184,7 +184,7 @@ impl World {
             Action::ForgetOutput(id) => drop(self.outputs.remove(&id)),
             Action::Run { run, id, course, .. } => {
                 assert!(!self.paused, "nothing is started during a pause");
-                if let Course::Whole { spacing } = course {
+                if let RunScope::Whole { spacing } = course {
                     assert_eq!(spacing, proto::trace::SPACING, "as the job has it");
                     self.snapshots.insert(id);
                     self.traces.insert(id);

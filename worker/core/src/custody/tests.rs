@@ -32,7 +32,7 @@ impl Dice {
 /// One worker of the test network.
 struct Node {
     /// `None`: it has left for ever.
-    hold: Option<Hold>,
+    hold: Option<Custodian>,
     online: bool,
     /// What is on its disk: whether the coordinator is known to have it.
     disk: BTreeMap<Name, bool>,
@@ -55,7 +55,7 @@ impl Net {
     fn new(seed: u64, count: u64) -> Self {
         println!("seed {seed}");
         let node = |number| {
-            let (hold, _) = Hold::restore(Now::ZERO, config(number), vec![]);
+            let (hold, _) = Custodian::restore(Now::ZERO, config(number), vec![]);
             Node { hold: Some(hold), online: false, disk: BTreeMap::new(), next: 1 }
         };
         let mut net = Self {
@@ -368,8 +368,8 @@ fn holders_do_not_stampede_when_the_coordinator_is_back() {
 #[test]
 fn a_flood_from_one_sender_stays_within_its_share() {
     let config = Config { others_bytes: 1 << 20, ..config(0) };
-    let (mut hold, _) = Hold::restore(Now::ZERO, config, vec![]);
-    let come = |hold: &mut Hold, number| {
+    let (mut hold, _) = Custodian::restore(Now::ZERO, config, vec![]);
+    let come = |hold: &mut Custodian, number| {
         let (peer, account) = (worker(number), account(number % 7));
         let _ = hold.apply(Now::ZERO, Event::PeerCame { peer, account, network: 0 });
     };
@@ -405,7 +405,7 @@ fn a_flood_from_one_sender_stays_within_its_share() {
 #[test]
 fn when_all_is_full_the_largest_owner_gives_way() {
     let config = Config { others_bytes: 64_000, ..config(0) };
-    let (mut hold, _) = Hold::restore(Now::ZERO, config, vec![]);
+    let (mut hold, _) = Custodian::restore(Now::ZERO, config, vec![]);
     for number in 1..=9 {
         let (peer, account) = (worker(number), account(number.min(8) % 8));
         let _ = hold.apply(Now::ZERO, Event::PeerCame { peer, account, network: 0 });
@@ -437,7 +437,7 @@ fn when_all_is_full_the_largest_owner_gives_way() {
 
 #[test]
 fn strangers_replays_and_giants_cost_nothing() {
-    let (mut hold, _) = Hold::restore(Now::ZERO, config(0), vec![]);
+    let (mut hold, _) = Custodian::restore(Now::ZERO, config(0), vec![]);
     let offer = |sequence, bytes| Event::Offered { peer: worker(1), sequence, bytes };
     let refused = |actions: Vec<Action>| match &actions[..] {
         [Action::Refuse { why, .. }] => *why,
@@ -469,7 +469,7 @@ fn strangers_replays_and_giants_cost_nothing() {
 
 #[test]
 fn owners_and_networks_of_holders_differ_where_they_can() {
-    let (mut hold, _) = Hold::restore(Now::ZERO, config(0), vec![]);
+    let (mut hold, _) = Custodian::restore(Now::ZERO, config(0), vec![]);
     let own = account(0);
     let peers = [
         (1, own, 0),
@@ -512,7 +512,7 @@ fn what_is_on_disk_is_taken_up_again() {
         stored(1, 2, true, day),
         stored(1, 3, false, 31 * day),
     ];
-    let (mut hold, actions) = Hold::restore(secs(5), config(0), all);
+    let (mut hold, actions) = Custodian::restore(secs(5), config(0), all);
     assert_eq!(actions, [Action::Forget(Name { worker: worker(1), sequence: 3 })]);
     let numbers = hold.numbers();
     assert_eq!((numbers.own, numbers.own_waiting), (2, 1));

@@ -12,7 +12,7 @@ use crate::unit::{
     SEGMENTS_MAX, TracePlan, Unit,
 };
 use crate::walls::{WallPlan, Walls};
-pub(crate) use state::{Entry, PoolState, Wish};
+pub(crate) use state::{Entry, Mode, PoolState};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -187,18 +187,18 @@ impl Pool {
     /// Lets no unit run until [`Pool::resume`]: running ones are snapshotted and taken back into the queue, those that
     /// do not come to the end of their step in time are frozen where they are. Returns at once.
     pub fn pause(&self) {
-        self.shared.wish(Wish::Pause);
+        self.shared.set_mode(Mode::Pause);
     }
 
     /// Goes on after [`Pool::pause`].
     pub fn resume(&self) {
-        self.shared.wish(Wish::Run);
+        self.shared.set_mode(Mode::Run);
     }
 
     /// Snapshots what runs, ends all units with `Outcome::Interrupted` and the children with them, and returns when
     /// that is done: after [`Config::grace`] at the latest, and little more.
     pub fn stop(&self) {
-        self.shared.wish(Wish::Stop);
+        self.shared.set_mode(Mode::Stop);
         self.shared.wait_for_the_end();
     }
 

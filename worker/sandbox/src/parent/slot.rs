@@ -3,7 +3,7 @@
 use crate::parent::child_handle::{Child, Heard};
 use crate::parent::compile;
 use crate::parent::files;
-use crate::parent::pool::{Entry, PoolState, Wish};
+use crate::parent::pool::{Entry, Mode, PoolState};
 use crate::parent::process::{By, Death};
 use crate::protocol::Key;
 use crate::protocol::Need;
@@ -59,7 +59,7 @@ impl Slot<'_> {
             Ok(child) => child,
             Err(error) => return self.no_child(batch, &error),
         };
-        let mut talk = Talk::new(self.shared, self.index, child, batch, keys);
+        let mut talk = BatchRun::new(self.shared, self.index, child, batch, keys);
         match talk.run() {
             Ok(()) => {
                 self.shared.give_back(talk.back);
@@ -75,7 +75,7 @@ impl Slot<'_> {
         let mut keys = Vec::new();
         let mut batch = VecDeque::new();
         for entry in entries {
-            let stopped = || self.shared.wished() == Wish::Stop;
+            let stopped = || self.shared.mode() == Mode::Stop;
             match self.shared.cache.ensure(&entry.unit.kernel, &self.shared.config, stopped) {
                 Ok(key) => {
                     keys.push(key);
@@ -118,7 +118,7 @@ enum Ending {
 }
 
 /// A batch in a child.
-struct Talk<'a> {
+struct BatchRun<'a> {
     shared: &'a PoolState,
     slot: usize,
     child: Child,
@@ -139,7 +139,7 @@ struct Talk<'a> {
     look: Instant,
 }
 
-impl<'a> Talk<'a> {
+impl<'a> BatchRun<'a> {
     fn new(
         shared: &'a PoolState,
         slot: usize,
@@ -192,20 +192,20 @@ impl<'a> Talk<'a> {
         if !cancelled.is_empty() {
             return Err(Ending::Cancelled(cancelled));
         }
-        let wish = self.shared.wished();
-        if wish == Wish::Run && self.frozen {
+        let mode = self.shared.mode();
+        if mode == Mode::Run && self.frozen {
             self.child.thaw();
             self.frozen = false;
         }
-        if wish != Wish::Run && self.asked.is_none() {
+        if mode != Mode::Run && self.asked.is_none() {
             self.child.interrupt().map_err(|_| Ending::Died)?;
             self.asked = Some(Instant::now());
         }
         let patience =
             self.asked.map(|asked| self.shared.config.grace.saturating_sub(asked.elapsed()));
-        match (wish, patience) {
-            (Wish::Stop, Some(Duration::ZERO)) => return Err(Ending::Stopped),
-            (Wish::Pause, Some(Duration::ZERO)) if !self.frozen => {
+        match (mode, patience) {
+            (Mode::Stop, Some(Duration::ZERO)) => return Err(Ending::Stopped),
+            (Mode::Pause, Some(Duration::ZERO)) if !self.frozen => {
                 self.child.freeze();
                 self.frozen = true;
             }
@@ -215,8 +215,8 @@ impl<'a> Talk<'a> {
             return Ok(WAIT_MAX);
         }
         let until_look = self.watch()?;
-        Ok(match (wish, patience) {
-            (Wish::Run, _) | (_, None) => until_look,
+        Ok(match (mode, patience) {
+            (Mode::Run, _) | (_, None) => until_look,
             (_, Some(patience)) => until_look.min(patience),
         })
     }
@@ -288,7 +288,7 @@ impl<'a> Talk<'a> {
             End::Failed { reason, fuel } => Outcome::Failed { reason, fuel, trace },
             End::Reached(point) => Outcome::Reached(point),
             End::Trouble(reason) => Outcome::Infrastructure { reason },
-            End::Interrupted { saved } if self.shared.wished() == Wish::Stop => {
+            End::Interrupted { saved } if self.shared.mode() == Mode::Stop => {
                 Outcome::Interrupted { saved }
             }
             End::Interrupted { .. } => return self.back.push(entry),

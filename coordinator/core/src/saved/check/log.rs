@@ -125,7 +125,7 @@ impl Walk<'_> {
             return Ok(false);
         }
         for (ours, theirs) in record.spans.iter().zip(spans) {
-            let numbers = (ours.first, ours.count, ours.figure.0, ours.fuel);
+            let numbers = (ours.first, ours.count, ours.risk.0, ours.fuel);
             let same = match (&ours.end, &theirs.end) {
                 (End::Done(ours), log::End::Done(theirs))
                 | (End::Failed(ours), log::End::Failed(theirs)) => {

@@ -2,8 +2,8 @@
 
 use super::{Findings, Tables};
 use crate::record::{
-    AccountRecord, AgainRecord, AttemptRecord, EvidenceRecord, IndexRecord, JobRecord, KeptRecord,
-    LeaseRecord, LogRecord, LogsRecord, Meta, OpenRecord, Table, UnitLogRecord, VoidRecord,
+    AccountRecord, AttemptRecord, EvidenceRecord, IndexRecord, JobRecord, KeptRecord, LeaseRecord,
+    LogRecord, LogsRecord, Meta, OpenRecord, ResettledRecord, Table, UnitLogRecord, VoidRecord,
     WorkerRecord, decode, decode_batch, first_number, last_number, output_of, standing_of,
 };
 use crate::store::{self, Store};
@@ -89,7 +89,7 @@ fn keep(key: &[u8], value: &[u8], tables: &mut Tables) -> Option<()> {
             decode::<Standing>(value)?;
         }
         Table::Void => drop(decode::<VoidRecord>(value)?),
-        Table::Again => drop(decode::<AgainRecord>(value)?),
+        Table::Again => drop(decode::<ResettledRecord>(value)?),
         Table::Entry => drop(Entry::decode(value).ok()?),
         Table::Node => drop(Digest::try_from(value).ok()?),
         Table::Evidence => drop(decode::<EvidenceRecord>(value)?),

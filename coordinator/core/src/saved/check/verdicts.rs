@@ -3,8 +3,8 @@
 
 use super::{Findings, Tables};
 use crate::record::{
-    AgainRecord, End, IndexRecord, LogRecord, Place, Span, Table, batch_key, decode, decode_batch,
-    first_number, last_number,
+    End, IndexRecord, LogRecord, Place, ResettledRecord, Span, Table, batch_key, decode,
+    decode_batch, first_number, last_number,
 };
 use crate::store::{self, Store};
 use proto::JobId;
@@ -31,7 +31,7 @@ struct Sums {
 }
 
 /// What a report says, and its output if that is a blob.
-type Said = (Statement, Option<(proto::Digest, u64)>);
+type Vote = (Statement, Option<(proto::Digest, u64)>);
 
 struct Walk<'a> {
     store: &'a dyn Store,
@@ -179,7 +179,7 @@ impl Walk<'_> {
     }
 
     /// What the report at `place`, so many positions further, says, and its output if that is a blob.
-    fn statement(&mut self, place: &Place, offset: u32) -> Result<Option<Said>, store::Error> {
+    fn statement(&mut self, place: &Place, offset: u32) -> Result<Option<Vote>, store::Error> {
         let of = (place.worker, place.sequence);
         if !self.batches.contains_key(&of) {
             if BATCHES_KEPT <= self.batches.len() {
@@ -221,7 +221,7 @@ impl Walk<'_> {
             Ok::<_, store::Error>(())
         })?;
         store::each(self.store, &Table::Again.prefix(), |key, value| {
-            if let (Some(job), Some(unit), Some(AgainRecord::Settled { .. })) =
+            if let (Some(job), Some(unit), Some(ResettledRecord::Settled { .. })) =
                 (first_number(key), last_number(key), decode(value))
             {
                 indexed.entry(JobId(job)).or_default().insert(unit);
@@ -255,7 +255,7 @@ impl Walk<'_> {
                 sums.credit,
                 sums.withdrawals,
             );
-            let said = (
+            let votes = (
                 record.settled,
                 record.failed,
                 record.given_up,
@@ -263,9 +263,9 @@ impl Walk<'_> {
                 record.credit,
                 record.withdrawn,
             );
-            if found != said {
+            if found != votes {
                 findings.wrong(format!(
-                    "{id}: its verdicts add up to (settled, failed, given up, fuel, credit, withdrawn) = {found:?}, its record says {said:?}"
+                    "{id}: its verdicts add up to (settled, failed, given up, fuel, credit, withdrawn) = {found:?}, its record says {votes:?}"
                 ));
             }
         }

@@ -6,7 +6,7 @@ use crate::bounds::{
     REFEREE_QUESTIONS_MAX, RUNNERS_SCANNED_MAX, SEGMENT_MS, SHOW_MS, WORKER_QUESTIONS_MAX,
 };
 use crate::event::{Effects, Segment, Session, Show, ToWorker};
-use crate::job::Party;
+use crate::job::Voter;
 use crate::time::Now;
 use crate::worker::Worker;
 use proto::{JobId, UnitIndex};
@@ -27,8 +27,8 @@ impl Core {
         let statement = trial.opinions[of].statement;
         let able =
             |worker: &u32| !trial.unable.contains(worker) && self.worker(*worker).live.is_some();
-        let saying = known.said.iter().filter(|said| said.statement == statement);
-        let Some(worker) = saying.map(|said| said.place.worker).find(able) else { return false };
+        let saying = known.votes.iter().filter(|vote| vote.statement == statement);
+        let Some(worker) = saying.map(|vote| vote.place.worker).find(able) else { return false };
         let spec = job.spec.clone();
         let number = self.ask(now, id, trial, worker, Some(of), SHOW_MS);
         let unit = UnitIndex(trial.unit);
@@ -78,7 +78,7 @@ impl Core {
     ) -> u64 {
         // By chance: an answer to a question of an earlier life of this coordinator fits none of this one, and nobody can
         // tell from the numbers how many questions there are.
-        let number = self.dice.below(u64::MAX);
+        let number = self.prng.below(u64::MAX);
         self.trials.asked.insert(number, (id, worker));
         *self.trials.busy.entry(worker).or_default() += 1;
         trial.asks.push(Ask { number, worker, of, until_ms: now.monotonic_ms + patience_ms });
@@ -139,7 +139,7 @@ impl Core {
             let fits = |worker: &u32| self.may_run(now, trial, *worker, REFEREE_QUESTIONS_MAX);
             return self.referees.iter().copied().find(fits);
         }
-        let start = Session { stream: self.dice.below(self.next_stream), worker: 0 };
+        let start = Session { stream: self.prng.below(self.next_stream), worker: 0 };
         let around = self.sessions.range(start..).chain(self.sessions.range(..start));
         let fits =
             |session: &&Session| self.may_run(now, trial, session.worker, WORKER_QUESTIONS_MAX);
@@ -156,11 +156,11 @@ impl Core {
         let Some(known) = job.known.get(&trial.unit) else { return false };
         let party = |number: u32| {
             let record = &self.worker(number).record;
-            Party { account: record.account, network: record.network }
+            Voter { account: record.account, network: record.network }
         };
         let asking = party(number);
-        let nobody = |_| Party { account: u32::MAX, network: 0 };
-        let mut heard: Vec<Party> = trial.asks.iter().map(|ask| party(ask.worker)).collect();
+        let nobody = |_| Voter { account: u32::MAX, network: 0 };
+        let mut heard: Vec<Voter> = trial.asks.iter().map(|ask| party(ask.worker)).collect();
         if let Stage::Segment(hearing) = &trial.stage {
             heard.extend(hearing.heard.iter().map(|heard| party(heard.worker)));
         }

@@ -4,12 +4,12 @@ use super::hearing::Hearing;
 use super::{Stage, Trial};
 use crate::Core;
 use crate::event::Effects;
-use crate::job::Party;
+use crate::job::Voter;
 use crate::queue::Run;
 use crate::record::{EvidenceRecord, HeardRecord, Place, Table};
 use crate::time::Now;
-use crate::trust::{self, Caught, Fault};
-use crate::verdict::Said;
+use crate::trust::{self, Detection, Fault};
+use crate::verdict::Vote;
 use proto::Digest;
 use proto::trace::Claim;
 
@@ -36,7 +36,7 @@ impl Core {
         if trial.opinions.len() < 2 {
             (known.looked, known.checked) = (true, true);
         } else {
-            known.votes = true;
+            known.votes_only = true;
         }
         self.judge_after_trial(&trial);
     }
@@ -62,44 +62,44 @@ impl Core {
             .map(|(opinion, _)| opinion.statement)
             .collect();
         // Two that say the same here differ in what no segment shows: votes are left.
-        known.votes |= wrong.is_empty() && 1 < trial.opinions.len();
-        let refuted: Vec<Said> =
-            known.said.extract_if(.., |said| wrong.contains(&said.statement)).collect();
+        known.votes_only |= wrong.is_empty() && 1 < trial.opinions.len();
+        let refuted: Vec<Vote> =
+            known.votes.extract_if(.., |vote| wrong.contains(&vote.statement)).collect();
         known.refuted.extend(
-            refuted.iter().map(|said| Party { account: said.account, network: said.network }),
+            refuted.iter().map(|vote| Voter { account: vote.account, network: vote.network }),
         );
         let parts = part_of(hearing, truth, &trial);
         let ran = (hearing.heard.len() as u64, fuel_of(hearing, truth));
         job.record.segments += ran.0;
         job.record.segments_fuel += u128::from(ran.0) * u128::from(ran.1);
         let right: Vec<u32> = known
-            .said
+            .votes
             .iter()
-            .filter(|said| opinions_hold(&trial, said))
-            .map(|said| said.place.worker)
+            .filter(|vote| opinions_hold(&trial, vote))
+            .map(|vote| vote.place.worker)
             .collect();
         self.dirty.jobs.insert(trial.job);
         for worker in right {
             let record = &self.workers[worker as usize].record;
-            self.book.pass_part(worker, record.account, record.network, class, parts);
+            self.standings.pass_part(worker, record.account, record.network, class, parts);
         }
         let shared = shared_by_accounts(&refuted);
         let (job, unit) = (trial.job, trial.unit);
-        for said in &refuted {
-            let worker = said.place.worker;
+        for vote in &refuted {
+            let worker = vote.place.worker;
             self.worker_mut(worker).record.disagreed += 1;
-            self.strike_out(said.place);
-            self.close_report(worker, said.place.sequence);
-            let league = shared.contains(&said.statement);
+            self.strike_out(vote.place);
+            self.close_report(worker, vote.place.sequence);
+            let league = shared.contains(&vote.statement);
             let fault =
-                if league { Fault::Shared { job, unit } } else { Fault::Alone { job, unit } };
-            self.caught.push(Caught { worker, class, fault });
+                if league { Fault::Shared { job, unit } } else { Fault::SoleReports { job, unit } };
+            self.caught.push(Detection { worker, class, fault });
         }
         let liars = hearing.heard.iter().filter(|heard| heard.statement.found != truth);
         let liars: Vec<u32> = liars.map(|heard| heard.worker).collect();
         for worker in &liars {
-            let fault = Fault::Alone { job, unit };
-            self.caught.push(Caught { worker: *worker, class, fault });
+            let fault = Fault::SoleReports { job, unit };
+            self.caught.push(Detection { worker: *worker, class, fault });
         }
         let proven = !refuted.is_empty() || !liars.is_empty();
         if proven {
@@ -117,7 +117,7 @@ impl Core {
         now: Now,
         trial: &Trial,
         hearing: &Hearing,
-        refuted: &[Said],
+        refuted: &[Vote],
         truth: Claim,
     ) {
         let Some(job) = self.jobs.get_mut(&trial.job) else { return };
@@ -129,8 +129,8 @@ impl Core {
             })
             .collect();
         let accused = |statement: Digest| -> Vec<Place> {
-            let saying = refuted.iter().filter(|said| said.statement == statement);
-            saying.map(|said| said.place).collect()
+            let saying = refuted.iter().filter(|vote| vote.statement == statement);
+            saying.map(|vote| vote.place).collect()
         };
         let proved: Vec<(Vec<Place>, Option<Vec<u8>>)> = (trial.opinions.iter())
             .map(|opinion| {
@@ -169,14 +169,14 @@ impl Core {
     }
 }
 
-fn opinions_hold(trial: &Trial, said: &Said) -> bool {
-    trial.opinions.iter().any(|opinion| opinion.statement == said.statement)
+fn opinions_hold(trial: &Trial, vote: &Vote) -> bool {
+    trial.opinions.iter().any(|opinion| opinion.statement == vote.statement)
 }
 
 /// Statements that more than one account makes: chance does not make two machines wrong alike.
-fn shared_by_accounts(refuted: &[Said]) -> Vec<Digest> {
-    let of = |said: &Said| refuted.iter().filter(|other| other.statement == said.statement).count();
-    refuted.iter().filter(|said| 1 < of(said)).map(|said| said.statement).collect()
+fn shared_by_accounts(refuted: &[Vote]) -> Vec<Digest> {
+    let of = |vote: &Vote| refuted.iter().filter(|other| other.statement == vote.statement).count();
+    refuted.iter().filter(|vote| 1 < of(vote)).map(|vote| vote.statement).collect()
 }
 
 /// Fuel of a segment that ends like this.
@@ -188,13 +188,13 @@ fn fuel_of(hearing: &Hearing, truth: Claim) -> u64 {
     end.saturating_sub(hearing.start())
 }
 
-/// How much of the unit was run again, in parts of [`trust::book::PARTS`].
+/// How much of the unit was run again, in parts of [`trust::standings::PARTS`].
 fn part_of(hearing: &Hearing, truth: Claim, trial: &Trial) -> u32 {
     let whole = match trial.opinions.first().map(|opinion| opinion.end) {
         Some(Claim::End { fuel, .. }) => fuel.max(1),
         _ => return 0,
     };
-    let parts =
-        u128::from(fuel_of(hearing, truth)) * u128::from(trust::book::PARTS) / u128::from(whole);
-    u32::try_from(parts).unwrap_or(trust::book::PARTS).min(trust::book::PARTS)
+    let parts = u128::from(fuel_of(hearing, truth)) * u128::from(trust::standings::PARTS)
+        / u128::from(whole);
+    u32::try_from(parts).unwrap_or(trust::standings::PARTS).min(trust::standings::PARTS)
 }

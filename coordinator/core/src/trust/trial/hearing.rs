@@ -140,16 +140,16 @@ impl Core {
     /// The claim that most parties of standing make, how many do, and how many make each other one.
     fn tally(&self, trial: &Trial, hearing: &Hearing) -> (Claim, usize, Vec<usize>) {
         let known = self.jobs.get(&trial.job).and_then(|job| job.known.get(&trial.unit));
-        let votes = known.map(|known| verdict::votes(&known.said)).unwrap_or_default();
+        let counts = known.map(|known| verdict::count_votes(&known.votes)).unwrap_or_default();
         let mut claims: Vec<(Claim, usize)> = Vec::new();
         let mut add =
             |claim: Claim, count: usize| match claims.iter_mut().find(|(other, _)| *other == claim)
             {
-                Some((_, votes)) => *votes += count,
+                Some((_, so_far)) => *so_far += count,
                 None => claims.push((claim, count)),
             };
         for (opinion, claim) in trial.opinions.iter().zip(&hearing.claims) {
-            add(*claim, votes.get(&opinion.statement).copied().unwrap_or(0));
+            add(*claim, counts.get(&opinion.statement).copied().unwrap_or(0));
         }
         let mut networks: BTreeMap<u64, ()> = BTreeMap::new();
         for heard in &hearing.heard {
@@ -157,12 +157,12 @@ impl Core {
             let first = network == 0 || networks.insert(network, ()).is_none();
             add(heard.statement.found, usize::from(heard.counts && first));
         }
-        claims.sort_by_key(|(_, votes)| std::cmp::Reverse(*votes));
+        claims.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let (best, most) = claims[0];
         (
             best,
             most,
-            claims[1..].iter().map(|(_, votes)| *votes).filter(|votes| 0 < *votes).collect(),
+            claims[1..].iter().map(|(_, count)| *count).filter(|count| 0 < *count).collect(),
         )
     }
 }

@@ -4,7 +4,7 @@ use super::hearing::{Heard, Hearing};
 use super::{Ask, Stage, Trial};
 use crate::Core;
 use crate::event::{Effects, Found, Reply, Session, Shown};
-use crate::trust::{self, Caught, Fault};
+use crate::trust::{self, Detection, Fault};
 use proto::trace::{Claim, Trace};
 
 impl Core {
@@ -27,7 +27,7 @@ impl Core {
                 // It committed to something else, or to nothing that it has computed.
                 let class = trust::class(job, trial.unit);
                 let fault = Fault::Shown { job: trial.job, unit: trial.unit };
-                self.caught.push(Caught { worker: ask.worker, class, fault });
+                self.caught.push(Detection { worker: ask.worker, class, fault });
             }
         }
         self.trials.open.insert(id, trial);
@@ -108,8 +108,12 @@ impl Core {
                 let record = &self.workers[ask.worker as usize].record;
                 let account = record.account;
                 let class = self.jobs.get(&trial.job).map(|job| trust::class(job, trial.unit));
-                let standing =
-                    self.book.of(ask.worker, account, record.network, class.unwrap_or_default());
+                let standing = self.standings.of(
+                    ask.worker,
+                    account,
+                    record.network,
+                    class.unwrap_or_default(),
+                );
                 hearing.heard.push(Heard {
                     worker: ask.worker,
                     referee: self.referees.contains(&ask.worker),

@@ -1,8 +1,8 @@
 //! Errands in slots, and what they leave.
 
 use super::{Errand, ErrandId, Errands, Stage, Wish};
-use crate::agent::run::{Runner, need};
-use crate::agent::{Action, Agent, Course, Effects, End, Remedy};
+use crate::agent::run::{RunOwner, need};
+use crate::agent::{Action, Agent, Effects, End, Remedy, RunScope};
 use proto::report::Outcome;
 use proto::trace::Claim;
 
@@ -17,15 +17,15 @@ impl Errand {
     }
 
     /// What is to be run; none when a show has no point to run to.
-    fn course(&self) -> Option<Course> {
+    fn course(&self) -> Option<RunScope> {
         let spacing = self.prepared.trace_fuel;
         match &self.wish {
             Wish::Show { .. } => {
-                self.goal().map(|point| Course::ToState { spacing, fuel: point.fuel })
+                self.goal().map(|point| RunScope::ToState { spacing, fuel: point.fuel })
             }
             Wish::Segment { spacing, from, .. } => {
                 let from = from.map(|from| (from.point, from.blob));
-                Some(Course::Segment { spacing: *spacing, from })
+                Some(RunScope::Segment { spacing: *spacing, from })
             }
         }
     }
@@ -57,7 +57,7 @@ impl Agent {
             if !self.has_room(unit.job, &prepared) {
                 return false;
             }
-            let run = self.begin_run(Runner::Errand(id), &prepared);
+            let run = self.begin_run(RunOwner::Errand(id), &prepared);
             fx.actions.push(Action::Run { run, id: unit, unit: prepared.unit.clone(), course });
             if let Some(errand) = self.errands.held.get_mut(&id) {
                 errand.stage = Stage::Running { run };

@@ -47,7 +47,7 @@ impl World {
     }
 
     /// The one errand that runs.
-    fn course(&self) -> Course {
+    fn course(&self) -> RunScope {
         assert_eq!(self.errand_runs.len(), 1, "one errand runs");
         *self.errand_runs.values().next().unwrap()
     }
@@ -119,7 +119,7 @@ fn a_state_is_computed_again_put_and_shown() {
     assert_eq!(world.errand_runs.len(), 0, "its kernel is not here");
     world.fetch_all();
     let spacing = proto::trace::SPACING;
-    assert_eq!(world.course(), Course::ToState { spacing, fuel: point(3).fuel });
+    assert_eq!(world.course(), RunScope::ToState { spacing, fuel: point(3).fuel });
     world.end_errand(reached(3));
     assert_eq!(world.putting, BTreeSet::from([STATE]));
     assert!(world.answers().is_empty(), "the state is there before it is spoken of");
@@ -176,7 +176,7 @@ fn a_segment_is_run_from_its_state_to_the_next_point() {
     assert!(world.fetching.contains(&STATE), "its state is fetched like an input");
     world.fetch_all();
     let spacing = proto::trace::SPACING;
-    assert_eq!(world.course(), Course::Segment { spacing, from: Some((point(2), STATE)) });
+    assert_eq!(world.course(), RunScope::Segment { spacing, from: Some((point(2), STATE)) });
     world.end_errand(End::Reached { point: point(3), state: None });
     let found = world.found().unwrap();
     let spec = Digest::of(&spec("one", 64).encode());
@@ -201,7 +201,7 @@ fn a_segment_to_the_end_names_the_output_by_its_digest_or_the_failure() {
     {
         world.on(segment(3, unit(1, 6), 0, None));
         world.fetch_all();
-        assert_eq!(world.course(), Course::Segment { spacing: 0, from: None });
+        assert_eq!(world.course(), RunScope::Segment { spacing: 0, from: None });
         world.end_errand(end);
         let statement = world.found().unwrap();
         assert_eq!(statement.found, Claim::End { result, fuel: 5 << 36 });

@@ -23,7 +23,7 @@ pub(crate) struct Entry {
 
 /// What the owner of the pool wants of the slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum Mode {
     Run,
     Pause,
     Stop,
@@ -46,7 +46,7 @@ struct State {
     queue: VecDeque<Entry>,
     running: Vec<Vec<Running>>,
     cancelled: HashSet<u64>,
-    wish: Wish,
+    mode: Mode,
     live: usize,
     walls: Option<Walls>,
 }
@@ -59,7 +59,7 @@ impl PoolState {
             queue: VecDeque::new(),
             running: vec![Vec::new(); slots],
             cancelled: HashSet::new(),
-            wish: Wish::Run,
+            mode: Mode::Run,
             live: slots,
             walls: None,
         };
@@ -68,7 +68,7 @@ impl PoolState {
 
     pub(crate) fn submit(&self, entry: Entry) -> Result<(), Error> {
         let mut state = self.lock();
-        if state.wish == Wish::Stop {
+        if state.mode == Mode::Stop {
             return Err(Error::Stopped);
         }
         if QUEUE_MAX <= state.queue.len() {
@@ -106,7 +106,7 @@ impl PoolState {
     pub(crate) fn status(&self) -> Status {
         let state = self.lock();
         Status {
-            paused: state.wish == Wish::Pause,
+            paused: state.mode == Mode::Pause,
             queued: state.queue.len(),
             slots: state.running.clone(),
             walls: state.walls,
@@ -125,10 +125,10 @@ impl PoolState {
         }
     }
 
-    pub(crate) fn wish(&self, wish: Wish) {
+    pub(crate) fn set_mode(&self, mode: Mode) {
         let mut state = self.lock();
-        if state.wish != Wish::Stop {
-            state.wish = wish;
+        if state.mode != Mode::Stop {
+            state.mode = mode;
         }
         drop(state);
         self.changed.notify_all();
@@ -141,10 +141,10 @@ impl PoolState {
     pub(crate) fn next(&self, slot: usize, n_wanted: usize) -> Option<Vec<Entry>> {
         let mut state = self.lock();
         loop {
-            match state.wish {
-                Wish::Stop => return None,
-                Wish::Run if !state.queue.is_empty() => break,
-                Wish::Run | Wish::Pause => {
+            match state.mode {
+                Mode::Stop => return None,
+                Mode::Run if !state.queue.is_empty() => break,
+                Mode::Run | Mode::Pause => {
                     state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
             }
@@ -170,7 +170,7 @@ impl PoolState {
     /// Takes units back to the front of the queue; when the pool stops they end instead.
     pub(crate) fn give_back(&self, entries: Vec<Entry>) {
         let mut state = self.lock();
-        if state.wish == Wish::Stop {
+        if state.mode == Mode::Stop {
             drop(state);
             for entry in entries {
                 self.interrupted(entry.id);
@@ -195,8 +195,8 @@ impl PoolState {
         self.changed.notify_all();
     }
 
-    pub(crate) fn wished(&self) -> Wish {
-        self.lock().wish
+    pub(crate) fn mode(&self) -> Mode {
+        self.lock().mode
     }
 
     /// Which of these units were cancelled; asked once for each.
