@@ -1,7 +1,7 @@
 //! What a worker holds for others, and what others hold of its own: the disk, the peers and the coordinator around the
 //! pure [`worker_core::custody`].
 //!
-//! One task, the keeper, owns it. The driver tells it of each signed batch; it seals the batch, keeps it, and hands it to
+//! One task, the keeper, owns it. The agent tells it of each signed batch; it seals the batch, keeps it, and hands it to
 //! peers, so that a worker that vanishes after computing loses nothing. What it holds for others it brings to the
 //! coordinator when their reporter did not. All of it works without peers too: then one's own batches alone are kept,
 //! for a coordinator that loses its disk.

@@ -1,4 +1,4 @@
-//! The swarm at work: its pure core ([`super::swarm`]) between the peers, the cache on disk and the coordinator.
+//! The swarm at work: its pure core ([`worker_core::exchange`]) between the peers, the cache on disk and the coordinator.
 //!
 //! **How bytes are checked.** A blob is cut into pieces that are whole subtrees of its BLAKE3 tree, and their chaining
 //! values are its list ([`proto::pieces`]); with the list, which the digest checks, each piece is checked when it comes
