@@ -15,7 +15,10 @@ use egress::Egress;
 use parts::Parts;
 use program::error::chain;
 use proto::bounds::{CHUNK_BYTES_MAX, MESSAGE_BYTES_MAX, SPEC_BYTES_MAX};
-use proto::pb;
+use proto::pb::{
+    self, admin_server, blobs_server, grid_server, held_server, jobs_server, log_server,
+    peers_server, rebuild_server,
+};
 use proto::ticket::TicketIssuer;
 use proto::{ProjectKey, WorkerKey};
 use refusal::Refusal;
@@ -32,6 +35,8 @@ use tonic::codegen::http;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
+use tonic_health::server::HealthReporter;
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 use tower::layer::util::{Identity, Stack};
 use tower::util::MapRequestLayer;
 
@@ -205,10 +210,6 @@ type First<F> = Stack<MapRequestLayer<F>, Identity>;
 fn router(
     shared: &Arc<Services>,
 ) -> Router<First<impl Fn(http::Request<Body>) -> http::Request<Body> + Clone + use<>>> {
-    use pb::{
-        admin_server, blobs_server, grid_server, held_server, jobs_server, log_server,
-        peers_server, rebuild_server,
-    };
     macro_rules! bounded {
         ($server:path, $service:expr, $max:expr) => {{
             let service: $server = <$server>::new($service);
@@ -228,21 +229,7 @@ fn router(
         }};
     }
     let (reporter, health) = tonic_health::server::health_reporter();
-    let alive = shared.stop.clone();
-    shared.tasks.spawn(async move {
-        reporter.set_serving::<grid_server::GridServer<grid::Grid>>().await;
-        reporter.set_serving::<jobs_server::JobsServer<jobs::Jobs>>().await;
-        reporter.set_serving::<blobs_server::BlobsServer<blobs::Blobs>>().await;
-        reporter.set_serving::<log_server::LogServer<log::Log>>().await;
-        reporter.set_serving::<peers_server::PeersServer<peers::Peers>>().await;
-        reporter.set_serving::<admin_server::AdminServer<admin::Admin>>().await;
-        alive.cancelled().await;
-    });
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .expect("our own description of the protocol is well-formed");
+    report_health(shared, reporter);
     let parts = Parts::new(shared.patience.silence);
     let router = Server::builder()
         .layer(MapRequestLayer::new(move |request| parts.bound(request)))
@@ -254,7 +241,7 @@ fn router(
         .http2_keepalive_timeout(Some(shared.patience.stall))
         .add_service(bounded!(grid_server::GridServer<grid::Grid>, grid::Grid(Arc::clone(shared))))
         .add_service(health)
-        .add_service(reflection);
+        .add_service(reflection());
     if let Some(gather) = &shared.gather {
         // Whatever else is asked would be answered out of nothing.
         return router.add_service(bounded!(
@@ -294,4 +281,27 @@ fn router(
             held::Held(shared_by()),
             MESSAGE_BYTES_MAX
         ))
+}
+
+/// Says that the services serve, until the coordinator stops.
+fn report_health(shared: &Services, reporter: HealthReporter) {
+    let alive = shared.stop.clone();
+    shared.tasks.spawn(async move {
+        reporter.set_serving::<grid_server::GridServer<grid::Grid>>().await;
+        reporter.set_serving::<jobs_server::JobsServer<jobs::Jobs>>().await;
+        reporter.set_serving::<blobs_server::BlobsServer<blobs::Blobs>>().await;
+        reporter.set_serving::<log_server::LogServer<log::Log>>().await;
+        reporter.set_serving::<peers_server::PeersServer<peers::Peers>>().await;
+        reporter.set_serving::<admin_server::AdminServer<admin::Admin>>().await;
+        alive.cancelled().await;
+    });
+}
+
+/// Describes the protocol to those who ask.
+fn reflection() -> ServerReflectionServer<impl ServerReflection> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .expect("our own description of the protocol is well-formed")
 }

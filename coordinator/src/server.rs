@@ -3,7 +3,6 @@
 use crate::backup::{Backups, Tee};
 use crate::blobs::{self, BlobStore};
 use crate::clock::SystemClock;
-use crate::core::admission::Admission;
 use crate::core::time::Clock;
 use crate::engine::{self, Engine, Handle};
 use crate::grpc::access::Access;
@@ -15,98 +14,35 @@ use crate::grpc::held::{self, Allowances};
 use crate::grpc::peers::Swarm;
 use crate::grpc::rebuild;
 use crate::grpc::turns::Turns;
-use crate::grpc::{self, Services, Timeouts};
+use crate::grpc::{self, Services};
 use crate::metrics::Metrics;
 use crate::project::{self, Folder, file, names};
 use crate::rebuild::Gather;
 use crate::store;
 use crate::tally::{self, Guarded, Heads, Opened};
 use crate::tasks::Tasks;
-use program::error::chain;
+use housekeeping::spawn_housekeeping;
 use proto::join::Join;
 use proto::ticket::TicketIssuer;
 use referee::Referee;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+mod config;
 mod gather;
+mod housekeeping;
 mod referee;
 mod sweep;
 
+pub use config::Config;
+
 /// Where volunteers find a coordinator, unless told otherwise.
 pub(crate) const PORT: u16 = 7700;
-/// How often memory that was freed is given back to the system.
-const GIVE_BACK_EVERY: Duration = Duration::from_secs(10);
-/// How often jobs that have ended are forgotten where that is only to save memory.
-const FORGET_EVERY: Duration = Duration::from_secs(600);
-
-/// How a coordinator is to run.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The project's folder; made when it is not there.
-    pub data: PathBuf,
-    /// The program in whose children kernels are compiled at submission: it calls [`sandbox::child_main`] when its
-    /// first argument is [`sandbox::CHILD_VERB`].
-    pub program: PathBuf,
-    /// Where to listen; port 0 lets the system choose.
-    pub listen: SocketAddr,
-    /// `HOST:PORT` for the join string; from `listen` and the machine's name when absent.
-    pub advertise: Option<String>,
-    /// Bytes that are kept for one researcher's account: blobs that it puts, specifications, outputs and logs of its jobs.
-    pub account_bytes: u64,
-    /// Free disk space to leave alone, bytes.
-    pub reserve_bytes: u64,
-    /// Share of a trusted worker's units that are checked, from 0 to 1.
-    pub check_floor: f64,
-    /// Whether accounts on private addresses count for themselves, and not as one network.
-    pub lan: bool,
-    /// What accounts must show that are not known yet.
-    pub admission: Admission,
-    /// Whether a referee comes with it: a worker of its own with one slot, which checks what strangers agree on.
-    pub referee: bool,
-    /// Connections open at once.
-    pub connections_max: usize,
-    /// How long to wait for others.
-    pub patience: Timeouts,
-    /// How often to log a line of numbers.
-    pub summary_every: Duration,
-    /// Where to tell the numbers of `status` to collectors, if anywhere.
-    pub metrics: Option<SocketAddr>,
-    /// To build the records up again from what workers have kept, first: until nothing new has come for so long.
-    pub rebuild: Option<Duration>,
-    /// To go on with what is left, should the records not be as they were left, and write down what was accepted.
-    pub accept_loss: bool,
-}
-
-impl Config {
-    /// The usual, on loopback at a port that the system chooses.
-    pub fn new(data: impl Into<PathBuf>, program: impl Into<PathBuf>) -> Self {
-        Self {
-            data: data.into(),
-            program: program.into(),
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            advertise: None,
-            account_bytes: 1 << 40,
-            reserve_bytes: engine::RESERVE_BYTES,
-            check_floor: crate::core::trust::estimate::CHECK_FLOOR,
-            lan: false,
-            admission: Admission::Open,
-            referee: false,
-            connections_max: 20_000,
-            patience: Timeouts::default(),
-            summary_every: Duration::from_secs(60),
-            metrics: None,
-            rebuild: None,
-            accept_loss: false,
-        }
-    }
-}
 
 /// Why a coordinator does not start.
 #[derive(Debug, thiserror::Error)]
@@ -402,72 +338,4 @@ pub(crate) fn advertised(address: SocketAddr) -> String {
         "" => reachable(address).to_string(),
         name => format!("{name}:{}", address.port()),
     }
-}
-
-/// A line of numbers for the log now and then, and memory given back.
-fn spawn_housekeeping(shared: &Arc<Services>, summary_every: Duration) {
-    let (stop, shared) = (shared.stop.clone(), Arc::clone(shared));
-    shared.tasks.clone().spawn(async move {
-        let summaries = async {
-            let mut settled_before = None;
-            loop {
-                tokio::time::sleep(summary_every).await;
-                match summary(&shared, settled_before, summary_every).await {
-                    Ok(settled) => settled_before = Some(settled),
-                    Err(error) => tracing::warn!("no summary: {}", chain(&error)),
-                }
-            }
-        };
-        let forgetting = async {
-            loop {
-                tokio::time::sleep(FORGET_EVERY).await;
-                if let Err(error) = shared.blob_access.forget_ended(&shared.engine).await {
-                    tracing::warn!("ended jobs are not forgotten: {}", chain(&error));
-                }
-            }
-        };
-        let sweeping = async {
-            loop {
-                if let Err(error) = sweep::sweep(&shared).await {
-                    tracing::warn!("outputs that nobody wants are not removed: {}", chain(&error));
-                }
-                // Sooner when somebody wants some no more.
-                let _ = tokio::time::timeout(FORGET_EVERY, shared.unwanted.notified()).await;
-            }
-        };
-        let giving_back = async {
-            loop {
-                tokio::time::sleep(GIVE_BACK_EVERY).await;
-                let _ = tokio::task::spawn_blocking(worker::memory::give_back).await;
-            }
-        };
-        let walls = shared.compiler.look_at_walls();
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = async { tokio::join!(walls, summaries, forgetting, sweeping, giving_back); } => {}
-        }
-    });
-}
-
-async fn summary(
-    shared: &Services,
-    settled_before: Option<u64>,
-    every: Duration,
-) -> Result<u64, engine::Error> {
-    let totals = shared.engine.totals().await?;
-    let new = settled_before.map(|before| totals.units_settled.saturating_sub(before));
-    tracing::info!(
-        workers = totals.workers_connected,
-        jobs = totals.jobs_running,
-        leased = totals.units_leased,
-        settled = totals.units_settled,
-        per_second = new.map(|new| new / every.as_secs().max(1)),
-        credit = %totals.credit,
-        store = %bytesize::ByteSize(totals.store_bytes),
-        "running"
-    );
-    if !totals.trouble.is_empty() {
-        tracing::warn!("{}", totals.trouble);
-    }
-    Ok(totals.units_settled)
 }

@@ -1,19 +1,19 @@
 //! The specification of a job, and the units it falls into. Unit *i* is a pure function of the specification and *i*
 //! (and, where it says so, of what the lease brings).
 
-use crate::bounds::{
-    AXES_MAX, EXIT_CODES_MAX, FAN_IN_MAX, INPUT_NAME_BYTES_MAX, INPUTS_MAX, NAME_BYTES_MAX,
-    OUTPUT_BYTES_MAX, SPEC_BYTES_MAX, UNITS_MAX,
-};
-use crate::cut::{self, Axis};
+use crate::bounds::SPEC_BYTES_MAX;
+use crate::cut::Axis;
 use crate::json::{self, Object, Text};
-use crate::report::Output;
 use crate::{Digest, UnitIndex, trace};
 use serde::{Deserialize, Serialize};
 
+mod check;
 mod outline;
+mod unit;
 
+use check::within;
 pub use outline::{Lines, Outline};
+pub use unit::{Extra, Segment, Stage, Unit, UnitInput};
 
 /// Version of the specification's form.
 pub const VERSION: u32 = 1;
@@ -196,90 +196,6 @@ pub(crate) fn field(field: impl Into<String>, allowed: impl Into<String>) -> Inv
     Invalid::Field { field: field.into(), allowed: allowed.into() }
 }
 
-fn within(name: &str, value: u64, min: u64, max: u64) -> Result<(), Invalid> {
-    if (min..=max).contains(&value) {
-        return Ok(());
-    }
-    Err(field(name, format!("{value} is not allowed: give {min} to {max}")))
-}
-
-fn check_name(at: &str, name: &str, bytes_max: usize) -> Result<(), Invalid> {
-    if bytes_max < name.len() {
-        let allowed = format!("{} bytes are too many: give at most {bytes_max}", name.len());
-        return Err(field(at, allowed));
-    }
-    if name.chars().any(char::is_control) {
-        return Err(field(at, "control characters are not allowed"));
-    }
-    Ok(())
-}
-
-/// A stretch of a blob.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Segment {
-    /// Of the whole blob.
-    pub digest: Digest,
-    /// Where the stretch begins, bytes.
-    pub offset: u64,
-    /// Bytes of the stretch.
-    pub len: u64,
-}
-
-/// One input of a unit, as the kernel sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UnitInput {
-    /// Stretches of blobs, one after the other.
-    Segments(Vec<Segment>),
-    /// Content that came with the lease.
-    Inline(Vec<u8>),
-}
-
-/// A unit, ready to be run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unit {
-    /// The kernel's module.
-    pub kernel: Digest,
-    /// The version of the kernel contract.
-    pub contract: u32,
-    /// How NaN bits are treated.
-    pub nan: Nan,
-    /// One JSON object, canonical.
-    pub params: String,
-    /// In the order in which the kernel counts them.
-    pub inputs: Vec<UnitInput>,
-    /// What random numbers grow from.
-    pub seed: [u8; 32],
-    /// What it may use.
-    pub limits: Limits,
-    /// With which of these codes a WASI kernel ends that has put out an answer.
-    pub exit_codes: Vec<i32>,
-}
-
-/// What a lease brings for a unit beside its index.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Extra {
-    /// The unit's line, for a job cut by lines or by a list of files.
-    pub line: Option<String>,
-    /// For a merge unit, the outputs that it merges.
-    pub inputs: Vec<Output>,
-}
-
-/// Where a unit stands in its job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// One of the cut's units.
-    Cut,
-    /// A merge unit.
-    Merge {
-        /// From 1.
-        level: u32,
-        /// First of the units that it merges.
-        first: UnitIndex,
-        /// How many it merges.
-        count: u32,
-    },
-}
-
 impl JobSpec {
     /// Reads and checks a specification.
     ///
@@ -349,85 +265,6 @@ impl JobSpec {
         serde_json::to_vec(self).expect("a specification is plain data")
     }
 
-    /// Checks what the types cannot.
-    ///
-    /// # Errors
-    /// [`Invalid`], naming the field and what is allowed.
-    pub fn check(&self) -> Result<(), Invalid> {
-        within("version", self.version.into(), VERSION.into(), VERSION.into())?;
-        within("contract", self.contract.into(), 1, CONTRACT.into())?;
-        within("name (bytes)", self.name.len() as u64, 1, NAME_BYTES_MAX as u64)?;
-        if self.name.chars().any(char::is_control) {
-            return Err(field("name", "control characters are not allowed"));
-        }
-        within("inputs (count)", self.inputs.len() as u64, 0, INPUTS_MAX as u64)?;
-        within("copies", self.copies.into(), 1, 16)?;
-        if let Some(confidence) = self.confidence {
-            self.check_confidence(confidence)?;
-        }
-        within("lease_s", self.lease_s, 1, 90 * 86_400)?;
-        within("attempts_max", self.attempts_max.into(), 1, 1_000)?;
-        within("limits.memory_bytes", self.limits.memory_bytes, 1 << 16, 4 << 30)?;
-        within("limits.fuel", self.limits.fuel, 1, 1 << 62)?;
-        within("limits.output_bytes", self.limits.output_bytes, 0, OUTPUT_BYTES_MAX)?;
-        within("limits.log_bytes", self.limits.log_bytes, 0, 1 << 20)?;
-        within("trace_fuel", self.trace_fuel, trace::SPACING_MIN, 1 << 62)?;
-        within("limits.time_s", self.limits.time_s, 1, 90 * 86_400)?;
-        within("exit_codes (count)", self.exit_codes.len() as u64, 1, EXIT_CODES_MAX as u64)?;
-        if let Some(merge) = &self.merge {
-            within("merge.fan_in", merge.fan_in.into(), 2, FAN_IN_MAX.into())?;
-            if self.params.contains_key("merge") {
-                return Err(field("params.merge", "this name is taken by the merge stage"));
-            }
-        }
-        cut::check(self)?;
-        within("cut (units)", self.cut_units(), 1, UNITS_MAX)
-    }
-
-    /// Checks the contract, the names of inputs and axes, which people see, and how many axes there are: for jobs that are
-    /// submitted now. Those that were submitted to older releases stay as they are.
-    ///
-    /// # Errors
-    /// [`Invalid`], naming the field and what is allowed.
-    pub fn check_new(&self) -> Result<(), Invalid> {
-        if self.contract != CONTRACT {
-            let allowed = format!(
-                "{} is not taken any more, for it charges what is not computed: submit with a release of Starling that \
-                 knows contract {CONTRACT}",
-                self.contract
-            );
-            return Err(field("contract", allowed));
-        }
-        within("cut (axes)", self.cut.len() as u64, 0, AXES_MAX as u64)?;
-        for (index, input) in self.inputs.iter().enumerate() {
-            check_name(&format!("inputs[{index}].name"), &input.name, INPUT_NAME_BYTES_MAX)?;
-        }
-        for (index, axis) in self.cut.iter().enumerate() {
-            if let Some(name) = axis.name() {
-                check_name(&format!("cut[{index}].name"), name, NAME_BYTES_MAX)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn check_confidence(&self, confidence: f64) -> Result<(), Invalid> {
-        if !(CONFIDENCE_MIN..=CONFIDENCE_MAX).contains(&confidence) {
-            let allowed = format!(
-                "{confidence} is not allowed: give a chance from {CONFIDENCE_MIN:e} to {CONFIDENCE_MAX}, such as 1e-6"
-            );
-            return Err(field("confidence", allowed));
-        }
-        if self.copies != 1 {
-            return Err(field("copies", "give copies or confidence, not both"));
-        }
-        if self.nan == Nan::Unchecked {
-            let allowed = "\"unchecked\" is not allowed together with confidence: honest machines may differ in NaN bits, \
-                           so that no difference would prove anything; use copies";
-            return Err(field("nan", allowed));
-        }
-        Ok(())
-    }
-
     /// The kernel that a unit runs; `None` beyond the last.
     #[must_use]
     pub fn kernel_of(&self, unit: UnitIndex) -> Option<Digest> {
@@ -462,53 +299,6 @@ impl JobSpec {
     #[must_use]
     pub fn merged_by(&self, unit: UnitIndex) -> Option<UnitIndex> {
         self.outline().merged_by(unit)
-    }
-
-    /// Unit `unit`, ready to be run.
-    ///
-    /// # Errors
-    /// [`Invalid`] when there is no such unit or `extra` does not bring what it needs.
-    pub fn unit(&self, unit: UnitIndex, extra: &Extra) -> Result<Unit, Invalid> {
-        let mut params = self.params.clone();
-        let (kernel, inputs) = match self.stage(unit) {
-            None => {
-                return Err(field(
-                    "unit",
-                    format!("{unit} is beyond the last, u{}", self.units() - 1),
-                ));
-            }
-            Some(Stage::Cut) => (self.kernel, cut::inputs(self, unit, extra, &mut params)?),
-            Some(Stage::Merge { level, count, .. }) => {
-                if extra.inputs.len() != count as usize {
-                    return Err(field(
-                        "lease",
-                        format!("{unit} merges {count} outputs, {} came", extra.inputs.len()),
-                    ));
-                }
-                params.insert("merge".into(), serde_json::json!({ "level": level }).into());
-                let kernel = self.merge.and_then(|merge| merge.kernel).unwrap_or(self.kernel);
-                (kernel, extra.inputs.iter().map(UnitInput::from).collect())
-            }
-        };
-        let params = json::write(&params);
-        let seed = *blake3::Hasher::new_keyed(&self.seed.0)
-            .update(&unit.0.to_le_bytes())
-            .finalize()
-            .as_bytes();
-        let (limits, exit_codes) = (self.limits, self.exit_codes.clone());
-        let (contract, nan) = (self.contract, self.nan);
-        Ok(Unit { kernel, contract, nan, params, inputs, seed, limits, exit_codes })
-    }
-}
-
-impl From<&Output> for UnitInput {
-    fn from(output: &Output) -> Self {
-        match output {
-            Output::Inline(content) => Self::Inline(content.clone()),
-            Output::Blob { digest, len } => {
-                Self::Segments(vec![Segment { digest: *digest, offset: 0, len: *len }])
-            }
-        }
     }
 }
 

@@ -201,3 +201,53 @@ fn the_glossary_names_files_that_are_there() {
         assert!(there || root().join(path).exists(), "docs/glossary.md: there is no {path}");
     }
 }
+
+/// Lines of a file, and of a function, outside tests: what can be read in one go.
+const FILE_LINES_MAX: usize = 400;
+const FUNCTION_LINES_MAX: usize = 80;
+
+/// Functions of a file with how many lines each has, as rustfmt lays them out: to the bracket below their first letter.
+fn functions(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let code = line.trim_start();
+        let indent = line.len() - code.len();
+        let words: Vec<&str> = code.split(' ').take_while(|word| !word.starts_with("//")).collect();
+        let Some(place) = words.iter().position(|word| *word == "fn") else { continue };
+        let before = ["pub", "const", "async", "unsafe", "extern", "\"C\""];
+        if words[..place].iter().any(|word| !before.contains(word) && !word.starts_with("pub(")) {
+            continue;
+        }
+        let end = format!("{}}}", " ".repeat(indent));
+        let length = lines[at..].iter().position(|line| *line == end).map_or(1, |lines| lines + 1);
+        let one_line = code.ends_with('}') || code.ends_with(';');
+        let name: String =
+            words[place + 1].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        found.push((name, if one_line { 1 } else { length }));
+    }
+    found
+}
+
+#[test]
+fn files_and_functions_can_be_read_in_one_go() {
+    let tests = ["tests", "tests.rs", "benches", "bench", "examples"];
+    for path in files(".rs") {
+        let inside = path.strip_prefix(root()).unwrap();
+        if inside.iter().any(|part| tests.iter().any(|test| part == *test)) {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let lines = text.lines().count();
+        assert!(lines <= FILE_LINES_MAX, "{} has {lines} lines", inside.display());
+        for (name, lines) in functions(&text) {
+            assert!(lines <= FUNCTION_LINES_MAX, "{}: {name} has {lines} lines", inside.display());
+        }
+    }
+}
+
+#[test]
+fn functions_are_measured() {
+    let text = "fn a() {}\n\nimpl B {\n    pub(crate) async fn c(\n        &self,\n    ) {\n        1;\n    }\n}\n";
+    assert_eq!(functions(text), [("a".to_owned(), 1), ("c".to_owned(), 5)]);
+}

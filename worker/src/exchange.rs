@@ -15,6 +15,7 @@
 mod act;
 mod ask;
 mod connection;
+mod input;
 mod protocol;
 mod serve;
 
@@ -22,6 +23,7 @@ use crate::blobs::pieces::PieceFile;
 use crate::blobs::{self, Blobs};
 use crate::network::{Net, Opening};
 use connection::{Acceptor, Talk};
+use input::{Input, Missed};
 use iroh::endpoint::{Connection, SendStream};
 use proto::{Digest, WorkerKey};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -32,7 +34,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OnceCell, Semaphore, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
-use worker_core::exchange::{self, Event, Fault, Message, RequestId, Swarm, Ticket, Trouble};
+use worker_core::exchange::{self, Event, Fault, RequestId, Swarm, Ticket, Trouble};
 
 /// What has happened and was not taken up yet; connections wait when it is full.
 const INBOX: usize = 1024;
@@ -76,80 +78,6 @@ pub enum Error {
     /// The program ends.
     #[error("the program ends")]
     Closed,
-}
-
-/// What reaches the task that owns the core.
-#[derive(Debug)]
-enum Input {
-    Bring {
-        digest: Digest,
-        len: Option<u64>,
-        answer: oneshot::Sender<Result<(), Error>>,
-    },
-    Offer {
-        digest: Digest,
-        len: u64,
-    },
-    Numbers(oneshot::Sender<exchange::Numbers>),
-    Origin(bool),
-    Inbound(Connection),
-    Dialled {
-        peer: WorkerKey,
-        connection: Option<Connection>,
-    },
-    Connected {
-        peer: WorkerKey,
-        talk: Talk,
-    },
-    Closed {
-        peer: WorkerKey,
-        id: usize,
-    },
-    Said {
-        peer: WorkerKey,
-        message: Message,
-    },
-    Asked {
-        peer: WorkerKey,
-        digest: Digest,
-        piece: u32,
-        send: SendStream,
-    },
-    AskedList {
-        peer: WorkerKey,
-        digest: Digest,
-        proof: bool,
-        send: SendStream,
-    },
-    Listed {
-        request: RequestId,
-        digest: Digest,
-        got: Result<(PieceFile, Vec<u32>), Missed>,
-    },
-    Came {
-        request: RequestId,
-        digest: Digest,
-        got: Result<(), Missed>,
-    },
-    Served {
-        peer: WorkerKey,
-        bytes: u64,
-    },
-    /// A blob that was offered is not here any more.
-    Missing(Digest),
-    Finished {
-        digest: Digest,
-        kept: Result<(), blobs::Error>,
-    },
-}
-
-/// Why something that was asked for is not here.
-#[derive(Debug)]
-enum Missed {
-    /// Its source.
-    Fault(Fault),
-    /// This machine's disk.
-    Disk(blobs::Error),
 }
 
 /// Brings blobs from peers and coordinator, and gives them on. Cheap to clone.

@@ -1,13 +1,19 @@
 //! Everything that can happen to the core, and everything that it answers or says.
 
+mod effect;
+mod refused;
+
 use crate::token::{Token, TokenId};
-use proto::job::{Extra, JobSpec, Outline};
+use proto::job::JobSpec;
 use proto::key::Signature;
 use proto::report::{Ack, Batch};
 use proto::trace::{Point, SegmentStatement};
 use proto::unit_log::Line;
 use proto::{AccountKey, Digest, JobId, LeaseId, UnitIndex, WorkerKey};
 use std::sync::Arc;
+
+pub use effect::{Effects, Lease, Segment, Show, ToWorker};
+pub use refused::{Refused, SubmitRefused};
 
 /// One stream of one worker; a worker that connects anew gets another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -180,39 +186,6 @@ pub struct Welcome {
     pub sequence: u64,
 }
 
-/// A worker is not welcome.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// Too many workers are connected.
-    #[error("{0} workers are connected, as many as this coordinator serves: try again later")]
-    TooMany(usize),
-    /// The worker belongs to another account.
-    #[error("this worker belongs to another account: make a new worker key for a new owner")]
-    OtherAccount,
-    /// The operator lets in who was invited.
-    #[error(
-        "this project lets in volunteers who were invited: ask its operator for a join string with an invitation \
-         (starling-coordinator token issue NAME --role volunteer), and join with it"
-    )]
-    NotInvited,
-    /// As many accounts have joined by the invitation as it lets in.
-    #[error(
-        "as many accounts have joined by this invitation as it lets in: ask the project's operator for another"
-    )]
-    InvitationUsed,
-    /// The operator asks for work of so many bits.
-    #[error(
-        "a new account must show work of {0} bits to this project: install the newest release and join again"
-    )]
-    NoWork(u32),
-    /// The disk is full.
-    #[error("{0}")]
-    DiskFull(String),
-    /// The coordinator decides nothing any more.
-    #[error("{0}")]
-    Halted(String),
-}
-
 /// How much work a worker will take. The newest replaces the one before and stands until it is filled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Want {
@@ -337,165 +310,4 @@ pub struct Submission {
     pub submission: [u8; 16],
     /// Who submits.
     pub account: String,
-}
-
-/// Why a job is not taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SubmitRefused {
-    /// The bytes are no good specification.
-    #[error("{0}")]
-    Invalid(String),
-    /// A blob that the specification names is not here.
-    #[error("{what} ({digest}) is not here: put it, then submit again")]
-    Missing {
-        /// What the blob is to the job.
-        what: String,
-        /// Of the blob.
-        digest: Digest,
-    },
-    /// Too many jobs run at once.
-    #[error("{0} jobs are running, as many as are allowed: wait until one ends, or cancel one")]
-    TooMany(usize),
-    /// Too many jobs of the account run at once.
-    #[error(
-        "{0} jobs of account \"{1}\" are running, as many as are allowed: wait until one ends, cancel one, or make one job of \
-         several by an axis more"
-    )]
-    TooManyOfAccount(usize, String),
-    /// The specifications of the account's running jobs are too large together.
-    #[error(
-        "the specifications of account \"{account}\"'s running jobs have {bytes} bytes, this one would make it more than the \
-         {max} that are allowed: wait until one ends, or put what is long into a file of lines"
-    )]
-    Specs {
-        /// The account.
-        account: String,
-        /// Of those that run.
-        bytes: u64,
-        /// Most bytes.
-        max: u64,
-    },
-    /// The account has no room for it.
-    #[error(
-        "account \"{account}\" has {used} of the {quota} bytes that may be kept for it: remove outputs of jobs that have \
-         ended (starling cancel --outputs), or ask the operator for more (--account-bytes)"
-    )]
-    Quota {
-        /// The account.
-        account: String,
-        /// Bytes that are kept for it.
-        used: u64,
-        /// Most bytes.
-        quota: u64,
-    },
-    /// The submission id was used for another specification.
-    #[error("this submission id was used for {0}, which has another specification: draw a new id")]
-    OtherSpec(JobId),
-    /// The disk is full.
-    #[error("{0}")]
-    DiskFull(String),
-}
-
-/// What the core says to a worker, after the commit.
-#[derive(Clone, Debug)]
-pub enum ToWorker {
-    /// Sent once per stream before the first lease of a job, with its specification, which whoever sends it reads.
-    Job {
-        /// Which.
-        job: JobId,
-    },
-    /// Units are lent.
-    Lease(Lease),
-    /// Leases are over, whatever became of their units.
-    Cancel {
-        /// Which.
-        leases: Vec<LeaseId>,
-        /// For people.
-        reason: String,
-    },
-    /// There is nothing (more) to lease.
-    Idle {
-        /// For people.
-        reason: String,
-        /// Ask again no sooner, milliseconds.
-        retry_after_ms: u64,
-    },
-    /// Show what a report commits to.
-    Show(Show),
-    /// Run a segment of a unit.
-    Segment(Segment),
-    /// What the owner should know of this machine.
-    Advice(String),
-    /// Another stream of the same worker has taken over; nothing follows.
-    Replaced,
-}
-
-/// The trace of a unit that a worker has reported is wanted.
-#[derive(Clone, Debug)]
-pub struct Show {
-    /// Number of the question.
-    pub ask: u64,
-    /// The job.
-    pub job: JobId,
-    /// The unit.
-    pub unit: UnitIndex,
-    /// The state at the last point at or below this fuel is wanted too.
-    pub fuel: Option<u64>,
-    /// What the unit's lease brings; the engine fills it in.
-    pub extra: Option<Extra>,
-    /// Of the job's specification.
-    pub spec: Arc<Outline>,
-}
-
-/// A segment of a unit to be run.
-#[derive(Clone, Debug)]
-pub struct Segment {
-    /// Number of the question.
-    pub ask: u64,
-    /// The job.
-    pub job: JobId,
-    /// The unit.
-    pub unit: UnitIndex,
-    /// Fuel between two points; 0 for the whole unit.
-    pub spacing: u64,
-    /// Where it begins; `None` at the start.
-    pub from: Option<Point>,
-    /// The blob with the state there, and its bytes.
-    pub state: Option<(Digest, u64)>,
-    /// From receipt of the message, milliseconds.
-    pub expires_in_ms: u64,
-    /// What the unit's lease brings; the engine fills it in.
-    pub extra: Option<Extra>,
-    /// Of the job's specification.
-    pub spec: Arc<Outline>,
-}
-
-/// A run of consecutive units of one job, lent until a deadline.
-#[derive(Clone, Debug)]
-pub struct Lease {
-    /// Within the project.
-    pub lease: LeaseId,
-    /// The job.
-    pub job: JobId,
-    /// Of the units.
-    pub first: UnitIndex,
-    /// How many.
-    pub count: u32,
-    /// From receipt of the message, milliseconds.
-    pub expires_in_ms: u64,
-    /// Empty, or one per unit.
-    pub extras: Vec<Extra>,
-    /// Of the job's specification.
-    pub spec: Arc<Outline>,
-}
-
-/// What has to be said because of an event.
-#[derive(Debug, Default)]
-pub struct Effects {
-    /// In order, each to the worker at the other end of the stream.
-    pub messages: Vec<(Session, ToWorker)>,
-    /// States that were shown and are needed no more: blobs that nothing else names.
-    pub forgotten: Vec<Digest>,
-    /// Outputs that are a job's no more: blobs that may be somebody else's.
-    pub disowned: Vec<Digest>,
 }

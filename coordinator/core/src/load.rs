@@ -1,10 +1,12 @@
 //! The core as it was, from what was saved. Costs grow with what is active and with the number of workers and jobs, not
 //! with units settled one by one.
 
+mod job;
+mod judge;
+
 use crate::bounds::OVERDUE_LEASES_MAX;
 use crate::changes::Dirty;
 use crate::check::Contradiction;
-use crate::event::Effects;
 use crate::grant::hold;
 use crate::job::Job;
 use crate::lease::{Lease, LeaseState};
@@ -13,7 +15,6 @@ use crate::record::{
     AccountRecord, AttemptRecord, IndexRecord, JobRecord, KeptRecord, LeaseRecord, LogsRecord,
     Meta, OpenRecord, Place, ResettledRecord, VoidRecord, WorkerRecord,
 };
-use crate::settle::count_input;
 use crate::status::JobState;
 use crate::submit::submission_key;
 use crate::time::Now;
@@ -21,15 +22,14 @@ use crate::token::Token;
 use crate::trust;
 use crate::trust::estimate::{REFEREE, Standing};
 use crate::trust::standings::{Entry, Standings};
-use crate::verdict::{self, Vote};
+use crate::verdict::Vote;
 use crate::worker::Worker;
 use crate::{Core, Open};
 use proto::job::{Outline, Stage};
 use proto::report::{Batch, Statement};
-use proto::{Digest, JobId, LeaseId, UnitIndex};
+use proto::{JobId, LeaseId, UnitIndex};
 use roaring::RoaringTreemap;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
 /// What was saved, as plain data.
 #[derive(Debug)]
@@ -173,38 +173,6 @@ impl Core {
         Ok(core)
     }
 
-    fn load_job(&mut self, now: Now, saved: SavedJob) -> Result<(), Contradiction> {
-        let SavedJob { id, record, spec, spec_bytes, index, attempts, voids, again } = saved;
-        self.submissions.insert(submission_key(&record.account, record.submission), id);
-        self.shares.add(&record.account, spec.priority, id);
-        let mut job = Job::new(id, Arc::new(spec), spec_bytes, record, now.monotonic_ms);
-        let voids: HashMap<u32, u64> =
-            voids.into_iter().map(|(worker, void)| (worker, void.before_log)).collect();
-        for (first, stretch) in index {
-            load_stretch(&mut job, first, stretch, &voids);
-        }
-        for (unit, record) in again {
-            load_again(&mut job, unit, record, &voids);
-        }
-        if job.settled.len() != job.record.settled {
-            let (found, expected) = (job.settled.len(), job.record.settled);
-            return Err(Contradiction(format!(
-                "{id} has {found} verdicts in its index and {expected} in its record"
-            )));
-        }
-        for AttemptRecord { first, count, account, reason } in attempts {
-            let reason: Arc<str> = reason.into();
-            for unit in
-                (first..first + u64::from(count)).filter(|unit| !job.settled.contains(*unit))
-            {
-                job.known.entry(unit).or_default().fail(account, reason.clone());
-            }
-        }
-        count_inputs(&mut job);
-        self.jobs.insert(id, job);
-        Ok(())
-    }
-
     fn load_batch(&mut self, saved: SavedBatch) -> Result<(), Contradiction> {
         let SavedBatch { worker, batch, record } = saved;
         let account = self.workers.get(worker as usize).map(|worker| worker.record.account);
@@ -306,126 +274,6 @@ impl Core {
             self.overdue.pop_front();
         }
         Ok(())
-    }
-}
-
-impl Core {
-    /// Judges the open units of jobs that ask for confidence: what was known of workers may have grown since they
-    /// reported. One that has all it needs and is computed all the same is being checked.
-    fn judge_loaded(&mut self, now: Now) {
-        let jobs: Vec<JobId> =
-            self.jobs.values().filter(|job| job.estimates()).map(|job| job.id).collect();
-        for id in jobs {
-            let Some(job) = self.jobs.get_mut(&id) else { continue };
-            let mut units: Vec<(Option<Place>, u64)> = Vec::new();
-            let patient = job.patient();
-            for (&unit, known) in &mut job.known {
-                known.patient = patient;
-                note_learned(&mut known.votes);
-                known.checked = !known.holders.is_empty() && verdict::alone(&known.votes).is_some();
-                units.push((known.votes.first().map(|vote| vote.place), unit));
-            }
-            units.sort_unstable();
-            for (_, unit) in units {
-                self.judge(id, unit);
-                if 0 < self.missing(id, unit) {
-                    self.put_back(id, None, Run::new(unit, 1));
-                }
-            }
-            self.dirty.jobs.insert(id);
-        }
-        self.judge_copies();
-        // Nobody is connected who could be told anything.
-        self.judge_caught(now, &mut Effects::default());
-        self.close_escrow();
-    }
-
-    /// Judges the open units of all other jobs: a coordinator that was built up again from its workers may have found the
-    /// reports of a verdict, and not the verdict.
-    fn judge_copies(&mut self) {
-        let mut open: Vec<(Place, JobId, u64)> = Vec::new();
-        for job in self.jobs.values().filter(|job| !job.estimates()) {
-            for (&unit, known) in &job.known {
-                open.extend(known.votes.first().map(|vote| (vote.place, job.id, unit)));
-            }
-        }
-        open.sort_unstable();
-        for (_, id, unit) in open {
-            self.judge(id, unit);
-        }
-    }
-}
-
-/// Those who agree have that on their records since the later one reported.
-fn note_learned(votes: &mut [Vote]) {
-    let statements: Vec<Digest> = votes.iter().map(|vote| vote.statement).collect();
-    for vote in votes {
-        let same = statements.iter().filter(|statement| **statement == vote.statement);
-        vote.learned = 1 < same.count();
-    }
-}
-
-/// Takes in verdicts of consecutive units, but for those that hold no more.
-fn load_stretch(job: &mut Job, first: u64, stretch: IndexRecord, voids: &HashMap<u32, u64>) {
-    let IndexRecord { count, log, failed, given_up, alone } = stretch;
-    let at = |(offset, count): (u64, u64)| first + offset..first + offset + count;
-    job.settled.insert_range(first..first + count);
-    for part in failed {
-        job.failed.insert_range(at(part));
-    }
-    for part in given_up {
-        job.given_up.insert_range(at(part));
-    }
-    for (offset, count, word) in alone {
-        let units = at((offset, count));
-        if voids.get(&word.worker).is_some_and(|before| log < *before) {
-            job.settled.remove_range(units.clone());
-            job.again.insert_range(units);
-        } else {
-            let alone = job.alone.entry(word.worker).or_default();
-            alone.units.insert_range(units);
-            alone.fuel += word.fuel;
-            *alone.risks.entry(word.risk).or_default() += count;
-        }
-    }
-}
-
-/// Takes in where a unit stands whose verdict was withdrawn: this holds, and not what the index says.
-fn load_again(job: &mut Job, unit: u64, record: ResettledRecord, voids: &HashMap<u32, u64>) {
-    job.again.insert(unit);
-    for units in [&mut job.settled, &mut job.failed, &mut job.given_up] {
-        units.remove(unit);
-    }
-    let ResettledRecord::Settled { log, failed, given_up, alone } = record else { return };
-    let void =
-        alone.is_some_and(|word| voids.get(&word.worker).is_some_and(|before| log < *before));
-    if void {
-        return;
-    }
-    job.settled.insert(unit);
-    if failed {
-        job.failed.insert(unit);
-    }
-    if given_up {
-        job.given_up.insert(unit);
-    }
-    if let Some(word) = alone {
-        let alone = job.alone.entry(word.worker).or_default();
-        alone.units.insert(unit);
-        alone.fuel += word.fuel;
-        *alone.risks.entry(word.risk).or_default() += 1;
-    }
-}
-
-/// Counts the inputs that merge units have.
-fn count_inputs(job: &mut Job) {
-    let mut unit = job.cut_units;
-    while let Some(Stage::Merge { first, count, .. }) = job.spec.stage(UnitIndex(unit)) {
-        let have = job.settled.range_cardinality(first.0..first.0 + u64::from(count));
-        if 0 < have && !job.settled.contains(unit) {
-            count_input(job, unit, u32::try_from(have).unwrap_or(count));
-        }
-        unit += 1;
     }
 }
 

@@ -1,18 +1,27 @@
 //! What the coordinator keeps on disk: keys and versioned records. A report batch is kept once, as it came; verdicts
 //! point into batches, so that a run of a thousand units settled alike costs one small record.
 
-use crate::status::JobState;
-use crate::trust::estimate::Risk;
-use crate::trust::standings::Who;
-use proto::job::JobSpec;
+mod job;
+mod key;
+mod logs;
+mod verdict;
+
 use proto::key::Signature;
 use proto::log::Frontier;
 use proto::trace::{Claim, Point};
-use proto::unit_log::Line;
-use proto::{AccountKey, Digest, JobId, LeaseId, ProjectKey, WorkerKey};
+use proto::{AccountKey, Digest, JobId, ProjectKey, WorkerKey};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+
+pub use job::JobRecord;
+pub use key::{
+    batch_key, first_number, last_number, lease_key, output_key, output_of, put_key, standing_key,
+    standing_of,
+};
+pub use logs::{LogEnd, LogsRecord, UnitLogRecord};
+pub use verdict::{
+    End, IndexRecord, LogRecord, Place, ResettledRecord, SoleReport, Span, VoidRecord,
+};
 
 /// Version of every record's form; its first byte. Raise it with any change, and read the older ones.
 pub const VERSION: u8 = 3;
@@ -132,18 +141,6 @@ impl Table {
     }
 }
 
-/// The number in a key of one number, or the last of two.
-#[must_use]
-pub fn last_number(key: &[u8]) -> Option<u64> {
-    key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
-}
-
-/// The first number in a key.
-#[must_use]
-pub fn first_number(key: &[u8]) -> Option<u64> {
-    key.get(1..)?.first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
-}
-
 /// The bytes of a record.
 #[must_use]
 pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
@@ -188,91 +185,6 @@ pub struct Meta {
     pub log: Frontier,
     /// When a head of it was last signed, milliseconds since 1970: the next one is not of earlier.
     pub head_at_ms: u64,
-}
-
-/// A job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobRecord {
-    /// For people.
-    pub name: String,
-    /// Who submitted it.
-    pub account: String,
-    /// Drawn by who submitted it.
-    pub submission: [u8; 16],
-    /// Of the specification's bytes.
-    pub spec_digest: Digest,
-    /// Where it stands.
-    pub state: JobState,
-    /// Milliseconds since 1970.
-    pub submitted_at_ms: u64,
-    /// Milliseconds since 1970; `None` while it runs.
-    pub ended_at_ms: Option<u64>,
-    /// Units in all, merges included.
-    pub units: u64,
-    /// With a verdict.
-    pub settled: u64,
-    /// Of these, failed or given up.
-    pub failed: u64,
-    /// Of these, given up.
-    pub given_up: u64,
-    /// Fuel of canonical reports.
-    pub fuel: u128,
-    /// Granted.
-    pub credit: u128,
-    /// Reports accepted.
-    pub copies: u64,
-    /// Units of the cut below this have been lent at least once.
-    pub next_unit: u64,
-    /// The next position in the log of verdicts.
-    pub next_log: u64,
-    /// The next position among the attempts.
-    pub next_attempt: u64,
-    /// Verdicts withdrawn.
-    pub withdrawn: u64,
-    /// Units by the figure of their verdict, for a job that asks for confidence.
-    pub risks: BTreeMap<Risk, u64>,
-    /// Segments run again to check reports or to settle disputes.
-    pub segments: u64,
-    /// Fuel of these.
-    pub segments_fuel: u128,
-    /// The next position among the evidence.
-    pub next_evidence: u64,
-}
-
-impl JobRecord {
-    /// A job that was submitted at this moment (milliseconds since 1970) and of which nothing is computed.
-    pub(super) fn new(
-        spec: &JobSpec,
-        spec_digest: Digest,
-        account: String,
-        submission: [u8; 16],
-        submitted_at_ms: u64,
-    ) -> Self {
-        Self {
-            name: spec.name.clone(),
-            account,
-            submission,
-            spec_digest,
-            state: JobState::Running,
-            submitted_at_ms,
-            ended_at_ms: None,
-            units: spec.units(),
-            settled: 0,
-            failed: 0,
-            given_up: 0,
-            fuel: 0,
-            credit: 0,
-            copies: 0,
-            next_unit: 0,
-            next_log: 0,
-            next_attempt: 0,
-            withdrawn: 0,
-            risks: BTreeMap::new(),
-            segments: 0,
-            segments_fuel: 0,
-            next_evidence: 0,
-        }
-    }
 }
 
 /// A worker.
@@ -351,141 +263,6 @@ pub struct OpenRecord {
     pub positions: Vec<(u32, u32)>,
 }
 
-/// A report, by where it is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Place {
-    /// Number of the worker.
-    pub worker: u32,
-    /// Sequence of the batch.
-    pub sequence: u64,
-    /// Position in the batch.
-    pub position: u32,
-}
-
-impl Place {
-    /// The report `offset` behind it in the same batch.
-    #[must_use]
-    pub fn following(self, offset: u32) -> Self {
-        Self { position: self.position + offset, ..self }
-    }
-}
-
-/// How units ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum End {
-    /// With an output. The agreeing reports of the first unit, the canonical one first; those of each following unit are
-    /// one position further.
-    Done(Vec<Place>),
-    /// As they would everywhere. Places as for `Done`.
-    Failed(Vec<Place>),
-    /// Without an answer, for this reason.
-    GivenUp(String),
-    /// The verdict before holds no more, for this reason; another will follow.
-    Withdrawn(String),
-}
-
-impl End {
-    /// The reports that it rests on.
-    #[must_use]
-    pub fn places(&self) -> &[Place] {
-        match self {
-            Self::Done(places) | Self::Failed(places) => places,
-            Self::GivenUp(_) | Self::Withdrawn(_) => &[],
-        }
-    }
-}
-
-/// Consecutive units that ended alike.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Span {
-    /// The first unit.
-    pub first: u64,
-    /// How many.
-    pub count: u32,
-    /// How they ended.
-    pub end: End,
-    /// The estimated chance that one of them is wrong; 0 for a job that asks for copies.
-    pub risk: Risk,
-    /// Of the canonical reports, summed.
-    pub fuel: u128,
-}
-
-impl Span {
-    /// How the unit `offset` behind the first ended.
-    #[must_use]
-    pub fn end_of(&self, offset: u32) -> End {
-        let following =
-            |places: &[Place]| places.iter().map(|place| place.following(offset)).collect();
-        match &self.end {
-            End::Done(places) => End::Done(following(places)),
-            End::Failed(places) => End::Failed(following(places)),
-            other @ (End::GivenUp(_) | End::Withdrawn(_)) => other.clone(),
-        }
-    }
-}
-
-/// The verdicts of one commit on one job, in the order in which they were reached.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogRecord {
-    /// Position in the project's log of the entry that says the same for everybody.
-    pub entry: u64,
-    /// Milliseconds since 1970.
-    pub settled_at_ms: u64,
-    /// The verdicts.
-    pub spans: Vec<Span>,
-}
-
-/// Consecutive units whose verdicts are in one record of the log; the key has the first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IndexRecord {
-    /// How many.
-    pub count: u64,
-    /// Position in the log.
-    pub log: u64,
-    /// Of these, failed or given up: offsets from the first and counts.
-    pub failed: Vec<(u64, u64)>,
-    /// Of these, given up.
-    pub given_up: Vec<(u64, u64)>,
-    /// Of these, accepted on the word of one worker.
-    pub alone: Vec<(u64, u64, SoleReport)>,
-}
-
-/// The word of one worker that units were accepted on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SoleReport {
-    /// Number of the worker.
-    pub worker: u32,
-    /// Of each unit.
-    pub risk: Risk,
-    /// Of all of them.
-    pub fuel: u128,
-}
-
-/// Verdicts that hold no more because their worker was caught.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VoidRecord {
-    /// Those on the worker's word alone at positions of the log below this.
-    pub before_log: u64,
-}
-
-/// Where a unit stands whose verdict was withdrawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ResettledRecord {
-    /// Without a verdict, because what it was merged from has none.
-    Withdrawn,
-    /// With another verdict.
-    Settled {
-        /// Position in the log.
-        log: u64,
-        /// Whether it failed or was given up.
-        failed: bool,
-        /// Whether it was given up.
-        given_up: bool,
-        /// The one worker whose word it rests on, if it is one.
-        alone: Option<SoleReport>,
-    },
-}
-
 /// Proof that reports of a unit are wrong: whoever runs the segment again finds `truth`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvidenceRecord {
@@ -535,41 +312,6 @@ pub struct KeptRecord {
     pub until_ms: Option<u64>,
 }
 
-/// How much is kept of what the units of a job have logged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogsRecord {
-    /// The next position.
-    pub next: u64,
-    /// What the records take, about.
-    pub bytes: u64,
-    /// Units of which nothing is kept for want of room.
-    pub left_out: u64,
-}
-
-/// What one worker says that a unit has logged: text of strangers, verified by nobody.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UnitLogRecord {
-    /// The unit.
-    pub unit: u64,
-    /// Who says so.
-    pub worker: WorkerKey,
-    /// What came of the unit there.
-    pub end: LogEnd,
-    /// In order; gaps are what was left out.
-    pub lines: Vec<Line>,
-}
-
-/// What came of a unit of which a log is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum LogEnd {
-    /// It was reported with an output.
-    Done,
-    /// It was reported as failing on every machine.
-    Failed,
-    /// The worker could not run it.
-    Returned,
-}
-
 /// An attempt at consecutive units that came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptRecord {
@@ -582,74 +324,6 @@ pub struct AttemptRecord {
     pub account: Option<u32>,
     /// For people.
     pub reason: String,
-}
-
-/// The key of what is known of somebody for a class of units.
-#[must_use]
-pub fn standing_key(who: Who, class: u64) -> Vec<u8> {
-    let (kind, number) = match who {
-        Who::Worker(number) => (0, u64::from(number)),
-        Who::Account(number) => (1, u64::from(number)),
-        Who::Network(number) => (2, number),
-        Who::Crowd => (3, 0),
-        Who::Refereed(number) => (4, u64::from(number)),
-    };
-    let mut key = vec![Table::Standing as u8, kind];
-    key.extend_from_slice(&number.to_be_bytes());
-    key.extend_from_slice(&class.to_be_bytes());
-    key
-}
-
-/// Whose standing a key is of, and for which class.
-#[must_use]
-pub fn standing_of(key: &[u8]) -> Option<(Who, u64)> {
-    let (&[_, kind], rest) = key.split_first_chunk::<2>()?;
-    let (number, class) = rest.split_first_chunk::<8>()?;
-    let number = u64::from_be_bytes(*number);
-    let who = match kind {
-        0 => Who::Worker(u32::try_from(number).ok()?),
-        1 => Who::Account(u32::try_from(number).ok()?),
-        2 => Who::Network(number),
-        3 => Who::Crowd,
-        4 => Who::Refereed(u32::try_from(number).ok()?),
-        _ => return None,
-    };
-    Some((who, u64::from_be_bytes(class.try_into().ok()?)))
-}
-
-/// The key under which it is noted that a blob is an output of a job; without a job, what all such keys of the blob start
-/// with.
-#[must_use]
-pub fn output_key(digest: &Digest, job: Option<JobId>) -> Vec<u8> {
-    let mut key = [&[Table::Output as u8], digest.0.as_slice()].concat();
-    key.extend(job.into_iter().flat_map(|job| job.0.to_be_bytes()));
-    key
-}
-
-/// The key under which it is noted that an account has put a blob; with an empty account, what all such keys of the blob
-/// start with.
-#[must_use]
-pub fn put_key(digest: &Digest, account: &str) -> Vec<u8> {
-    [&[Table::Put as u8], digest.0.as_slice(), account.as_bytes()].concat()
-}
-
-/// The blob and the job of which a key says that one is an output of the other.
-#[must_use]
-pub fn output_of(key: &[u8]) -> Option<(Digest, JobId)> {
-    let (digest, job) = key.get(1..)?.split_first_chunk::<32>()?;
-    Some((Digest(*digest), JobId(u64::from_be_bytes(job.try_into().ok()?))))
-}
-
-/// The key of a lease's record.
-#[must_use]
-pub fn lease_key(lease: LeaseId) -> Vec<u8> {
-    Table::Lease.key(lease.0)
-}
-
-/// The key of a record about a batch.
-#[must_use]
-pub fn batch_key(table: Table, worker: u32, sequence: u64) -> Vec<u8> {
-    table.key2(worker.into(), sequence)
 }
 
 #[cfg(test)]

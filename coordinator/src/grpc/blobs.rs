@@ -5,7 +5,6 @@ use crate::engine;
 use crate::grpc::Services;
 use crate::grpc::access::{Caller, Volunteer};
 use crate::grpc::blob_access::AHEAD_BYTES_MAX;
-use crate::grpc::places::{Crowd, Place, Places, Rule};
 use crate::grpc::refusal::{Refusal, blocking};
 use bytes::Bytes;
 use proto::bounds::CHUNK_BYTES_MAX;
@@ -18,66 +17,22 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+use transfers::{gave_way, taken, until_over};
+
+mod transfers;
+
+pub(crate) use transfers::{Party, Transfers};
 
 /// Digests in one `Have`.
 const HAVE_MAX: usize = 10_000;
 /// Chunks read ahead of a reader.
 const CHUNKS_AHEAD: usize = 1;
-/// Blobs given out at once, in bounded memory: a reader that takes nothing holds not quite a megabyte, with what waits in its
-/// connection. Those that read are soon done.
-const READERS_MAX: usize = 128;
-/// Blobs taken in at once: each holds an open file.
-const WRITERS_MAX: usize = 256;
-
-/// Whom a blob's reading or writing is counted to. Accounts of volunteers are free, so their networks stand for them.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Party {
-    Researcher(String),
-    Network(Crowd),
-}
-
-impl Party {
-    fn of(caller: &Caller) -> Self {
-        match caller {
-            Caller::Person(person) => Self::Researcher(person.account.clone()),
-            Caller::Volunteer(volunteer) => Self::Network(volunteer.network),
-        }
-    }
-}
-
-/// Blobs on their way in and out.
-#[derive(Debug)]
-pub(crate) struct Transfers {
-    readers: Arc<Places<Party>>,
-    writers: Arc<Places<Party>>,
-}
-
-impl Default for Transfers {
-    fn default() -> Self {
-        Self {
-            readers: Places::new(READERS_MAX, Rule::Fair),
-            writers: Places::new(WRITERS_MAX, Rule::Fair),
-        }
-    }
-}
 
 /// `starling.v1.Blobs`.
 pub(super) struct Blobs(pub(super) Arc<Services>);
 
 fn digest(bytes: &[u8]) -> Result<Digest, Status> {
     Digest::try_from(bytes).map_err(|malformed| Status::invalid_argument(malformed.to_string()))
-}
-
-fn taken(what: &str) -> Status {
-    Status::unavailable(format!(
-        "too many blobs are being {what} at once: try again in a few seconds"
-    ))
-}
-
-fn gave_way() -> Status {
-    let text =
-        "this transfer gave way to others, of whom each has fewer: try again in a few seconds";
-    Status::unavailable(text)
 }
 
 fn stalled() -> Refusal {
@@ -358,18 +313,6 @@ pub(super) fn lacking(
         }
     }
     Ok(lacking)
-}
-
-/// Gives a blob out until its place is over, and says so then.
-async fn until_over(
-    turn: &Place<Party>,
-    giving: impl Future<Output = ()>,
-    chunks: &mpsc::Sender<Result<pb::Chunk, Status>>,
-) {
-    if turn.over().run_until_cancelled(giving).await.is_none() {
-        // A reader that takes nothing needs no reason.
-        let _ = chunks.try_send(Err(gave_way()));
-    }
 }
 
 async fn write(mut put: Put, data: Bytes) -> Result<Put, Refusal> {

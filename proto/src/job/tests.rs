@@ -1,5 +1,6 @@
 use super::*;
-use crate::cut::Values;
+use crate::bounds::AXES_MAX;
+use crate::cut::{self, Values};
 use serde_json::json;
 
 fn spec(cut: Vec<Axis>) -> JobSpec {

@@ -5,6 +5,7 @@ use crate::control::{Ask, Report};
 use crate::coordinator::Introduction;
 use crate::custody::{Command, Reported};
 use program::file;
+use proto::Digest;
 use proto::id::UnitId;
 use proto::pb;
 use proto::pb::worker_message::Kind;
@@ -31,39 +32,9 @@ impl AgentTask {
                 self.keep_copy(&batch, signed, worker_core::agent::HANDED_OUTPUT_BYTES_MAX);
             }
             Action::Settled(sequence) => self.custody.tell(Command::Settled(sequence)),
-            Action::Fetch { digest, len } => {
-                let job = fetch::fetch(
-                    Arc::clone(&self.blobs),
-                    self.session.subscribe(),
-                    self.exchange.clone(),
-                    digest,
-                    len,
-                );
-                let sender = self.sender.clone();
-                self.tasks.spawn(async move {
-                    let result = job.await;
-                    let _ = sender.send(Input::Event(Event::Fetched { digest, result })).await;
-                });
-            }
+            Action::Fetch { digest, len } => self.fetch(digest, len),
             Action::Release(digest) => self.blobs.unpin(&digest),
-            Action::Put { digest, from } => {
-                let path = match from {
-                    Source::Output(unit) => self.folder.output(unit),
-                    Source::State { run } => self.folder.errand_state(run),
-                };
-                let job = put::put(self.session.subscribe(), digest, path);
-                let sender = self.sender.clone();
-                self.tasks.spawn(async move {
-                    let event = match job.await {
-                        Ok(()) => Event::Put { digest, result: Ok(()) },
-                        Err(put::Trouble::Refused(reason)) => {
-                            Event::Put { digest, result: Err(reason) }
-                        }
-                        Err(put::Trouble::Lost(reason)) => Event::OutputLost { digest, reason },
-                    };
-                    let _ = sender.send(Input::Event(event)).await;
-                });
-            }
+            Action::Put { digest, from } => self.put(digest, from),
             Action::ForgetOutput(id) => self.forget(&self.folder.output(id)),
             Action::ReadTrace { show, unit, spacing } => {
                 let (traces, sender) = (Arc::clone(&self.traces), self.sender.clone());
@@ -102,6 +73,40 @@ impl AgentTask {
                 self.ended = Some(if stopped { Ended::Stopped } else { Ended::Left });
             }
         }
+    }
+
+    /// Has a blob brought; how it went is an event.
+    fn fetch(&mut self, digest: Digest, len: Option<u64>) {
+        let job = fetch::fetch(
+            Arc::clone(&self.blobs),
+            self.session.subscribe(),
+            self.exchange.clone(),
+            digest,
+            len,
+        );
+        let sender = self.sender.clone();
+        self.tasks.spawn(async move {
+            let result = job.await;
+            let _ = sender.send(Input::Event(Event::Fetched { digest, result })).await;
+        });
+    }
+
+    /// Has an output or a shown state put; how it went is an event.
+    fn put(&mut self, digest: Digest, from: Source) {
+        let path = match from {
+            Source::Output(unit) => self.folder.output(unit),
+            Source::State { run } => self.folder.errand_state(run),
+        };
+        let job = put::put(self.session.subscribe(), digest, path);
+        let sender = self.sender.clone();
+        self.tasks.spawn(async move {
+            let event = match job.await {
+                Ok(()) => Event::Put { digest, result: Ok(()) },
+                Err(put::Trouble::Refused(reason)) => Event::Put { digest, result: Err(reason) },
+                Err(put::Trouble::Lost(reason)) => Event::OutputLost { digest, reason },
+            };
+            let _ = sender.send(Input::Event(event)).await;
+        });
     }
 
     /// A file that stays costs room until the next start, no more.

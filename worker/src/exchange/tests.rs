@@ -10,7 +10,7 @@ use proto::{AccountKey, ProjectKey};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::time::timeout;
-use worker_core::exchange::Bits;
+use worker_core::exchange::{Bits, Message};
 
 /// Far beyond what any of these takes, so that what hangs fails.
 const LONG: Duration = Duration::from_secs(60);

@@ -1,4 +1,6 @@
 use super::*;
+use proto::id::UnitId;
+use proto::join::Join;
 use proto::{Digest, JobId, ProjectKey, UnitIndex};
 use std::os::unix::fs::PermissionsExt;
 

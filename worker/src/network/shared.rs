@@ -1,18 +1,20 @@
 //! What all parts of the peer network share: who is known, who is linked, what is open.
 
+mod links;
+
 use super::config::Config;
 use super::connection_limits::{self, Door};
 use super::link::RequestHandler;
-use super::neighbour_limits::{self, Holder};
+use super::neighbour_limits::Holder;
 use super::net::PeerEvent;
-use super::peer_record::{Contact, Relay, endpoint_id, network, worker_key};
+use super::peer_record::{Contact, Relay, endpoint_id};
 use super::peer_table::{Blame, Table};
 use super::relays::Seeds;
 use super::traffic::Traffic;
 use super::{Meter, code};
 use crate::clock;
 use iroh::endpoint::{Connection, WeakConnectionHandle};
-use iroh::{Endpoint, EndpointAddr, TransportAddr};
+use iroh::{Endpoint, EndpointAddr};
 use proto::member::Certificate;
 use proto::{ProjectKey, WorkerKey};
 use std::collections::{BTreeMap, BTreeSet};
@@ -201,106 +203,10 @@ impl Network {
         }
     }
 
-    pub(super) fn is_linked(&self, worker: &WorkerKey) -> bool {
-        self.state().links.get(worker).is_some_and(Live::is_open)
-    }
-
     /// Whether somebody who knocks may go on.
     pub(super) fn knock(&self, address: IpAddr) -> bool {
         !self.meter.is_spent()
             && self.state().door.knock(self.now(), address) == connection_limits::Answer::Open
-    }
-
-    /// Counts a connection that is open now; false when there is no room for a visitor.
-    pub(super) fn track(&self, connection: &Connection, visitor: Option<IpAddr>) -> bool {
-        let now = self.now();
-        let mut state = self.state();
-        if let Some(address) = visitor
-            && !state.door.enter(now, address)
-        {
-            return false;
-        }
-        state.open.push(Open {
-            worker: worker_key(&connection.remote_id()),
-            connection: connection.weak_handle(),
-            visitor,
-            up_bytes: 0,
-            down_bytes: 0,
-            is_quiet: false,
-        });
-        true
-    }
-
-    /// Takes in a peer that has shown its certificate; false when the connection was closed instead.
-    pub(super) fn linked(&self, connection: &Connection, contact: Contact, inbound: bool) -> bool {
-        let worker = contact.worker();
-        let close = |connection: &Connection, code: u32, reason: &str| {
-            connection.close(code.into(), reason.as_bytes());
-        };
-        let mut state = self.state();
-        state.remember(contact.certificate);
-        if let Some(live) = state.links.get(&worker).filter(|live| live.is_open()) {
-            // Both have opened one: that of the smaller key stays. A second one of the same side takes the place of the
-            // first: that side has lost it, or it would not have asked.
-            let keep_inbound = worker < self.me;
-            if live.holder.inbound != inbound && inbound != keep_inbound {
-                close(connection, code::DUPLICATE, "the other link is kept");
-                return false;
-            }
-            close(&live.connection, code::DUPLICATE, "the other link is kept");
-        } else {
-            let member = contact.certificate.member();
-            let holder =
-                Holder { account: member.account, network: spread(&contact, connection), inbound };
-            let held = state.links.iter().filter(|(_, live)| live.is_open());
-            let held = held.map(|(worker, live)| (*worker, live.holder)).collect();
-            match neighbour_limits::admit(self.config.slots(), &held, &holder, rand::random()) {
-                neighbour_limits::Answer::Take => {}
-                neighbour_limits::Answer::Full => {
-                    close(connection, code::FULL, "no room for one more neighbour");
-                    return false;
-                }
-                neighbour_limits::Answer::Replace(leaver) => {
-                    if let Some(live) = state.links.get(&leaver) {
-                        close(&live.connection, code::REPLACED, "gave its place to another");
-                    }
-                }
-            }
-        }
-        state.table.met(clock::wall_ms(), contact.clone(), rand::random());
-        let member = contact.certificate.member();
-        let holder =
-            Holder { account: member.account, network: spread(&contact, connection), inbound };
-        let live = Live {
-            connection: connection.clone(),
-            contact,
-            holder,
-            since: Instant::now(),
-            up_bytes: 0,
-            down_bytes: 0,
-        };
-        let before = state.links.insert(worker, live);
-        drop(state);
-        if before.is_none() {
-            tracing::debug!(peer = ?worker, inbound, "linked");
-            // Nobody may be listening.
-            let _ = self.events.send(PeerEvent::Joined(worker));
-        }
-        true
-    }
-
-    /// A link has ended, and with it all else between the two.
-    pub(super) fn unlinked(&self, worker: &WorkerKey, connection: &Connection) {
-        let mut state = self.state();
-        let same = |live: &Live| live.connection.stable_id() == connection.stable_id();
-        if !state.links.get(worker).is_some_and(same) {
-            return;
-        }
-        state.links.remove(worker);
-        state.close_all(worker, code::GOODBYE, "the link has ended");
-        drop(state);
-        tracing::debug!(peer = ?worker, reason = ?connection.close_reason(), "link ended");
-        let _ = self.events.send(PeerEvent::Left(*worker));
     }
 
     /// Blames a peer, and closes everything to it when that is too much.
@@ -387,20 +293,5 @@ impl State {
 impl Live {
     pub(super) fn is_open(&self) -> bool {
         self.connection.close_reason().is_none()
-    }
-}
-
-/// The network of a peer: what the coordinator saw, else where it comes from.
-fn spread(contact: &Contact, connection: &Connection) -> u64 {
-    match contact.certificate.member().network {
-        0 => {
-            let paths = connection.paths();
-            let ips = paths.iter().find_map(|path| match path.remote_addr() {
-                TransportAddr::Ip(address) => Some(network(address.ip())),
-                _ => None,
-            });
-            ips.unwrap_or(0)
-        }
-        network => network,
     }
 }

@@ -7,9 +7,17 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use proto::id::UnitId;
 use proto::join::Join;
-use proto::{JobId, ProjectKey, UnitIndex};
+use proto::{JobId, UnitIndex};
 use std::path::PathBuf;
 use std::time::Duration;
+
+mod pulsar;
+mod seti;
+mod verify;
+
+pub use self::pulsar::{Plot, Pulsar};
+pub use self::seti::{Seti, SetiCompare, SetiGenerate, SetiPlots};
+pub use self::verify::{Verify, VerifyFile, VerifyOne};
 
 /// Computes a researcher's jobs on volunteers' machines, and checks what comes back.
 #[derive(Debug, Parser)]
@@ -341,152 +349,4 @@ pub struct Audit {
     /// Where the proof is written should the log contradict what was seen of it before.
     #[arg(long, value_name = "FILE", default_value = "contradiction.heads")]
     pub proof: PathBuf,
-}
-
-/// `starling verify`.
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-pub struct Verify {
-    /// A file instead of a folder.
-    #[command(subcommand)]
-    pub file: Option<VerifyFile>,
-    /// The folder that `starling fetch` made.
-    #[arg(required = true)]
-    pub folder: Option<PathBuf>,
-    /// Check this unit only.
-    #[arg(long, value_name = "N", value_parser = parse_unit)]
-    pub unit: Option<UnitIndex>,
-    /// Also run the unit (or --sample units) again here, and compare output and fuel.
-    #[arg(long)]
-    pub rerun: bool,
-    /// How many units to run again, spread evenly.
-    #[arg(
-        long,
-        value_name = "K",
-        default_value_t = 1,
-        requires = "rerun",
-        conflicts_with = "unit"
-    )]
-    pub sample: u64,
-}
-
-/// Files that can be verified.
-#[derive(Debug, Subcommand)]
-pub enum VerifyFile {
-    /// Check a file that `starling receipt` wrote: every signature, and that the verdict is in the log.
-    Receipt(VerifyOne),
-    /// Check a file that `starling evidence` wrote: who signed what, and that those who ran the segment found otherwise.
-    Evidence {
-        /// The file, and whose it must be.
-        #[command(flatten)]
-        one: VerifyOne,
-        /// Also run the segment here, with the folder `blobs` beside the file.
-        #[arg(long)]
-        rerun: bool,
-    },
-    /// Check a file that `starling audit` wrote: that the project signed two logs of which one is not the other's
-    /// beginning.
-    Heads(VerifyOne),
-}
-
-/// A file to be verified, and against which project.
-#[derive(Debug, Args)]
-pub struct VerifyOne {
-    /// The file.
-    pub file: PathBuf,
-    /// The project's key, 64 hexadecimal digits [default: that of the profile].
-    #[arg(long, value_name = "KEY")]
-    pub project: Option<ProjectKey>,
-}
-
-/// `starling pulsar`.
-#[derive(Debug, Subcommand)]
-pub enum Pulsar {
-    /// Draw the periodogram and the folded profile of a recording.
-    Plot(Plot),
-}
-
-/// `starling pulsar plot`.
-#[derive(Debug, Args)]
-pub struct Plot {
-    /// The recording: SIGPROC, .tim or .fil.
-    pub file: PathBuf,
-    /// The period in seconds [default: the best candidate of --result].
-    #[arg(long, value_name = "SECONDS")]
-    pub period: Option<f64>,
-    /// The dispersion measure, pc/cm3 [default: the candidate's, or 0].
-    #[arg(long)]
-    pub dm: Option<f64>,
-    /// An output of the kernel `pulsar`, whose best candidate is drawn.
-    #[arg(long, value_name = "FILE", required_unless_present = "period")]
-    pub result: Option<PathBuf>,
-    /// Bins of the profile.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..=4096))]
-    pub bins: u32,
-    /// The pictures' names begin with this [default: the recording's name].
-    #[arg(long, value_name = "PATH")]
-    pub to: Option<PathBuf>,
-}
-
-/// `starling seti`.
-#[derive(Debug, Subcommand)]
-pub enum Seti {
-    /// Say how similar two results are, and list what differs and by how much.
-    ///
-    /// Strongly similar: each signal of either has its like in the other. Weakly similar: at least half of them do.
-    /// The exit code is 0 only for results that are strongly similar, else 5.
-    Compare(SetiCompare),
-    /// Make a work unit: noise, and a signal of every kind hidden in it.
-    Generate(SetiGenerate),
-    /// Draw a result: the spectrogram around each signal, profiles with their fits, all signals over frequency and
-    /// drift.
-    Plots(SetiPlots),
-}
-
-/// `starling seti compare`.
-#[derive(Debug, Args)]
-pub struct SetiCompare {
-    /// A result file.
-    pub first: PathBuf,
-    /// Another.
-    pub second: PathBuf,
-}
-
-/// `starling seti generate`.
-#[derive(Debug, Args)]
-pub struct SetiGenerate {
-    /// The file to write; one that exists is not overwritten.
-    #[arg(default_value = "generated.sah")]
-    pub file: PathBuf,
-    /// Of the noise: the same seed gives the same file everywhere.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub seed: u64,
-    /// Samples, a power of two from 16384 to 1048576, which is what the project sent.
-    #[arg(long, value_name = "N", default_value_t = 131_072)]
-    pub samples: usize,
-    /// Hz/s: up to which drift the longest spectra, and then the others, are searched.
-    #[arg(long, value_name = "A,B", num_args = 1, value_delimiter = ',')]
-    pub chirp_limits: Vec<f64>,
-    /// Signals at which a search of it ends; the project's units said 30.
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    pub max_signals: usize,
-    /// Hide nothing.
-    #[arg(long, conflicts_with = "plant")]
-    pub noise: bool,
-    /// Hide this, as `{"tone":{"amplitude":0.1,"frequency":300,"drift":-0.1,"begin":40,"end":54}}`, and nothing else;
-    /// may be given again. There are tone, source, pulses and echo (docs/seti.md).
-    #[arg(long, value_name = "JSON")]
-    pub plant: Vec<String>,
-}
-
-/// `starling seti plots`.
-#[derive(Debug, Args)]
-pub struct SetiPlots {
-    /// The work unit.
-    pub unit: PathBuf,
-    /// The result of its search.
-    pub result: PathBuf,
-    /// The folder for the pictures and the page that shows them.
-    #[arg(long, value_name = "DIR", default_value = "pictures")]
-    pub to: PathBuf,
 }

@@ -1,4 +1,6 @@
 use super::*;
+use crate::trust::estimate::Risk;
+use proto::unit_log::Line;
 
 fn check(record: &impl Serialize, expected: &str) {
     assert_eq!(data_encoding::HEXLOWER.encode(&encode(record)), expected);

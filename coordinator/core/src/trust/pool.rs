@@ -5,16 +5,15 @@
 //!
 //! [`Standings::crowd`]: super::standings::Standings::crowd
 
+mod draw;
+mod watch;
+
 use crate::Core;
-use crate::bounds::{
-    CHECKS_AT_ONCE, CHECKS_TRIED, KNOWN_UNITS_MAX, LOOKED_AGAIN_AT_TAIL, REFEREE_PART,
-    RELEASED_AT_ONCE,
-};
+use crate::bounds::{KNOWN_UNITS_MAX, REFEREE_PART, RELEASED_AT_ONCE};
 use crate::job::Job;
 use crate::queue::Run;
 use crate::trust;
 use crate::trust::estimate::CROWD_DOUBT;
-use crate::unit::Unit;
 use crate::verdict::{self, Verdict, Vote};
 use proto::{JobId, LeaseId};
 use std::collections::VecDeque;
@@ -315,117 +314,4 @@ impl Core {
             standings.pass(vote.place.worker, record.account, record.network, class);
         }
     }
-
-    /// Puts a unit among those that are looked at again, unless what is known of it is in dispute.
-    pub(crate) fn watch(&mut self, id: JobId, unit: u64) {
-        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.estimates()) else { return };
-        let Some(known) = job.known.get_mut(&unit) else { return };
-        if !known.watched && verdict::undisputed(&known.votes).is_some() {
-            known.watched = true;
-            job.pool.watched.push_back(unit);
-        }
-    }
-
-    /// Looks at some of the units again whose workers' records may have grown meanwhile.
-    pub(crate) fn look_again(&mut self, id: JobId, units: usize) {
-        for _ in 0..units {
-            let Some(job) = self.jobs.get_mut(&id) else { return };
-            let (patient, policy) = (job.patient(), job.policy());
-            let Some(unit) = job.pool.watched.pop_front() else { return };
-            let Some(known) = job.known.get_mut(&unit) else { continue };
-            known.watched = false;
-            if !waits(known) {
-                continue;
-            }
-            let before = known.missing(policy);
-            known.patient = patient;
-            self.refresh(id, unit);
-            self.judge_anew(id, unit, before);
-        }
-    }
-
-    /// Nothing else is left to lend of a job: those who agree on a unit have earned what they could, and others are asked. Whether
-    /// any unit was looked at.
-    pub(crate) fn look_again_at_tail(&mut self, id: JobId) -> bool {
-        let Some(job) = self.jobs.get_mut(&id) else { return false };
-        if job.patient() {
-            job.pool.tail_left = None;
-            return false;
-        }
-        let watched = job.pool.watched.len();
-        let left = job.pool.tail_left.get_or_insert(watched);
-        let units = (*left).min(LOOKED_AGAIN_AT_TAIL);
-        *left -= units;
-        self.look_again(id, units);
-        0 < units
-    }
-
-    /// Draws a unit of a job for a referee to check: one of those that wait for it, or one with reports that are not enough.
-    pub(crate) fn draw_check(&mut self, id: JobId, number: u32) -> Option<u64> {
-        let crowd = self.standings.crowd().doubt();
-        let Self { jobs, leases, workers, prng, .. } = self;
-        let account = workers[number as usize].record.account;
-        let job = jobs.get_mut(&id)?;
-        let target = job.spec.confidence?.max(CROWD_DOUBT);
-        let runs = |lease: &LeaseId| {
-            let lease = leases.get(lease).filter(|lease| lease.active());
-            lease.is_some_and(|lease| workers[lease.worker as usize].live.is_some())
-        };
-        job.pool.checks.retain(|check| runs(&check.lease));
-        if CHECKS_AT_ONCE <= job.pool.checks.len() {
-            return None;
-        }
-        let affords = job.pool.drawn * REFEREE_PART < job.record.copies;
-        if crowd <= target && 0 < job.fresh() && !affords {
-            return None;
-        }
-        let Job { pool, known, .. } = job;
-        if pool.checks.is_empty() {
-            // Nothing counts on where they stand.
-            let before = pool.entries.len();
-            if pool.waiting * 2 < before as u64 {
-                pool.entries.retain(|unit| known.get(unit).is_some_and(|known| known.pooled));
-                pool.gone += (before - pool.entries.len()) as u64;
-            }
-        }
-        let may = |unit: u64, known: &Unit| {
-            known.trial.is_none()
-                && pool.checks.iter().all(|check| check.unit != unit)
-                && !known.votes.is_empty()
-                && known.votes.iter().all(|vote| vote.account != account && !vote.referee)
-        };
-        for _ in 0..CHECKS_TRIED.min(pool.entries.len()) {
-            let unit = pool.entries[index(prng.below(pool.entries.len() as u64))];
-            if known.get(&unit).is_some_and(|known| known.pooled && may(unit, known)) {
-                return Some(unit);
-            }
-        }
-        for _ in 0..CHECKS_TRIED.min(pool.watched.len()) {
-            let unit = pool.watched[index(prng.below(pool.watched.len() as u64))];
-            if known.get(&unit).is_some_and(|known| waits(known) && may(unit, known)) {
-                return Some(unit);
-            }
-        }
-        None
-    }
-
-    /// Notes under which lease a referee checks a unit.
-    pub(crate) fn begin_check(&mut self, id: JobId, unit: u64, lease: LeaseId) {
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        let until = job.pool.next();
-        job.pool.checks.push(Check { unit, lease, until });
-        job.pool.drawn += 1;
-    }
-}
-
-/// Whether a unit has reports that are not enough, and nobody disputes them.
-fn waits(known: &Unit) -> bool {
-    known.trial.is_none()
-        && !known.pooled
-        && !known.held
-        && verdict::undisputed(&known.votes).is_some()
-}
-
-fn index(below: u64) -> usize {
-    usize::try_from(below).unwrap_or(0)
 }

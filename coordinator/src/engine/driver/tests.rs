@@ -1,7 +1,7 @@
 //! Tests of the engine's thread: order, durability, full disk, failed commit, leases that bring something.
 
 use super::*;
-use crate::core::event::{Heartbeat, Hello, Want};
+use crate::core::event::{Heartbeat, Hello, Lease, Want};
 use crate::core::status::{Cursor, JobState};
 use crate::core::time::Clock;
 use crate::engine::{FromCore, MemoryBlobs, sink};
@@ -10,7 +10,7 @@ use crate::store::{self, Changes, Key, Records, Store};
 use proto::cut::Axis;
 use proto::job::{JobSpec, Limits, Merge};
 use proto::report::{Batch, JobRef, Outcome, Output, Report};
-use proto::{AccountKey, Digest, JobId, LeaseId, ProjectKey, WorkerKey};
+use proto::{AccountKey, Digest, JobId, LeaseId, ProjectKey, UnitIndex, WorkerKey};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 #[derive(Debug, Default)]

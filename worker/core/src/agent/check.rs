@@ -5,7 +5,7 @@ use super::prepare::BlobState;
 use super::report::UploadState;
 use super::run::{RunOwner, need};
 use super::{Agent, ErrandId, HELD_UNITS_MAX, SEGMENTS_MAX, SHOWS_MAX, errand};
-use proto::Digest;
+use proto::{Digest, JobId, LeaseId};
 use std::collections::BTreeMap;
 
 impl Agent {
@@ -79,6 +79,16 @@ impl Agent {
         assert_eq!(n_running, self.runs.len(), "every run has its unit or errand");
         assert_eq!(memory, self.runs.memory, "the memory of the runs is counted");
         self.check_uploads();
+        self.check_counts(&leases, &jobs, &users);
+    }
+
+    /// What is counted beside the units is what was counted over them.
+    fn check_counts(
+        &self,
+        leases: &BTreeMap<LeaseId, usize>,
+        jobs: &BTreeMap<JobId, (usize, usize, usize)>,
+        users: &BTreeMap<Digest, usize>,
+    ) {
         for (id, lease) in &self.leases {
             assert_eq!(leases.get(id), Some(&lease.n_held), "the units of {id} are counted");
         }
@@ -102,6 +112,7 @@ impl Agent {
             self.blobs.known.values().filter(|blob| blob.state == BlobState::Fetching).count();
         assert_eq!(fetching, self.blobs.n_fetching, "fetches are counted");
     }
+
     /// Counts the errands that run, what they need and which blobs they use.
     fn check_errands(
         &self,

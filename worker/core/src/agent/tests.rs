@@ -1,7 +1,8 @@
 use super::*;
+use proto::UnitIndex;
 use proto::bounds::INLINE_OUTPUT_BYTES_MAX;
-use proto::job::{JobSpec, Limits, Nan, VERSION};
-use proto::report::{Failure, Output};
+use proto::job::{Extra, JobSpec, Limits, Nan, VERSION};
+use proto::report::{Ack, Failure, Outcome, Output};
 use std::collections::BTreeSet;
 
 mod errands;

@@ -2,7 +2,7 @@
 
 use super::*;
 use proto::report::Failure;
-use proto::trace::Claim;
+use proto::trace::{Claim, SegmentStatement, Trace};
 
 pub(super) const STATE: Digest = Digest([77; 32]);
 

@@ -101,6 +101,11 @@ pub(crate) fn define(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
             put_filestat(&mut caller, file, to)
         },
     )?;
+    define_directory(linker)
+}
+
+/// The directory and the files below it.
+fn define_directory(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     linker.func_wrap(
         MODULE,
         "fd_prestat_get",
