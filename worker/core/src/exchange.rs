@@ -33,7 +33,7 @@ pub use blob::Trouble;
 pub use event::{Action, DropReason, Event, Fault, Message, Refusal, RequestId, Source, Ticket};
 
 use blob::Blob;
-use meter::{Dice, Meter};
+use meter::{Meter, Prng};
 pub use numbers::{Arriving, Numbers, Totals};
 use peer::Peer;
 use proto::{Digest, WorkerKey};
@@ -148,7 +148,7 @@ struct Request {
 #[derive(Debug)]
 pub struct Swarm {
     config: Config,
-    dice: Dice,
+    dice: Prng,
     peers: BTreeMap<WorkerKey, Peer>,
     blobs: BTreeMap<Digest, Blob>,
     requests: BTreeMap<RequestId, Request>,
@@ -174,7 +174,7 @@ impl Swarm {
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self {
-            dice: Dice(config.seed),
+            dice: Prng(config.seed),
             config,
             peers: BTreeMap::new(),
             blobs: BTreeMap::new(),

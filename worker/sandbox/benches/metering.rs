@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 
 /// What a kernel is given.
 #[derive(Clone, Default)]
-struct Given {
+struct Supplied {
     params: &'static str,
     input: Vec<u8>,
     /// How often it is asked to compute all of it again, after the first time.
@@ -72,14 +72,14 @@ struct Given {
 struct Case {
     name: String,
     module: Vec<u8>,
-    given: Given,
+    given: Supplied,
 }
 
 fn cases(folder: &Path) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for shape in SHAPES {
         let module = std::fs::read(compile(shape, folder)?)?;
-        cases.push(Case { name: shape.to_owned(), module, given: Given::default() });
+        cases.push(Case { name: shape.to_owned(), module, given: Supplied::default() });
     }
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
     let shipped: [(&str, &[u8], &'static str, &str); 5] = [
@@ -99,7 +99,7 @@ fn cases(folder: &Path) -> Result<Vec<Case>> {
             if input.is_empty() { Ok(Vec::new()) } else { std::fs::read(shared.join(input)) };
         match input {
             Ok(input) => {
-                let given = Given { params, input, again: 0 };
+                let given = Supplied { params, input, again: 0 };
                 cases.push(Case { name: name.to_owned(), module: module.to_vec(), given });
             }
             Err(_) => println!("{name}: left out, its input is not there"),
@@ -209,7 +209,7 @@ struct Run {
 }
 
 struct Host {
-    given: Given,
+    given: Supplied,
     memory: Option<Memory>,
 }
 
@@ -228,7 +228,7 @@ impl Compiled {
         Ok(Self { engine, module, bytes: wasm.len() })
     }
 
-    fn run(&self, given: &Given, budget: i64) -> Result<Run> {
+    fn run(&self, given: &Supplied, budget: i64) -> Result<Run> {
         let mut linker: Linker<Host> = Linker::new(&self.engine);
         linker.func_wrap("starling", "params_len", |host: Caller<'_, Host>| {
             i32::try_from(host.data().given.params.len()).unwrap_or(0)
@@ -406,7 +406,7 @@ fn rate(wasm: &[u8], contract: Contract) -> Result<f64> {
     let compiled = Compiled::new(wasm, Some(contract))?;
     let mut budget = 1 << 26;
     loop {
-        let run = compiled.run(&Given::default(), budget)?;
+        let run = compiled.run(&Supplied::default(), budget)?;
         if Duration::from_millis(30) < run.cpu {
             return Ok(run.fuel as f64 / run.cpu.as_secs_f64());
         }

@@ -35,9 +35,9 @@ struct Fake {
     given: AtomicU64,
 }
 
-struct Shared(Arc<Fake>);
+struct SharedFake(Arc<Fake>);
 
-impl Origin for Shared {
+impl Origin for SharedFake {
     fn list(&self, _: Digest) -> Answer<Result<(u64, Vec<u8>), Fault>> {
         let list = self.0.list.lock().unwrap().clone();
         let len = self.0.content.lock().unwrap().len() as u64;
@@ -89,7 +89,7 @@ impl Machine {
         let blobs = Arc::new(Blobs::open(home.path(), 1 << 30, 16 << 20).unwrap());
         let config = exchange::Config { seed: number.into(), ..exchange::Config::default() };
         let opening = bound(number).await;
-        let origin = Arc::new(Shared(Arc::clone(origin)));
+        let origin = Arc::new(SharedFake(Arc::clone(origin)));
         let (opening, exchange, task) = Exchange::new(opening, config, Arc::clone(&blobs), origin);
         let running = opening.start();
         let mut tasks = JoinSet::new();

@@ -19,9 +19,9 @@ fn config(number: u64) -> Config {
 }
 
 /// A small generator, so that a run can be told by its seed.
-struct Dice(u64);
+struct Prng(u64);
 
-impl Dice {
+impl Prng {
     fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = blake3::hash(&self.0.to_le_bytes());
@@ -48,7 +48,7 @@ struct Net {
     arrived: BTreeSet<Name>,
     /// Batches sent to the coordinator by others than their reporters.
     deliveries: usize,
-    dice: Dice,
+    dice: Prng,
 }
 
 impl Net {
@@ -64,7 +64,7 @@ impl Net {
             coordinator: true,
             arrived: BTreeSet::new(),
             deliveries: 0,
-            dice: Dice(seed),
+            dice: Prng(seed),
         };
         for number in 0..net.nodes.len() {
             net.online(number);

@@ -1,7 +1,7 @@
 //! Which piece to ask of whom.
 
 use super::blob::{Blob, Stage};
-use super::meter::Dice;
+use super::meter::Prng;
 use super::peer::{self, Peer};
 use super::{Action, Bits, Message, Now, Request, RequestId, Source, Swarm, Totals, What};
 use proto::pieces::PIECE_BYTES_MIN;
@@ -206,7 +206,7 @@ impl Swarm {
         let weight = |key: &WorkerKey| {
             let (start, _) = key.0.split_at(8);
             let start = start.iter().fold(0, |all, byte| all << 8 | u64::from(*byte));
-            (Dice(start ^ u64::from(piece).wrapping_mul(0x2545_f491_4f6c_dd1d)).roll(), *key)
+            (Prng(start ^ u64::from(piece).wrapping_mul(0x2545_f491_4f6c_dd1d)).roll(), *key)
         };
         let mine = weight(&self.config.me);
         others.iter().all(|other| weight(other) < mine)

@@ -38,9 +38,9 @@ impl Meter {
 
 /// Randomness from a seed that was passed in (splitmix64, public domain, by Sebastiano Vigna).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Dice(pub(super) u64);
+pub(super) struct Prng(pub(super) u64);
 
-impl Dice {
+impl Prng {
     pub(super) fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

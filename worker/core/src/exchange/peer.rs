@@ -29,7 +29,7 @@ const MESSAGES_PER_SECOND: u32 = 1024;
 
 /// What a peer has of a blob.
 #[derive(Debug)]
-pub(super) struct Holding {
+pub(super) struct HeldBlob {
     pub(super) len: u64,
     pub(super) pieces: Bits,
 }
@@ -43,7 +43,7 @@ pub(super) struct Peer {
     /// Blobs that it wants.
     pub(super) wants: BTreeSet<Digest>,
     /// What it has of blobs that are under way here.
-    pub(super) holds: BTreeMap<Digest, Holding>,
+    pub(super) holds: BTreeMap<Digest, HeldBlob>,
     /// Pieces that it gets from the coordinator or, if it is near, from outside, and until when they are left to it.
     pub(super) claims: BTreeMap<(Digest, u32), Now>,
     broken_claims: u32,

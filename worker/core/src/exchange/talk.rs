@@ -1,7 +1,7 @@
 //! What peers say, and who is there.
 
 use super::blob::Stage;
-use super::peer::{Holding, Peer};
+use super::peer::{HeldBlob, Peer};
 use super::{Action, Bits, DropReason, Message, Now, OWING_MAX, PEERS_MAX, Swarm, WANTS_MAX};
 use proto::pieces::Cut;
 use proto::{Digest, WorkerKey};
@@ -94,7 +94,7 @@ impl Swarm {
                 self.fill_slots(now, fx);
             }
             Message::Holds { digest, len, pieces } => {
-                self.peer_holds(now, key, digest, Holding { len, pieces }, fx)
+                self.peer_holds(now, key, digest, HeldBlob { len, pieces }, fx)
             }
             Message::Has { digest, piece } => {
                 peer.claim_kept(digest, piece);
@@ -140,7 +140,7 @@ impl Swarm {
         now: Now,
         key: WorkerKey,
         digest: Digest,
-        holding: Holding,
+        holding: HeldBlob,
         fx: &mut Vec<Action>,
     ) {
         let cut = Cut::of(holding.len);

@@ -1,12 +1,12 @@
 //! `starling audit`: the project's log against its signed head and against the head that was seen last; and all that it
 //! says of one job, down to the signatures of the workers.
 
-mod book;
 mod job;
 mod rerun;
+mod sums;
 
-use self::book::Book;
 use self::job::Audited;
+use self::sums::JobSums;
 use super::Context;
 use crate::args::Audit;
 use crate::client::{Client, is_passing};
@@ -168,9 +168,9 @@ impl Auditor<'_> {
                 self.read(Frontier::default(), Some(kept.head.size), None, None).await?
             }
             _ => {
-                let mut book = Book::default();
+                let mut sums = JobSums::default();
                 let mark = kept.map(|kept| kept.head.size);
-                self.read(Frontier::default(), mark, Some(&mut book), job).await?
+                self.read(Frontier::default(), mark, Some(&mut sums), job).await?
             }
         };
         if read.frontier.root() != self.head.root {
@@ -257,7 +257,7 @@ impl Auditor<'_> {
         &self,
         mut frontier: Frontier,
         mark: Option<u64>,
-        mut book: Option<&mut Book>,
+        mut sums: Option<&mut JobSums>,
         mut job: Option<&mut Audited>,
     ) -> Result<Read, Error> {
         let begun = frontier.size();
@@ -275,8 +275,8 @@ impl Auditor<'_> {
             if entry.project != self.project {
                 return Err(wrong("it is of another project"));
             }
-            if let Some(book) = &mut book {
-                book.note(&entry).map_err(|why| wrong(&why))?;
+            if let Some(sums) = &mut sums {
+                sums.note(&entry).map_err(|why| wrong(&why))?;
             }
             if let Some(job) = &mut job
                 && entry.job == job.id
@@ -284,8 +284,8 @@ impl Auditor<'_> {
                 job.note(self.client, index, &entry).await?;
             }
         }
-        if let (Some(book), Some(job)) = (&book, &mut job) {
-            job.summed(book).map_err(|why| Error::Unverified(format!("{}: {why}", job.id)))?;
+        if let (Some(sums), Some(job)) = (&sums, &mut job) {
+            job.summed(sums).map_err(|why| Error::Unverified(format!("{}: {why}", job.id)))?;
         }
         Ok(Read { entries: frontier.size() - begun, frontier, marked })
     }

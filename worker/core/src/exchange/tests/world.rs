@@ -1,6 +1,6 @@
 //! Many swarms in one thread: lines with a speed each, a coordinator, and peers that do not play by the rules.
 
-use crate::exchange::meter::Dice;
+use crate::exchange::meter::Prng;
 use crate::exchange::{
     Action, Bits, Config, Event, Fault, Message, Now, Numbers, RequestId, Source, Swarm, Ticket,
 };
@@ -103,7 +103,7 @@ pub(super) struct World {
     happenings: BTreeMap<u64, Happening>,
     n_happenings: u64,
     next_ticket: Ticket,
-    dice: Dice,
+    dice: Prng,
     /// Whether the coordinator answers.
     pub(super) origin_here: bool,
     latency: Duration,
@@ -163,7 +163,7 @@ impl World {
             happenings: BTreeMap::new(),
             n_happenings: 0,
             next_ticket: 0,
-            dice: Dice(seed),
+            dice: Prng(seed),
             origin_here: true,
             latency: Duration::from_millis(20),
             allowance: (len / 2 * 3, Now::ZERO),

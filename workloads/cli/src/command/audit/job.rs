@@ -2,7 +2,7 @@
 
 mod handed;
 
-use super::book::{Book, JobEnd};
+use super::sums::{JobEnd, JobSums};
 use super::{of, path_of};
 use crate::client::Client;
 use crate::command::view::counted;
@@ -214,8 +214,8 @@ impl Audited {
     }
 
     /// The whole log was read: holds its sums against the job's status.
-    pub(super) fn summed(&mut self, book: &Book) -> Result<(), String> {
-        let job = book.job(self.id).ok_or("the log does not have it")?;
+    pub(super) fn summed(&mut self, sums: &JobSums) -> Result<(), String> {
+        let job = sums.job(self.id).ok_or("the log does not have it")?;
         if job.end == Some(JobEnd::Done) && job.settled.len() != self.status.1.units {
             return Err(format!(
                 "it is done with verdicts on {} of {} units",

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// Jobs as the log tells of them.
 #[derive(Debug, Default)]
-pub(super) struct Book {
+pub(super) struct JobSums {
     jobs: BTreeMap<JobId, Account>,
 }
 
@@ -32,7 +32,7 @@ pub(super) enum JobEnd {
     Cancelled,
 }
 
-impl Book {
+impl JobSums {
     /// Takes in the next entry; what does not fit is the error.
     pub(super) fn note(&mut self, entry: &Entry) -> Result<(), String> {
         let id = entry.job;
@@ -135,8 +135,8 @@ mod tests {
     }
 
     fn check(entries: &[Entry], expected: Result<(), &str>) {
-        let mut book = Book::default();
-        let found = entries.iter().try_for_each(|entry| book.note(entry));
+        let mut sums = JobSums::default();
+        let found = entries.iter().try_for_each(|entry| sums.note(entry));
         match (found, expected) {
             (Ok(()), Ok(())) => {}
             (Err(found), Err(expected)) => assert!(found.contains(expected), "{found}"),
