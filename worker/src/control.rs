@@ -99,7 +99,7 @@ pub struct Report {
     pub status: Status,
 }
 
-/// A request on its way to the driver.
+/// A request on its way to the agent's task.
 #[derive(Debug)]
 pub(crate) enum Ask {
     Status(oneshot::Sender<Report>),

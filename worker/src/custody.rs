@@ -1,7 +1,7 @@
 //! What a worker holds for others, and what others hold of its own: the disk, the peers and the coordinator around the
 //! pure [`worker_core::custody`].
 //!
-//! One task, the keeper, owns it. The agent tells it of each signed batch; it seals the batch, keeps it, and hands it to
+//! One task owns it. The agent tells it of each signed batch; it seals the batch, keeps it, and hands it to
 //! peers, so that a worker that vanishes after computing loses nothing. What it holds for others it brings to the
 //! coordinator when their reporter did not. All of it works without peers too: then one's own batches alone are kept,
 //! for a coordinator that loses its disk.
@@ -30,13 +30,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use worker_core::custody::{Config, Name, Numbers, Refusal};
 
-/// What the keeper was told and has not taken up. Peers wait when it is full.
+/// What the task was told and has not taken up. Peers wait when it is full.
 const TOLD_MAX: usize = 1024;
 
 /// A signed head of the log, and the entries up to it that were not here.
 type Growth = (pb::SignedHead, Vec<Vec<u8>>);
 
-/// Something that the keeper is told.
+/// Something that the task is told.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// A batch of this worker is signed.
@@ -85,7 +85,7 @@ pub(crate) struct Reported {
     pub(crate) outputs_bytes_max: u64,
 }
 
-/// Speaks to the keeper; cheap to clone.
+/// Speaks to the task; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Custody {
     told: mpsc::Sender<Command>,
@@ -95,7 +95,7 @@ pub(crate) struct Custody {
 }
 
 impl Custody {
-    /// Opens what is kept in the folder at `path` and starts the keeper. `session` is the stream to the coordinator.
+    /// Opens what is kept in the folder at `path` and starts the task. `session` is the stream to the coordinator.
     ///
     /// # Errors
     /// When the folder cannot be used.
@@ -127,7 +127,7 @@ impl Custody {
         Ok(Self { told, numbers: read, log_head, books })
     }
 
-    /// Tells the keeper. It is behind when this fails; then it does without: whatever is lost is a copy.
+    /// Tells the task. It is behind when this fails; then it does without: whatever is lost is a copy.
     pub(crate) fn tell(&self, told: Command) {
         if let Err(error) = self.told.try_send(told) {
             tracing::debug!(%error, "the keeper of held reports is behind");

@@ -227,7 +227,7 @@ impl Task {
             let (net, inputs) = (self.net.clone(), self.inputs.clone());
             self.tasks.spawn(async move {
                 let connection = connection::dial(&net, peer).await;
-                // The carrier has gone when this fails, here and below.
+                // The task has gone when this fails, here and below.
                 let _ = inputs.send(Input::Dialled { peer, connection }).await;
             });
         }

@@ -80,7 +80,7 @@ pub struct Effects {
     pub actions: Vec<Action>,
 }
 
-/// Something the driver does for the agent.
+/// Something the task around it does for the agent.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// Open a stream; ends in [`Event::Attached`], [`Event::Detached`] or [`Event::Refused`].

@@ -123,7 +123,7 @@ impl Worker {
 
     /// Waits until it has ended of itself or was told to.
     pub async fn ended(&mut self) -> Ended {
-        // The driver sends before it goes.
+        // The task sends before it goes.
         let ended = self.ended.wait_for(Option::is_some).await;
         ended.ok().and_then(|ended| ended.clone()).unwrap_or(Ended::Stopped)
     }

@@ -1,7 +1,7 @@
 //! What kernels log, on its way to the researcher: bounded by unit, by job, by time and in all. Lines are sent while their
 //! unit runs, and again what is missing before its report; they stay until the report is acknowledged. They are no part
 //! of a report and are lost rather than waited for: when the program is killed, when there is no room, when a line is
-//! slow. Pure but for [`send`]: the driver says when it is.
+//! slow. Pure but for [`send`]: the task says when it is.
 
 pub(super) mod send;
 

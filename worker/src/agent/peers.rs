@@ -1,4 +1,4 @@
-//! The worker as a peer: started with the driver, certified by the coordinator.
+//! The worker as a peer: started with the agent's task, certified by the coordinator.
 
 use super::{AgentTask, origin};
 use crate::clock;

@@ -155,7 +155,7 @@ impl Sink {
         let wakes = logs.line(id, lease, line);
         drop(logs);
         if wakes {
-            // The driver has gone when this fails, and with it the interest.
+            // The task has gone when this fails, and with it the interest.
             let _ = self.sender.blocking_send(Input::Logged);
         }
     }
@@ -170,7 +170,7 @@ impl Sink {
     }
 
     fn tell(&self, event: Event) {
-        // The driver has gone when this fails, and with it the interest.
+        // The task has gone when this fails, and with it the interest.
         let _ = self.sender.blocking_send(Input::Event(event));
     }
 

@@ -175,7 +175,7 @@ impl Handler {
         answered.await.map_err(|_| Trouble::Ends)
     }
 
-    /// Receives a batch that is to be kept; whatever goes wrong, the keeper is told.
+    /// Receives a batch that is to be kept; whatever goes wrong, the task is told.
     async fn take(
         &self,
         name: Name,

@@ -67,7 +67,7 @@ fn encode<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
 }
 
 impl Books {
-    /// Opens the books in the folder at `path`, made when it is not there.
+    /// Opens the store in the folder at `path`, made when it is not there.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         program::file::make_folder(path)?;
         let mut books = Self {

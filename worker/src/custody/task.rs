@@ -68,7 +68,7 @@ pub(super) struct Keeper {
     due: Vec<Action>,
 }
 
-/// What a keeper works with.
+/// What the task works with.
 pub(super) struct Parts {
     pub(super) config: Config,
     /// How often the project's log is asked for.

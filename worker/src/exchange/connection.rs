@@ -92,7 +92,7 @@ pub(super) async fn attend(
         }
     }
     connection.close(code::GOODBYE.into(), b"the end");
-    // The carrier has gone when this fails.
+    // The task has gone when this fails.
     let _ = inputs.send(Input::Closed { peer, id }).await;
 }
 

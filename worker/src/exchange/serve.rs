@@ -28,7 +28,7 @@ impl Task {
                 Err(None) => 0,
             };
             if given == Err(Some(Refusal::Lacks)) {
-                // The carrier has gone when this fails, here and below.
+                // The task has gone when this fails, here and below.
                 let _ = inputs.send(Input::Missing(digest)).await;
             }
             let _ = inputs.send(Input::Served { peer, bytes }).await;

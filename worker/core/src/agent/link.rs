@@ -25,7 +25,7 @@ const RETURNS_MAX: usize = proto::bounds::LEASE_UNITS_MAX as usize;
 pub(super) enum Link {
     /// No stream; one will be tried at `retry_at`.
     Away { since: Now, failures: u32, retry_at: Now, reason: String },
-    /// The driver tries to open a stream.
+    /// The task tries to open a stream.
     Connecting { since: Now, failures: u32, reason: String },
     /// Welcomed.
     Attached {

@@ -235,7 +235,7 @@ impl Others {
         actions.push(Action::Forget(name));
     }
 
-    /// Takes a batch out of the books.
+    /// Takes a batch out of what is held.
     pub(super) fn not_come(&mut self, name: &Name) {
         self.leave_stage(name);
         let Some(held) = self.batches.remove(name) else { return };
@@ -247,7 +247,7 @@ impl Others {
         self.order_of.remove(&(held.account, held.expires, *name));
     }
 
-    /// Takes a batch out of the books of its stage.
+    /// Takes a batch out of what is held of its stage.
     fn leave_stage(&mut self, name: &Name) {
         let Some(held) = self.batches.get(name) else { return };
         match held.stage {

@@ -1,4 +1,4 @@
-//! Rates that forget, and the dice.
+//! Rates that forget, and random numbers.
 
 use super::Now;
 use std::time::Duration;

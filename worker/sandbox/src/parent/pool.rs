@@ -19,7 +19,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-/// Units that may wait before the slots. A driver asks for minutes of work, not for days.
+/// Units that may wait before the slots. A worker asks for minutes of work, not for days.
 const QUEUE_MAX: usize = 100_000;
 /// Slots of one pool: more cores than any machine that joins has today.
 const SLOTS_MAX: usize = 4096;

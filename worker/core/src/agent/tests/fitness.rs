@@ -6,7 +6,7 @@ fn machine(reason: &str) -> End {
     End::Trouble { reason: reason.into(), remedy: Remedy::Mend }
 }
 
-/// Started as the driver does it: nothing is known of the machine.
+/// Started as the task does it: nothing is known of the machine.
 fn started() -> World {
     let mut world = World::new();
     world.fit = false;
