@@ -30,8 +30,8 @@
 //! - Saved first, then said: no lease, acknowledgement or job number leaves before its commit; a failed commit stops the engine.
 //! - Wire types (`proto::pb`) do not pass [`grpc`].
 //! - Memory grows with what is active, not with units that exist or are settled. Everything a stranger can fill has a bound.
-//! - Of the worker it knows two things: [`grpc`] has kernels compiled by its sandbox, and `server` starts one as its referee
-//!   (and gives memory back to the system by a function of that crate).
+//! - Of the worker it knows one thing: `server` starts one as its referee (and gives memory back to the system by a function of
+//!   that crate). Kernels are compiled for [`grpc`] by the crate [`sandbox`].
 #![forbid(unsafe_code)]
 
 pub mod backup;

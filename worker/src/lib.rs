@@ -10,8 +10,8 @@
 //! ```
 //!
 //! # Rooms
-//! - `agent`: the task around [`worker_core::agent`]: the stream of a session, the fetching of blobs, the slots, the logs of kernels. The
-//!   only place that knows both network and sandbox.
+//! - `agent`: the task around [`worker_core::agent`]: the stream of a session, the fetching of blobs, the slots, the logs of
+//!   kernels. The only place that knows both network and sandbox.
 //! - [`exchange`]: the task around [`worker_core::exchange`], which brings blobs from peers and gives them.
 //! - `custody`: the task around [`worker_core::custody`] and [`worker_core::replica`], with their disk, peers and coordinator.
 //! - `coordinator`: how a session with the coordinator begins, and what is told and asked beside its stream.

@@ -45,7 +45,7 @@ pub type Now = Duration;
 
 /// Most peers of one swarm: what each costs is a bitmap for each blob under way, 8 KiB at most.
 pub const PEERS_MAX: usize = 128;
-/// Most blobs under way at a time: above what the agent fetches at once (`FETCHES_MAX` in `core::prepare`). A seed has no
+/// Most blobs under way at a time: above what the agent fetches at once (`FETCHES_MAX` in `agent::prepare`). A seed has no
 /// swarm and fetches nothing.
 pub const UNDER_WAY_MAX: usize = 16;
 /// Most blobs offered to others; those not asked for longest are not offered any more.
