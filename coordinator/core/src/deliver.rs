@@ -14,17 +14,18 @@ impl Core {
         delivered: &Delivered,
         effects: &mut Effects,
     ) -> Acks {
-        let Delivered { account, signed } = delivered;
-        let number = self.worker_number(&signed.batch.worker);
+        let Delivered { account, incoming } = delivered;
+        let batch = &incoming.signed.batch;
+        let number = self.worker_number(&batch.worker);
         let owned = |number: &u32| {
             let owner = self.worker(*number).record.account;
             self.accounts[owner as usize].key == *account
         };
         match number.filter(owned) {
-            Some(number) => self.report_of(now, number, signed, effects),
+            Some(number) => self.report_of(now, number, incoming, effects),
             None => Acks {
-                sequence: signed.batch.sequence,
-                acks: vec![Ack::NotLeased; signed.batch.reports.len()],
+                sequence: batch.sequence,
+                acks: vec![Ack::NotLeased; batch.reports.len()],
                 credit: 0,
             },
         }

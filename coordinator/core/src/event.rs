@@ -34,7 +34,7 @@ pub enum Event {
     /// A worker asks for work.
     Want(Session, Want),
     /// A worker reports. Answer: [`Reply::Acks`].
-    Reported(Session, SignedBatch),
+    Reported(Session, Incoming),
     /// Somebody brings a batch of a worker that may be away or gone. Answer: [`Reply::Acks`].
     Delivered(Box<Delivered>),
     /// A worker is still computing.
@@ -210,10 +210,15 @@ pub struct SignedBatch {
     pub root: Digest,
     /// Over [`Batch::signed_bytes`].
     pub signature: Signature,
-    /// Reports whose output is a blob that is not as the report says, in order. The engine's handle fills it in.
-    pub missing: Vec<Missing>,
-    /// What is stored under the batch's sequence. The engine fills it in.
-    pub earlier: Earlier,
+}
+
+/// A batch with what else decides on it, which [`crate::saved::intake`] alone finds out.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    pub(crate) signed: SignedBatch,
+    /// Reports whose output is a blob that is not as the report says, in order.
+    pub(crate) missing: Vec<Missing>,
+    pub(crate) earlier: Earlier,
 }
 
 /// A batch that others have held for its reporter; all signatures were verified.
@@ -222,14 +227,13 @@ pub struct Delivered {
     /// The reporter's owner.
     pub account: AccountKey,
     /// What the reporter said.
-    pub signed: SignedBatch,
+    pub incoming: Incoming,
 }
 
 /// What is stored under the sequence of a batch that comes in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Earlier {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Earlier {
     /// Nothing.
-    #[default]
     Nothing,
     /// The same batch: it comes again.
     Same,

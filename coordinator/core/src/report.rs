@@ -4,7 +4,7 @@ mod accept;
 
 use crate::Core;
 use crate::bounds::{PADDED_BATCH_BYTES, RENEWALS_MAX};
-use crate::event::{Acks, Earlier, Effects, Missing, Session, SignedBatch};
+use crate::event::{Acks, Earlier, Effects, Incoming, Missing, Session};
 use crate::job::Job;
 use crate::lease::LeaseState;
 use crate::record::{Table, batch_key, encode_batch};
@@ -13,10 +13,10 @@ use proto::report::{Ack, Outcome, Report};
 use proto::{JobId, LeaseId};
 
 /// A batch being taken in.
-struct Incoming<'a> {
+struct Intake<'a> {
     worker: u32,
     account: u32,
-    signed: &'a SignedBatch,
+    incoming: &'a Incoming,
     /// Positions accepted whose units have no verdict yet.
     waiting: Vec<u32>,
     accepted: u64,
@@ -24,10 +24,10 @@ struct Incoming<'a> {
     finished: Vec<LeaseId>,
 }
 
-impl<'a> Incoming<'a> {
-    fn new(worker: u32, account: u32, signed: &'a SignedBatch) -> Self {
+impl<'a> Intake<'a> {
+    fn new(worker: u32, account: u32, incoming: &'a Incoming) -> Self {
         let (waiting, finished) = (Vec::new(), Vec::new());
-        Self { worker, account, signed, waiting, accepted: 0, finished }
+        Self { worker, account, incoming, waiting, accepted: 0, finished }
     }
 }
 
@@ -38,15 +38,15 @@ impl Core {
         &mut self,
         now: Now,
         session: Session,
-        signed: &SignedBatch,
+        incoming: &Incoming,
         effects: &mut Effects,
     ) -> Acks {
-        let batch = &signed.batch;
+        let batch = &incoming.signed.batch;
         match self.worker_of(session) {
-            Some(worker) if self.is_padded(worker, signed) => {
-                self.without_padding(now, worker, signed)
+            Some(worker) if self.is_padded(worker, incoming) => {
+                self.without_padding(now, worker, incoming)
             }
-            Some(worker) => self.report_of(now, worker, signed, effects),
+            Some(worker) => self.report_of(now, worker, incoming, effects),
             None => Acks {
                 sequence: batch.sequence,
                 acks: vec![Ack::NotLeased; batch.reports.len()],
@@ -56,11 +56,11 @@ impl Core {
     }
 
     /// Whether a batch that is not stored yet consists mostly of reports on what was not lent to its worker.
-    fn is_padded(&self, worker: u32, signed: &SignedBatch) -> bool {
-        if signed.earlier == Earlier::Same || signed.payload.len() < PADDED_BATCH_BYTES {
+    fn is_padded(&self, worker: u32, incoming: &Incoming) -> bool {
+        if incoming.earlier == Earlier::Same || incoming.signed.payload.len() < PADDED_BATCH_BYTES {
             return false;
         }
-        let reports = &signed.batch.reports;
+        let reports = &incoming.signed.batch.reports;
         let lent = reports.iter().filter(|report| self.is_lent(worker, report)).count();
         lent < reports.len().div_ceil(2)
     }
@@ -72,18 +72,18 @@ impl Core {
     }
 
     /// Answers a padded batch, of which nothing is stored: what was lent is to come again, in a batch without the rest.
-    fn without_padding(&mut self, now: Now, worker: u32, signed: &SignedBatch) -> Acks {
+    fn without_padding(&mut self, now: Now, worker: u32, incoming: &Incoming) -> Acks {
         let account = self.worker(worker).record.account;
-        let mut incoming = Incoming::new(worker, account, signed);
+        let mut intake = Intake::new(worker, account, incoming);
         let answer = |(position, report): (u32, &Report)| {
             if self.is_lent(worker, report) {
                 return Ack::Busy;
             }
-            self.take_report(now, &mut incoming, position, report, None)
+            self.take_report(now, &mut intake, position, report, None)
         };
-        let acks = (0..).zip(&signed.batch.reports).map(answer).collect();
+        let acks = (0..).zip(&incoming.signed.batch.reports).map(answer).collect();
         Acks {
-            sequence: signed.batch.sequence,
+            sequence: incoming.signed.batch.sequence,
             acks,
             credit: self.accounts[account as usize].credit,
         }
@@ -94,10 +94,10 @@ impl Core {
         &mut self,
         now: Now,
         worker: u32,
-        signed: &SignedBatch,
+        incoming: &Incoming,
         effects: &mut Effects,
     ) -> Acks {
-        let batch = &signed.batch;
+        let batch = &incoming.signed.batch;
         let all = |ack| Acks {
             sequence: batch.sequence,
             acks: vec![ack; batch.reports.len()],
@@ -106,22 +106,22 @@ impl Core {
         if self.worker(worker).record.key != batch.worker || self.meta.project != batch.project {
             return all(Ack::NotLeased);
         }
-        if signed.earlier == Earlier::Other {
+        if incoming.earlier == Earlier::Other {
             return all(Ack::Busy);
         }
         let account = self.worker(worker).record.account;
-        let mut incoming = Incoming::new(worker, account, signed);
-        let mut missing = signed.missing.iter().peekable();
+        let mut intake = Intake::new(worker, account, incoming);
+        let mut missing = incoming.missing.iter().peekable();
         let mut acks = Vec::with_capacity(batch.reports.len());
         for (position, report) in (0..).zip(&batch.reports) {
             let missing = missing.next_if(|missing| missing.position == position);
-            acks.push(self.take_report(now, &mut incoming, position, report, missing));
+            acks.push(self.take_report(now, &mut intake, position, report, missing));
         }
-        for lease in std::mem::take(&mut incoming.finished) {
+        for lease in std::mem::take(&mut intake.finished) {
             self.finish_lease(lease, effects);
         }
-        if 0 < incoming.accepted {
-            self.store_batch(now, &incoming);
+        if 0 < intake.accepted {
+            self.store_batch(now, &intake);
         }
         Acks { sequence: batch.sequence, acks, credit: self.accounts[account as usize].credit }
     }
@@ -129,14 +129,14 @@ impl Core {
     fn take_report(
         &mut self,
         now: Now,
-        incoming: &mut Incoming<'_>,
+        intake: &mut Intake<'_>,
         position: u32,
         report: &Report,
         missing: Option<&Missing>,
     ) -> Ack {
-        let signed = incoming.signed;
-        let again = signed.earlier == Earlier::Same;
-        let Some(named) = signed.batch.jobs.get(usize::from(report.job)) else {
+        let incoming = intake.incoming;
+        let again = incoming.earlier == Earlier::Same;
+        let Some(named) = incoming.signed.batch.jobs.get(usize::from(report.job)) else {
             return Ack::Invalid;
         };
         let Some(job) = self.jobs.get(&named.id) else {
@@ -148,16 +148,16 @@ impl Core {
         let unit = report.unit.0;
         let lease = self.leases.get_mut(&report.lease);
         let Some(lease) =
-            lease.filter(|lease| lease.worker == incoming.worker && lease.job == named.id)
+            lease.filter(|lease| lease.worker == intake.worker && lease.job == named.id)
         else {
-            return ack_without_lease(job, unit, incoming.worker, again);
+            return ack_without_lease(job, unit, intake.worker, again);
         };
         let Some(offset) = lease.offset(unit) else { return Ack::NotLeased };
         if !lease.is_open(offset) {
             return if lease.was_given_back(offset) { Ack::NotLeased } else { Ack::Duplicate };
         }
         if job.settled.contains(unit) {
-            self.close_unit(report.lease, unit, &mut incoming.finished);
+            self.close_unit(report.lease, unit, &mut intake.finished);
             return Ack::Late;
         }
         let ack = missing.map_or_else(|| plausible(job, report), |missing| missing.ack);
@@ -165,8 +165,8 @@ impl Core {
         match ack {
             // It is on the worker's disk until there is.
             Ack::Accepted if !self.has_room(named.id, output) => Ack::Busy,
-            Ack::Accepted if self.can_have_burnt(now, incoming.worker, report) => {
-                let ack = self.accept(incoming, position, named.id, report);
+            Ack::Accepted if self.can_have_burnt(now, intake.worker, report) => {
+                let ack = self.accept(intake, position, named.id, report);
                 if let (Ack::Accepted, Some(output)) = (ack, output) {
                     self.keep_output(named.id, output);
                 }
@@ -181,7 +181,7 @@ impl Core {
                         "a worker reported an output or fuel beyond the job's limits, or an output of another length"
                     }
                 };
-                self.close_unit_as_failed(now, report.lease, unit, reason, &mut incoming.finished);
+                self.close_unit_as_failed(now, report.lease, unit, reason, &mut intake.finished);
                 Ack::Invalid
             }
             other => other,
@@ -201,16 +201,16 @@ impl Core {
     }
 
     /// Stores a batch, and which of its reports have no verdict yet.
-    fn store_batch(&mut self, now: Now, incoming: &Incoming<'_>) {
-        let &Incoming { worker, signed, accepted, .. } = incoming;
-        let sequence = signed.batch.sequence;
-        if signed.earlier == Earlier::Nothing {
-            let record = encode_batch(&signed.payload, &signed.signature);
+    fn store_batch(&mut self, now: Now, intake: &Intake<'_>) {
+        let &Intake { worker, incoming, accepted, .. } = intake;
+        let sequence = incoming.signed.batch.sequence;
+        if incoming.earlier == Earlier::Nothing {
+            let record = encode_batch(&incoming.signed.payload, &incoming.signed.signature);
             self.dirty.put_bytes(batch_key(Table::Batch, worker, sequence), record);
-            self.dirty.batches.insert((worker, sequence), signed.payload.clone());
+            self.dirty.batches.insert((worker, sequence), incoming.signed.payload.clone());
         }
         if let Some(open) = self.open.get_mut(&(worker, sequence)) {
-            for &position in &incoming.waiting {
+            for &position in &intake.waiting {
                 match open.record.positions.last_mut() {
                     Some((first, count)) if *first + *count == position => *count += 1,
                     _ => open.record.positions.push((position, 1)),

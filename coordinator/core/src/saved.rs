@@ -8,7 +8,7 @@ pub mod results;
 pub mod whose;
 
 use crate::Core;
-use crate::event::{Earlier, Session, SignedBatch};
+use crate::event::{Earlier, Incoming, Missing, SignedBatch};
 use crate::record::{Table, batch_key, decode_batch};
 use crate::store::{self, Store};
 use proto::job::JobSpec;
@@ -41,17 +41,31 @@ pub enum Error {
     OtherProject(ProjectKey),
 }
 
-/// What is known under the sequence of a batch that comes in.
+/// A batch as the core takes it in: `missing` are its reports whose output is not here, in order, and what is known under its
+/// sequence is looked up.
 ///
 /// # Errors
 /// [`Error`] when the store cannot be read.
-pub fn earlier(
+pub fn intake(
     core: &Core,
     store: &dyn Store,
-    session: Session,
+    signed: SignedBatch,
+    missing: Vec<Missing>,
+) -> Result<Incoming, Error> {
+    let earlier = match core.worker_number(&signed.batch.worker) {
+        Some(worker) => earlier(core, store, worker, &signed)?,
+        None => Earlier::Nothing,
+    };
+    Ok(Incoming { signed, missing, earlier })
+}
+
+fn earlier(
+    core: &Core,
+    store: &dyn Store,
+    worker: u32,
     signed: &SignedBatch,
 ) -> Result<Earlier, Error> {
-    let (worker, sequence) = (session.worker, signed.batch.sequence);
+    let sequence = signed.batch.sequence;
     if core.sequence(worker) < sequence {
         return Ok(Earlier::Nothing);
     }

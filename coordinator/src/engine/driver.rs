@@ -2,18 +2,19 @@
 
 use crate::core::Core;
 use crate::core::event::{
-    Acks, Effects, Event, Missing, Refused, Reply, Session, SignedBatch, SubmitRefused, ToWorker,
+    Acks, Delivered, Effects, Event, Missing, Refused, Reply, Session, SignedBatch, SubmitRefused,
+    ToWorker,
 };
-use crate::core::saved::{earlier, load, whose};
+use crate::core::saved::{intake, load, whose};
 use crate::core::time::Now;
-use crate::engine::handle::{Command, Handle};
+use crate::engine::handle::{Command, Handle, Reporter};
 use crate::engine::reader::Reader;
 use crate::engine::sink::Sink;
 use crate::engine::{Config, Error};
 use crate::random;
 use program::error::chain;
 use proto::Digest;
-use proto::report::{Ack, Outcome, Output};
+use proto::report::{Ack, Batch, Outcome, Output};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -197,11 +198,15 @@ impl Driver {
         for command in group.drain(..) {
             match command {
                 Command::Apply(event, answer) => {
-                    let reply = self.apply(now, event, &mut effects)?;
+                    let reply = self.apply(now, event, &mut effects);
+                    answers.push((answer, reply));
+                }
+                Command::Report(by, signed, missing, answer) => {
+                    let reply = self.report(now, by, *signed, missing, &mut effects)?;
                     answers.push((answer, reply));
                 }
                 Command::Connect(hello, sink, answer) => {
-                    let reply = self.apply(now, Event::Connected(hello), &mut effects)?;
+                    let reply = self.apply(now, Event::Connected(hello), &mut effects);
                     if let Reply::Connected(Ok(welcome)) = &reply {
                         self.sinks.insert(welcome.session, sink);
                     }
@@ -225,35 +230,47 @@ impl Driver {
         Ok(stop)
     }
 
+    /// Takes a batch in, or puts it off while the disk is full or nothing is decided any more.
+    fn report(
+        &mut self,
+        now: Now,
+        by: Reporter,
+        signed: SignedBatch,
+        mut missing: Vec<Missing>,
+        effects: &mut Effects,
+    ) -> Result<Reply, Error> {
+        if self.full.is_some() || self.halted.get().is_some() {
+            let acks = vec![Ack::Busy; signed.batch.reports.len()];
+            return Ok(Reply::Acks(Acks { sequence: signed.batch.sequence, acks, credit: 0 }));
+        }
+        self.miss_removed(&signed.batch, &mut missing);
+        let incoming = intake(&self.core, self.config.store.as_ref(), signed, missing)?;
+        let event = match by {
+            Reporter::Itself(session) => Event::Reported(session, incoming),
+            Reporter::Holder(account) => {
+                Event::Delivered(Box::new(Delivered { account, incoming }))
+            }
+        };
+        Ok(self.core.apply(now, event, effects))
+    }
+
     /// Applies an event, or refuses it while the disk is full.
-    fn apply(&mut self, now: Now, mut event: Event, effects: &mut Effects) -> Result<Reply, Error> {
+    fn apply(&mut self, now: Now, event: Event, effects: &mut Effects) -> Reply {
         if let Some(why) = self.halted.get() {
             if let Event::Gone(session) | Event::Goodbye { session, .. } = &event {
                 self.sinks.remove(session);
             }
-            return Ok(halt(why, &event, effects));
+            return halt(why, &event, effects);
         }
         if let Some(full) = &self.full
             && let Some(reply) = refuse(full, &event, effects)
         {
-            return Ok(reply);
-        }
-        if let Event::Reported(session, signed) = &mut event {
-            self.miss_removed(signed);
-            signed.earlier = earlier(&self.core, self.config.store.as_ref(), *session, signed)?;
-        }
-        if let Event::Delivered(delivered) = &mut event {
-            let signed = &mut delivered.signed;
-            self.miss_removed(signed);
-            if let Some(worker) = self.core.worker_number(&signed.batch.worker) {
-                let session = Session { stream: 0, worker };
-                signed.earlier = earlier(&self.core, self.config.store.as_ref(), session, signed)?;
-            }
+            return reply;
         }
         if let Event::Gone(session) | Event::Goodbye { session, .. } = &event {
             self.sinks.remove(session);
         }
-        Ok(self.core.apply(now, event, effects))
+        self.core.apply(now, event, effects)
     }
 
     /// Makes everything durable that was applied; whether there was anything.
@@ -292,18 +309,17 @@ impl Driver {
     }
 
     /// Looks again at outputs that were removed after the reports that name them were looked at.
-    fn miss_removed(&self, signed: &mut SignedBatch) {
+    fn miss_removed(&self, batch: &Batch, missing: &mut Vec<Missing>) {
         if self.removed.is_empty() {
             return;
         }
-        for (position, report) in (0..).zip(&signed.batch.reports) {
+        for (position, report) in (0..).zip(&batch.reports) {
             if let Outcome::Done(Output::Blob { digest, .. }) = &report.outcome
                 && self.removed.contains(digest)
                 && self.config.blobs.len(digest).is_none()
-                && let Err(at) =
-                    signed.missing.binary_search_by_key(&position, |missing| missing.position)
+                && let Err(at) = missing.binary_search_by_key(&position, |missing| missing.position)
             {
-                signed.missing.insert(at, Missing { position, ack: Ack::OutputMissing });
+                missing.insert(at, Missing { position, ack: Ack::OutputMissing });
             }
         }
     }
@@ -341,15 +357,6 @@ impl Driver {
 fn refuse(full: &str, event: &Event, effects: &mut Effects) -> Option<Reply> {
     match event {
         Event::Connected(_) => Some(Reply::Connected(Err(Refused::DiskFull(full.to_owned())))),
-        Event::Reported(_, SignedBatch { batch, .. }) => {
-            let acks = vec![Ack::Busy; batch.reports.len()];
-            Some(Reply::Acks(Acks { sequence: batch.sequence, acks, credit: 0 }))
-        }
-        Event::Delivered(delivered) => {
-            let batch = &delivered.signed.batch;
-            let acks = vec![Ack::Busy; batch.reports.len()];
-            Some(Reply::Acks(Acks { sequence: batch.sequence, acks, credit: 0 }))
-        }
         Event::Want(session, _) => {
             let (reason, retry_after_ms) = (full.to_owned(), FULL_DISK_RETRY_MS);
             effects.messages.push((*session, ToWorker::Idle { reason, retry_after_ms }));
@@ -364,9 +371,7 @@ fn refuse(full: &str, event: &Event, effects: &mut Effects) -> Option<Reply> {
 fn halt(why: &str, event: &Event, effects: &mut Effects) -> Reply {
     match event {
         Event::Connected(_) => Reply::Connected(Err(Refused::Halted(why.to_owned()))),
-        Event::Reported(..) | Event::Delivered(_) | Event::Want(..) => {
-            refuse(why, event, effects).unwrap_or(Reply::Done)
-        }
+        Event::Want(..) => refuse(why, event, effects).unwrap_or(Reply::Done),
         Event::Gone(_) | Event::Goodbye { .. } | Event::Heartbeat(..) | Event::Tick => Reply::Done,
         _ => Reply::Halted(why.to_owned()),
     }

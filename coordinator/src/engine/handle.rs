@@ -1,7 +1,7 @@
 //! The handle by which everybody speaks to the engine.
 
 use crate::core::Core;
-use crate::core::event::{Event, Hello, LogHead, Reply};
+use crate::core::event::{Event, Hello, LogHead, Missing, Reply, Session, SignedBatch};
 use crate::core::saved::log;
 use crate::core::status::{Totals, WorkerStatus};
 use crate::core::token::{Token, TokenId};
@@ -10,7 +10,7 @@ use crate::engine::blobs::Blobs;
 use crate::engine::reader::Reader;
 use crate::engine::sink::Sink;
 use crate::store::Store;
-use proto::{Digest, ProjectKey, WorkerKey};
+use proto::{AccountKey, Digest, ProjectKey, WorkerKey};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -22,12 +22,23 @@ mod workers;
 pub(super) enum Command {
     /// Apply an event; answer after the commit.
     Apply(Event, oneshot::Sender<Reply>),
+    /// Take in a batch of reports, some of whose outputs may be missing; answer after the commit.
+    Report(Reporter, Box<SignedBatch>, Vec<Missing>, oneshot::Sender<Reply>),
     /// As `Apply`, for a worker's stream, whose messages go to the sink.
     Connect(Hello, Sink, oneshot::Sender<Reply>),
     /// Look at the core after the commit.
     Look(Box<dyn FnOnce(&Core) + Send>),
     /// Commit what is pending, then end.
     Stop(oneshot::Sender<()>),
+}
+
+/// Who brings a batch of reports.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reporter {
+    /// Its worker.
+    Itself(Session),
+    /// Somebody who has held it for a worker of this account.
+    Holder(AccountKey),
 }
 
 /// Speaks to the engine; cheap to clone. Methods answer after what they did is durable.
@@ -193,8 +204,15 @@ impl Handle {
     }
 
     async fn apply(&self, event: Event) -> Result<Reply, Error> {
+        self.answer_to(|answer| Command::Apply(event, answer)).await
+    }
+
+    async fn answer_to(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Reply>) -> Command,
+    ) -> Result<Reply, Error> {
         let (answer, answered) = oneshot::channel();
-        self.send(Command::Apply(event, answer)).await?;
+        self.send(command(answer)).await?;
         match answered.await {
             Ok(Reply::Halted(why)) => Err(Error::Halted(why)),
             Ok(reply) => Ok(reply),

@@ -1,7 +1,7 @@
 //! Reports of workers that are away or gone, brought by those that held them.
 
 use crate::blobs::Putter;
-use crate::core::event::{Delivered, Earlier, SignedBatch};
+use crate::core::event::SignedBatch;
 use crate::grpc::Services;
 use crate::grpc::access::Caller;
 use crate::grpc::blobs::lacking;
@@ -122,16 +122,9 @@ impl pb::held_server::Held for Held {
         let lacking = lacking(&self.0, &opened.batch, |digest| brought.contains(digest))?;
         let Opened { account, batch, payload, signature, .. } = opened;
         let root = batch.root();
-        let signed = SignedBatch {
-            batch,
-            root,
-            payload: payload.into(),
-            signature,
-            missing: Vec::new(),
-            earlier: Earlier::Nothing,
-        };
-        let delivered = Delivered { account, signed };
-        let acks = self.0.engine.delivered(delivered, lacking).await.map_err(Refusal::from)?;
+        let signed = SignedBatch { batch, root, payload: payload.into(), signature };
+        let acks =
+            self.0.engine.delivered(account, signed, lacking).await.map_err(Refusal::from)?;
         let status: Vec<u8> = acks.acks.iter().map(|ack| *ack as u8).collect();
         Ok(Response::new(pb::DeliverReply { status: status.into() }))
     }

@@ -93,14 +93,21 @@ fn extra(spec: &Outline, unit: UnitIndex) -> Extra {
     Extra { line: None, inputs }
 }
 
+/// What a worker says: reports need a look at what is stored when they come.
+#[derive(Debug)]
+pub(super) enum Word {
+    Event(Event),
+    Reports(SignedBatch),
+}
+
 /// What a worker says, for the coordinator's core; `states` knows what is in the blobs that it shows.
 pub(super) fn to_coordinator(
     message: agent::Message,
     worker: WorkerKey,
     session: Session,
     states: &States,
-) -> Event {
-    match message {
+) -> Word {
+    let event = match message {
         agent::Message::Want { units, seconds, fuel_per_second, memory_bytes, .. } => {
             Event::Want(session, Want { units, seconds, fuel_per_second, memory_bytes })
         }
@@ -111,10 +118,8 @@ pub(super) fn to_coordinator(
                 payload: batch.encode().into(),
                 batch,
                 signature: [0; 64],
-                missing: Vec::new(),
-                earlier: Default::default(),
             };
-            Event::Reported(session, signed)
+            return Word::Reports(signed);
         }
         agent::Message::Heartbeat { leases, paused, .. } => {
             Event::Heartbeat(session, Heartbeat { leases, paused })
@@ -142,5 +147,6 @@ pub(super) fn to_coordinator(
             Event::Found(session, Found { ask: segment, found })
         }
         agent::Message::Goodbye { leaving } => Event::Goodbye { session, leaving },
-    }
+    };
+    Word::Event(event)
 }

@@ -1,5 +1,6 @@
 //! A coordinator and its workers on a clock that jumps from event to event.
 
+use crate::simulation::line::Word;
 use crate::simulation::machine::{MEMORY_BYTES, Machine, Shared, Wish};
 use crate::simulation::traces::{FUEL, SPACING};
 use crate::simulation::{Ended, Kind, Random, Setup, line};
@@ -67,7 +68,7 @@ enum Due {
     /// It asks for a stream.
     Connect { life: u64 },
     /// What it said reaches the coordinator.
-    Said { stream: Stream, event: Box<Event> },
+    Said { stream: Stream, word: Box<Word> },
     /// What the coordinator said reaches it.
     Heard { stream: Stream, event: Box<agent::Event> },
 }
@@ -257,11 +258,7 @@ impl World {
     }
 
     /// Applies an event to the coordinator and commits; `None` when it died over it.
-    fn apply(&mut self, mut event: Event) -> Result<Option<(Reply, Messages)>, String> {
-        if let Event::Reported(session, signed) = &mut event {
-            signed.earlier = saved::earlier(&self.core, &self.store, *session, signed)
-                .map_err(|error| error.to_string())?;
-        }
+    fn apply(&mut self, event: Event) -> Result<Option<(Reply, Messages)>, String> {
         let mut effects = Effects::default();
         let reply = self.core.apply(self.now, event, &mut effects);
         if self.setup.check {
@@ -404,8 +401,16 @@ impl World {
             Due::Connect { life } if life == place.life && place.machine.is_on() => {
                 self.connect(index)
             }
-            Due::Said { stream, event } if place.stream == Some(stream) => {
-                self.said(index, stream.session, *event)
+            Due::Said { stream, word } if place.stream == Some(stream) => {
+                let event = match *word {
+                    Word::Event(event) => event,
+                    Word::Reports(signed) => {
+                        let incoming = saved::intake(&self.core, &self.store, signed, Vec::new())
+                            .map_err(|error| error.to_string())?;
+                        Event::Reported(stream.session, incoming)
+                    }
+                };
+                self.said(index, stream.session, event)
             }
             Due::Heard { stream, event } if place.stream == Some(stream) => {
                 let acknowledged = matches!(*event, agent::Event::Acks { .. });
@@ -462,10 +467,8 @@ impl World {
                     return Ok(());
                 }
                 let states = &self.shared.states;
-                let event =
-                    line::to_coordinator(message, place.machine.key, stream.session, states);
-                let event = Box::new(event);
-                self.decide(line_ms, index, Due::Said { stream, event });
+                let word = line::to_coordinator(message, place.machine.key, stream.session, states);
+                self.decide(line_ms, index, Due::Said { stream, word: Box::new(word) });
             }
             Wish::Run { run, whole } => {
                 let slow = match kind {

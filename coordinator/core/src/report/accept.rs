@@ -1,6 +1,6 @@
 //! A report is accepted: it settles its unit at once, or waits for others to be compared with.
 
-use super::Incoming;
+use super::Intake;
 use crate::bounds::LOOKED_AGAIN;
 use crate::queue::Run;
 use crate::record::{LogEnd, OpenRecord, Place};
@@ -15,28 +15,28 @@ impl Core {
     /// Accepts a report of a unit that has no verdict.
     pub(super) fn accept(
         &mut self,
-        incoming: &mut Incoming<'_>,
+        intake: &mut Intake<'_>,
         position: u32,
         id: JobId,
         report: &Report,
     ) -> Ack {
-        let Incoming { worker, account, signed, .. } = *incoming;
+        let Intake { worker, account, incoming, .. } = *intake;
         let Some(job) = self.jobs.get_mut(&id) else { return Ack::NoJob };
-        if incoming.accepted == 0 {
+        if intake.accepted == 0 {
             // A verdict may rest on it at once.
-            self.dirty.roots.insert((worker, signed.batch.sequence), signed.root);
+            self.dirty.roots.insert((worker, incoming.signed.batch.sequence), incoming.signed.root);
         }
         job.returners.remove(worker);
         let unit = report.unit.0;
-        let place = Place { worker, sequence: signed.batch.sequence, position };
+        let place = Place { worker, sequence: incoming.signed.batch.sequence, position };
         if job.single() {
             self.accept_single(account, place, id, report);
-        } else if !self.accept_compared(incoming, place, id, report) {
-            self.close_unit(report.lease, unit, &mut incoming.finished);
+        } else if !self.accept_compared(intake, place, id, report) {
+            self.close_unit(report.lease, unit, &mut intake.finished);
             return Ack::Late;
         }
-        incoming.accepted += 1;
-        self.close_unit(report.lease, unit, &mut incoming.finished);
+        intake.accepted += 1;
+        self.close_unit(report.lease, unit, &mut intake.finished);
         Ack::Accepted
     }
 
@@ -64,12 +64,12 @@ impl Core {
     /// Accepts a report that is compared with others, unless its account has reported the unit before.
     fn accept_compared(
         &mut self,
-        incoming: &mut Incoming<'_>,
+        intake: &mut Intake<'_>,
         place: Place,
         id: JobId,
         report: &Report,
     ) -> bool {
-        let Incoming { worker, account, signed, .. } = *incoming;
+        let Intake { worker, account, incoming, .. } = *intake;
         let Some(job) = self.jobs.get_mut(&id) else { return false };
         let unit = report.unit.0;
         let policy = job.policy();
@@ -116,12 +116,13 @@ impl Core {
             known.holders.extract_if(.., |lease| holds(lease)).collect();
         let (after, pooled) = (known.missing(policy), known.pooled);
         for lease in superfluous.into_iter().filter(|lease| *lease != report.lease) {
-            self.close_unit(lease, unit, &mut incoming.finished);
+            self.close_unit(lease, unit, &mut intake.finished);
         }
         self.dirty.jobs.insert(id);
-        let opened = || Open { record: OpenRecord::default(), root: signed.root, reports: 0 };
+        let opened =
+            || Open { record: OpenRecord::default(), root: incoming.signed.root, reports: 0 };
         self.open.entry((worker, place.sequence)).or_insert_with(opened).reports += 1;
-        incoming.waiting.push(place.position);
+        intake.waiting.push(place.position);
         if first {
             self.keep_log(id, unit, worker, log_end(report));
         }

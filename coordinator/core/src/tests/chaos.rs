@@ -134,13 +134,15 @@ impl Chaos {
     }
 
     fn report(&mut self, worker: usize, which: u64, taste: u8) {
-        let Some(session) = self.env.workers[worker].session else { return };
+        if self.env.workers[worker].session.is_none() {
+            return;
+        }
         let Some((lease, unit)) = self.pick(worker, which) else { return };
         let lies = self.liar && worker == WORKERS - 1 && taste < 3;
         let said = if lies { wrong(unit, taste) } else { honest(unit) };
         let batch = self.env.batch(worker, self.job, &[(lease, unit, said)]);
         self.last.insert(worker, batch.clone());
-        self.env.apply(Event::Reported(session, batch));
+        self.env.send(worker, batch);
         self.env.forget(worker, unit);
     }
 

@@ -9,7 +9,7 @@ use crate::event::{
 use crate::record::{Table, decode_batch};
 use crate::replay::{Found, FoundBatch, rebuild};
 use crate::saved::load::load;
-use crate::saved::{Results, earlier, read};
+use crate::saved::{Results, intake, read};
 use crate::status::{Cursor, JobState, JobStatus, Told};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
@@ -104,10 +104,6 @@ impl Env {
     /// Applies, saves, checks everything, then delivers what was said.
     pub(super) fn apply(&mut self, event: Event) -> Reply {
         let mut effects = Effects::default();
-        let mut event = event;
-        if let Event::Reported(session, signed) = &mut event {
-            signed.earlier = earlier(&self.core, self.store.as_ref(), *session, signed).unwrap();
-        }
         let reply = self.core.apply(self.now, event, &mut effects);
         self.commit();
         for (session, message) in effects.messages {
@@ -355,19 +351,23 @@ impl Env {
             reports,
         );
         let payload = batch.encode().into();
-        SignedBatch {
-            root: batch.root(),
-            batch,
-            payload,
-            signature: [0; 64],
-            missing: Vec::new(),
-            earlier: Default::default(),
-        }
+        SignedBatch { root: batch.root(), batch, payload, signature: [0; 64] }
     }
 
     pub(super) fn send(&mut self, worker: usize, batch: SignedBatch) -> Acks {
+        self.send_missing(worker, batch, Vec::new())
+    }
+
+    /// Sends a batch of which some outputs are not here.
+    pub(super) fn send_missing(
+        &mut self,
+        worker: usize,
+        batch: SignedBatch,
+        missing: Vec<Missing>,
+    ) -> Acks {
         let session = self.workers[worker].session.unwrap();
-        match self.apply(Event::Reported(session, batch)) {
+        let incoming = intake(&self.core, self.store.as_ref(), batch, missing).unwrap();
+        match self.apply(Event::Reported(session, incoming)) {
             Reply::Acks(acks) => acks,
             other => panic!("no acks: {other:?}"),
         }

@@ -172,10 +172,9 @@ fn a_report_whose_output_is_missing_comes_again() {
     env.lease(worker, 2);
     let lease = env.lease_of(worker, 0);
     let blob = (Outcome::Done(Output::Blob { digest: Digest([7; 32]), len: 500 }), 100);
-    let mut batch = env.batch(worker, job, &[(lease, 0, blob), (lease, 1, honest(1))]);
-    batch.missing = vec![Env::missing(0)];
-    assert_eq!(env.send(worker, batch.clone()).acks, [Ack::OutputMissing, Ack::Accepted]);
-    batch.missing.clear();
+    let batch = env.batch(worker, job, &[(lease, 0, blob), (lease, 1, honest(1))]);
+    let acks = env.send_missing(worker, batch.clone(), vec![Env::missing(0)]).acks;
+    assert_eq!(acks, [Ack::OutputMissing, Ack::Accepted]);
     assert_eq!(env.send(worker, batch).acks, [Ack::Accepted, Ack::Duplicate]);
     assert!(env.is_done(job));
     assert_eq!(env.results(job).len(), 2);

@@ -82,14 +82,8 @@ impl Env {
         let jobs = vec![JobRef { id: job, spec }];
         let batch = Batch::new(PROJECT, volunteer.key, volunteer.sequence, jobs, reports);
         let payload = batch.encode().into();
-        let signed = crate::event::SignedBatch {
-            root: batch.root(),
-            batch,
-            payload,
-            signature: [0; 64],
-            missing: Vec::new(),
-            earlier: Default::default(),
-        };
+        let signed =
+            crate::event::SignedBatch { root: batch.root(), batch, payload, signature: [0; 64] };
         self.send(worker, signed).acks
     }
 

@@ -1,17 +1,17 @@
 //! What workers and those who bring their batches tell the engine.
 
-use super::{Command, Handle};
+use super::{Command, Handle, Reporter};
 use crate::core::Core;
 use crate::core::event::{
-    Acks, Delivered, Earlier, Event, Found, Heartbeat, Hello, Logged, Missing, Refused, Reply,
-    Return, Session, Shown, SignedBatch, Want, Welcome,
+    Acks, Event, Found, Heartbeat, Hello, Logged, Missing, Refused, Reply, Return, Session, Shown,
+    SignedBatch, Want, Welcome,
 };
 use crate::core::record::{Table, batch_key};
 use crate::engine::Error;
 use crate::engine::sink::Sink;
 use proto::key::Signature;
 use proto::report::{Ack, Batch, Outcome, Output};
-use proto::{Digest, WorkerKey};
+use proto::{AccountKey, Digest, WorkerKey};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -64,17 +64,8 @@ impl Handle {
         signature: Signature,
         lacking: Vec<u32>,
     ) -> Result<Acks, Error> {
-        let missing = self.missing(&batch, &lacking);
-        match self
-            .apply(Event::Reported(
-                session,
-                SignedBatch { batch, payload, root, signature, missing, earlier: Earlier::Nothing },
-            ))
-            .await?
-        {
-            Reply::Acks(acks) => Ok(acks),
-            _ => Err(self.stopped()),
-        }
+        let signed = SignedBatch { batch, payload, root, signature };
+        self.report(Reporter::Itself(session), signed, &lacking).await
     }
 
     /// A worker shows what it was asked for; the caller has verified that a state is the point that it says.
@@ -102,18 +93,29 @@ impl Handle {
         Ok(matches!(reply, Reply::Appointed(true)))
     }
 
-    /// Somebody brings a batch of another worker; the caller has verified all signatures and tickets in it. `lacking` as for
+    /// Somebody brings a batch of another worker, of this account; the caller has verified all signatures and tickets in it. `lacking` as for
     /// [`Self::reported`].
     ///
     /// # Errors
     /// [`Error::Stopped`].
     pub async fn delivered(
         &self,
-        mut delivered: Delivered,
+        account: AccountKey,
+        signed: SignedBatch,
         lacking: Vec<u32>,
     ) -> Result<Acks, Error> {
-        delivered.signed.missing = self.missing(&delivered.signed.batch, &lacking);
-        match self.apply(Event::Delivered(Box::new(delivered))).await? {
+        self.report(Reporter::Holder(account), signed, &lacking).await
+    }
+
+    async fn report(
+        &self,
+        by: Reporter,
+        signed: SignedBatch,
+        lacking: &[u32],
+    ) -> Result<Acks, Error> {
+        let missing = self.missing(&signed.batch, lacking);
+        let command = |answer| Command::Report(by, Box::new(signed), missing, answer);
+        match self.answer_to(command).await? {
             Reply::Acks(acks) => Ok(acks),
             _ => Err(self.stopped()),
         }
