@@ -41,7 +41,7 @@ const FLUSH: Duration = Duration::from_millis(20);
 /// Bytes of replies that are gathered at most.
 const GATHERED_BYTES: usize = 256 << 10;
 
-/// What a program does whose first argument is [`CHILD_VERB`]. Its orders come through standard input.
+/// What a program does whose first argument is [`crate::CHILD_VERB`]. Its orders come through standard input.
 #[must_use]
 pub fn child_main() -> ExitCode {
     match obey() {

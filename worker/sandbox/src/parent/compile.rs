@@ -67,7 +67,7 @@ impl Default for CompileLimits {
 /// A kernel to be compiled.
 #[derive(Clone, Copy, Debug)]
 pub struct Compilation<'a> {
-    /// The program whose child compiles: [`super::own_program`] in all but tests.
+    /// The program whose child compiles: [`crate::own_program`] in all but tests.
     pub program: &'a Path,
     /// The kernel.
     pub kernel: &'a Kernel,

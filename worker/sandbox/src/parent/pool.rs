@@ -33,7 +33,7 @@ const SLOT_MEMORY_BYTES: u64 = 4 << 30;
 /// How a pool is set up.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The program whose children run units: [`super::own_program`] in all but tests.
+    /// The program whose children run units: [`crate::own_program`] in all but tests.
     pub program: PathBuf,
     /// Units that run at the same time, usually one for each core.
     pub slots: usize,

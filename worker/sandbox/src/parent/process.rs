@@ -17,7 +17,7 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// How long a child may leave its orders unread: then it is no child of ours any more.
 const UNHEARD: Duration = Duration::from_secs(60);
-/// The program that runs, for [`super::Config::program`]: by what the system holds open of it where it does, so that an
+/// The program that runs, for [`crate::Config::program`]: by what the system holds open of it where it does, so that an
 /// upgrade neither breaks the children nor mixes two versions; by its path elsewhere.
 ///
 /// # Errors
