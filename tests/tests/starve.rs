@@ -410,12 +410,16 @@ async fn axes(lab: &Lab) -> Result<Attempt> {
 async fn outputs(lab: &Lab) -> Result<Attempt> {
     const OUTPUT: usize = 512 << 10;
     let greedy = &lab.greedy;
-    // More memory than the honest worker lends: it would do all before a volunteer comes.
-    let limits = Limits { memory_bytes: 4 << 30, ..lab.kernel.limits };
-    let spec = JobSpec { cut: vec![range(1_000)], limits, ..lab.kernel.clone() };
-    let job = JobId(submit(lab.far().await?, greedy, spec.encode()).await?.job_id);
     let before = lab.blob_bytes()?;
+    // Its want stands before the job is there, so that it is served with it: the honest worker does all in a moment.
     let mut volunteer = Volunteer::connect(&lab.far, 200, 200).await?;
+    volunteer.want(64).await?;
+    while let Said::Leases(others) = volunteer.hear().await? {
+        volunteer.report(&others.leases, honest).await?;
+        volunteer.want(64).await?;
+    }
+    let spec = JobSpec { cut: vec![range(1_000)], ..lab.kernel.clone() };
+    let job = JobId(submit(lab.far().await?, greedy, spec.encode()).await?.job_id);
     let lease = until("a lease of the greedy job", async || {
         let leases = volunteer.lease(64).await?;
         let (its, others): (Vec<_>, Vec<_>) =
@@ -468,9 +472,10 @@ async fn one_client_starves_nobody() -> Result<()> {
     lab.stand(writers_of_a_network).await?;
     lab.stand(unread).await?;
     lab.stand(halves).await?;
+    // Before there are other jobs of which a volunteer would be lent units.
+    lab.stand(outputs).await?;
     lab.stand(axes).await?;
     lab.stand(large).await?;
-    lab.stand(outputs).await?;
     lab.coordinator.stop_and_check().await
 }
 
